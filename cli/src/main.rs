@@ -1,0 +1,2 @@
+//! The binary `studios`.
+fn main() {}

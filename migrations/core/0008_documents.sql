@@ -1,0 +1,90 @@
+create table core.documents (
+    id uuid primary key,
+    company_id uuid not null,
+    studio_id uuid not null,
+    title text not null check (char_length(title) between 1 and 255),
+    mime_type text not null,
+    access_level text not null check (access_level in ('private', 'studio', 'company')),
+    status text not null default 'pending' check (status in ('pending', 'processing', 'completed', 'failed')),
+    failure_reason text not null default '',
+    size_bytes bigint not null check (size_bytes > 0),
+    sha256 bytea not null,
+    text_cleaned boolean not null default false,
+    chunk_count int not null default 0,
+    metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+    created_by uuid not null references core.users (id),
+    revision bigint not null default 1,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    unique (company_id, id),
+    foreign key (company_id, studio_id) references core.studios (company_id, id) on delete cascade
+);
+create index documents_studio on core.documents (company_id, studio_id, id);
+create index documents_status on core.documents (studio_id, status, id);
+create index documents_created_by on core.documents (created_by);
+create trigger touch before update on core.documents for each row execute function core.touch();
+
+-- The extracted text lies apart, so that lists do not carry it.
+create table core.document_texts (
+    document_id uuid primary key,
+    company_id uuid not null,
+    text text not null,
+    created_at timestamptz not null default now(),
+    foreign key (company_id, document_id) references core.documents (company_id, id) on delete cascade
+);
+create index document_texts_document on core.document_texts (company_id, document_id);
+
+create table core.chunks (
+    id uuid primary key,
+    company_id uuid not null,
+    document_id uuid not null,
+    index int not null check (index >= 0),
+    section text not null default '',
+    content text not null check (content <> ''),
+    token_count int not null check (token_count >= 0),
+    search tsvector not null generated always as
+        (setweight(to_tsvector('english', section), 'A') || setweight(to_tsvector('english', content), 'B')) stored,
+    created_at timestamptz not null default now(),
+    constraint chunks_index_per_document unique (document_id, index),
+    foreign key (company_id, document_id) references core.documents (company_id, id) on delete cascade
+);
+create index chunks_document on core.chunks (company_id, document_id);
+create index chunks_search on core.chunks using gin (search);
+
+alter table core.documents enable row level security, force row level security;
+create policy owner on core.documents to studios_owner using (true) with check (true);
+create policy reach on core.documents to studios_core
+    using (company_id = any (array(select core.caller_companies()))
+        and case access_level
+            when 'private' then created_by = (select core.caller_id())
+            when 'company' then true
+            else exists (select from core.studios s where s.id = studio_id)
+        end)
+    with check (exists (select from core.studios s where s.id = studio_id)
+        and (access_level <> 'private' or created_by = (select core.caller_id())));
+create policy work on core.documents to studios_core_worker using (true) with check (true);
+grant select, delete on core.documents to studios_core;
+grant insert (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256, text_cleaned, metadata, created_by)
+    on core.documents to studios_core;
+grant update (status, failure_reason) on core.documents to studios_core;
+grant select on core.documents to studios_core_worker;
+grant update (status, failure_reason, chunk_count) on core.documents to studios_core_worker;
+
+alter table core.document_texts enable row level security, force row level security;
+create policy owner on core.document_texts to studios_owner using (true) with check (true);
+create policy reach on core.document_texts to studios_core
+    using (exists (select from core.documents d where d.id = document_id))
+    with check (exists (select from core.documents d where d.id = document_id));
+create policy work on core.document_texts for select to studios_core_worker using (true);
+grant select on core.document_texts to studios_core;
+grant insert (document_id, company_id, text) on core.document_texts to studios_core;
+grant select on core.document_texts to studios_core_worker;
+
+alter table core.chunks enable row level security, force row level security;
+create policy owner on core.chunks to studios_owner using (true) with check (true);
+create policy reach on core.chunks for select to studios_core
+    using (exists (select from core.documents d where d.id = document_id));
+create policy work on core.chunks to studios_core_worker using (true) with check (true);
+grant select on core.chunks to studios_core;
+grant select, delete on core.chunks to studios_core_worker;
+grant insert (id, company_id, document_id, index, section, content, token_count) on core.chunks to studios_core_worker;
