@@ -6,7 +6,7 @@ use prost_reflect::DescriptorPool;
 
 /// The contracts of core-service: `studios.core.v1`.
 pub mod core {
-    #[expect(clippy::pedantic, reason = "generated code")]
+    #[expect(clippy::pedantic, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
     mod generated {
         tonic::include_proto!("studios.core.v1");
     }
@@ -15,7 +15,13 @@ pub mod core {
 
 /// The contracts of execution-service: `studios.execution.v1`.
 pub mod execution {
-    #[expect(clippy::pedantic, reason = "generated code")]
+    #[expect(
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::large_enum_variant,
+        reason = "generated code"
+    )]
     mod generated {
         tonic::include_proto!("studios.execution.v1");
     }

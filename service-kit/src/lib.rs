@@ -12,6 +12,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod outbound;
 pub mod page;
+pub mod program;
 pub mod server;
 pub mod status;
 pub mod telemetry;

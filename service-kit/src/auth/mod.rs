@@ -1,0 +1,53 @@
+//! Who calls: tokens are verified here, before anything else is looked at, and become a [`Caller`].
+//!
+//! The layer asks a service which [`Door`] each method has. Behind a member's door there is always a caller; behind a
+//! service's door there is always a service. Why somebody was refused is a stable reason, and never more than that.
+
+mod cache;
+mod jwks;
+mod layer;
+mod verifier;
+
+use std::sync::Arc;
+
+pub use jwks::{ClientJwks, JwksSource, StaticJwks};
+pub use layer::AuthLayer;
+pub use verifier::{Peer, UserTokens, Verified, Verifier};
+
+use crate::{
+    error::{Error, Result},
+    ids::{SessionId, UserId},
+};
+
+/// Who a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user who calls, or for whom a service does.
+    pub user: UserId,
+    /// His session, where his own token names it.
+    pub session: Option<SessionId>,
+    /// The service that acts for him.
+    pub service: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// The caller that the layer found.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<Self> {
+        request
+            .extensions()
+            .get()
+            .cloned()
+            .ok_or(Error::Unauthenticated("TOKEN_MISSING"))
+    }
+}
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Everybody; a token is not looked at.
+    Public,
+    /// A user by his own token, or a service that acts for one.
+    Member,
+    /// A service, acting for a user or not.
+    Service,
+}

@@ -1,0 +1,143 @@
+//! A gRPC server: its listener, its list of layers, health and reflection, and how it stops.
+//!
+//! The list in [`serve`] reads top-down: a request passes it so, and the answer the other way. A server stops accepting
+//! when the soft token fires, drains what is under way (streams have to end by themselves) and is gone when the hard one does.
+
+mod deadline;
+mod health;
+mod in_flight;
+mod panic;
+pub(crate) mod step;
+mod trace;
+
+use std::{net::SocketAddr, time::Duration};
+
+pub use health::Health;
+use tokio::net::TcpListener;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_web::GrpcWebLayer;
+
+use self::{deadline::Deadline, in_flight::InFlight, panic::CatchPanic, step::StepLayer, trace::Trace};
+use crate::{
+    auth::AuthLayer,
+    error::{Error, Result},
+    lifecycle::Lifecycle,
+};
+
+const HEADER_BYTES: u32 = 32 * 1024;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A gateway carries all its users' calls over one connection.
+const STREAMS_PER_CONNECTION: u32 = 10_000;
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener {
+    incoming: TcpIncoming,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds an address; port 0 is any free one.
+    pub async fn bind(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.map_err(Error::internal)?;
+        let address = listener.local_addr().map_err(Error::internal)?;
+        Ok(Self {
+            incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
+            address,
+        })
+    }
+
+    /// The address that is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// How a server differs from others.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Full names of the services that are served, as health and reflection list them.
+    pub services: Vec<&'static str>,
+    /// What the health service answers.
+    pub health: Health,
+    /// Whether the contracts can be asked for.
+    pub reflection: bool,
+    /// The longest that a call may take to begin its answer, whatever it asks for.
+    pub deadline_cap: Duration,
+    /// Calls that may be at work on the beginning of their answer at a time; more are refused.
+    pub max_in_flight: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            health: Health::new(),
+            reflection: false,
+            deadline_cap: Duration::from_mins(1),
+            max_in_flight: 4096,
+        }
+    }
+}
+
+/// Serves until the lifecycle stops it.
+pub async fn serve(
+    listener: Listener,
+    routes: Routes,
+    auth: AuthLayer,
+    lifecycle: Lifecycle,
+    options: ServerOptions,
+) -> Result<()> {
+    let routes = with_infrastructure(routes, &options)?;
+    let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
+    let stop = async move {
+        soft.cancelled().await;
+        options.health.end(&options.services).await;
+    };
+    let server = Server::builder()
+        .accept_http1(true)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        // From here on a request goes down and its answer up.
+        .layer(GrpcWebLayer::new())
+        .layer(StepLayer(Trace))
+        .layer(StepLayer(CatchPanic))
+        .layer(StepLayer(Deadline {
+            cap: options.deadline_cap,
+        }))
+        .layer(auth)
+        .layer(StepLayer(InFlight::new(options.max_in_flight)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(listener.incoming, stop);
+    tokio::select! {
+        served = server => served.map_err(Error::internal),
+        () = hard.cancelled() => Ok(()),
+    }
+}
+
+fn with_infrastructure(routes: Routes, options: &ServerOptions) -> Result<Routes> {
+    let mut routes = routes.add_service(options.health.server());
+    if options.reflection {
+        let reflection = || {
+            let contracts = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(studios_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            options
+                .services
+                .iter()
+                .fold(contracts, |contracts, name| contracts.with_service_name(*name))
+        };
+        // The older version is what Python's client asks for.
+        routes = routes
+            .add_service(reflection().build_v1().map_err(Error::internal)?)
+            .add_service(reflection().build_v1alpha().map_err(Error::internal)?);
+    }
+    Ok(routes.prepare())
+}
