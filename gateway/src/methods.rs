@@ -1,0 +1,131 @@
+//! The RPCs that the gateway serves, read from the contracts.
+//!
+//! What is not in this table does not exist for a caller: a misspelt method, a service that is meant for the other
+//! service only, and the backends' own health and reflection are all answered alike.
+
+use std::collections::HashMap;
+
+use prost_reflect::MethodDescriptor;
+
+/// Services that take service tokens only: no caller of the gateway can have one.
+const INTERNAL: [&str; 1] = ["studios.core.v1.AccessService"];
+
+/// Which service answers an RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Core,
+    Execution,
+}
+
+impl Backend {
+    /// The backend that serves a package of the contracts.
+    fn of_package(package: &str) -> Option<Self> {
+        match package {
+            "studios.core.v1" => Some(Self::Core),
+            "studios.execution.v1" => Some(Self::Execution),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core-service",
+            Self::Execution => "execution-service",
+        }
+    }
+}
+
+/// An RPC that callers may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Method {
+    pub(crate) backend: Backend,
+    pub(crate) descriptor: MethodDescriptor,
+}
+
+impl Method {
+    /// Whether one message is asked and one answered.
+    pub(crate) fn is_unary(&self) -> bool {
+        !self.descriptor.is_client_streaming() && !self.descriptor.is_server_streaming()
+    }
+}
+
+/// All RPCs that callers may use, by path.
+#[derive(Debug)]
+pub(crate) struct Methods(HashMap<String, Method>);
+
+impl Methods {
+    /// Reads the contracts.
+    pub(crate) fn public() -> Self {
+        let mut methods = HashMap::new();
+        for service in studios_proto::descriptors().services() {
+            let Some(backend) = Backend::of_package(service.package_name()) else {
+                continue;
+            };
+            if INTERNAL.contains(&service.full_name()) {
+                continue;
+            }
+            for descriptor in service.methods() {
+                let path = format!("/{}/{}", service.full_name(), descriptor.name());
+                methods.insert(path, Method { backend, descriptor });
+            }
+        }
+        Self(methods)
+    }
+
+    /// The RPC of a request path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Method> {
+        self.0.get(path)
+    }
+
+    /// The full names of the services, sorted.
+    pub(crate) fn services(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .0
+            .values()
+            .map(|method| method.descriptor.parent_service().full_name().to_owned())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_decides_which_service_answers() {
+        let methods = Methods::public();
+        let backend = |path| methods.find(path).map(|method| method.backend);
+        assert_eq!(backend("/studios.core.v1.StudioService/GetStudio"), Some(Backend::Core));
+        assert_eq!(
+            backend("/studios.execution.v1.WorkflowService/GetWorkflow"),
+            Some(Backend::Execution)
+        );
+    }
+
+    #[test]
+    fn what_is_internal_unknown_or_misspelt_is_not_there() {
+        let methods = Methods::public();
+        for path in [
+            "/studios.core.v1.AccessService/CheckStudio",
+            "/studios.core.v1.StudioService/Nothing",
+            "/grpc.health.v1.Health/Check",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/studios.core.v1.StudioService",
+            "/",
+        ] {
+            assert!(methods.find(path).is_none(), "{path}");
+        }
+        assert!(!methods.services().iter().any(|name| INTERNAL.contains(&name.as_str())));
+    }
+
+    #[test]
+    fn every_internal_service_is_in_the_contracts() {
+        let all = studios_proto::descriptors();
+        for name in INTERNAL {
+            assert!(all.get_service_by_name(name).is_some(), "{name}");
+        }
+    }
+}

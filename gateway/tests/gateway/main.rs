@@ -1,0 +1,13 @@
+//! The gateway's behaviour, seen from outside: real clients, real services behind it, everything on port 0.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+mod connect;
+mod cors;
+mod faults;
+mod grpc_web;
+mod metadata;
+mod native;
+mod pages;
+mod services;
+mod support;

@@ -1,0 +1,199 @@
+//! The two small services behind the gateway, which do what a test wants to see passed on.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::HeaderMap;
+use service_kit::error::{Error, Violation};
+use studios_proto::{
+    core::{
+        CreateStudioRequest, DeleteStudioRequest, GetJwksRequest, GetJwksResponse, GetStudioRequest,
+        ListStudiosRequest, ListStudiosResponse, RefreshRequest, RegisterRequest, Session, SignInRequest,
+        SignOutRequest, SignOutResponse, Studio, UndeleteStudioRequest, UpdateStudioRequest,
+        auth_service_server::AuthService, studio_service_server::StudioService,
+    },
+    execution::{
+        CancelExecutionRequest, Execution, ExecutionEvent, GetExecutionRequest, ListAttemptsRequest,
+        ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse, StartExecutionRequest,
+        WatchExecutionRequest, execution_service_server::ExecutionService,
+    },
+};
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// The end of a watch that the test writes its events to.
+pub(crate) type Watch = mpsc::Sender<Result<ExecutionEvent, Status>>;
+
+/// Stands for core-service. What it does with a studio depends on the id that is asked for.
+#[derive(Default)]
+pub(crate) struct Core {
+    /// The metadata of every call, in order.
+    pub(crate) seen: Mutex<Vec<HeaderMap>>,
+    /// Lets calls for the studio `held` go on.
+    pub(crate) gate: Notify,
+    /// Fires when a call for the studio `held` has come in.
+    pub(crate) arrived: Notify,
+    /// How often the keys were asked for.
+    pub(crate) key_calls: AtomicUsize,
+}
+
+impl Core {
+    /// The metadata of the last call.
+    pub(crate) fn last(&self) -> HeaderMap {
+        self.seen.lock().unwrap().last().cloned().unwrap()
+    }
+
+    /// How many calls have come in.
+    pub(crate) fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    fn see<T>(&self, request: &Request<T>) {
+        self.seen
+            .lock()
+            .unwrap()
+            .push(request.metadata().clone().into_headers());
+    }
+}
+
+#[tonic::async_trait]
+impl StudioService for Core {
+    async fn get_studio(&self, request: Request<GetStudioRequest>) -> Result<Response<Studio>, Status> {
+        self.see(&request);
+        let id = request.into_inner().id;
+        match id.as_str() {
+            "missing" => return Err(Error::not_found("studio", id).into()),
+            "held" => {
+                self.arrived.notify_one();
+                self.gate.notified().await;
+            }
+            _ => {}
+        }
+        Ok(Response::new(Studio {
+            name: format!("Studio {id}"),
+            id,
+            ..Studio::default()
+        }))
+    }
+
+    async fn create_studio(&self, request: Request<CreateStudioRequest>) -> Result<Response<Studio>, Status> {
+        self.see(&request);
+        let studio = request.into_inner().studio.unwrap_or_default();
+        if studio.name.is_empty() {
+            let violation = |field: &str, description: &str| Violation {
+                field: field.into(),
+                description: description.into(),
+            };
+            let violations = vec![
+                violation("studio.name", "must have 3 to 100 characters"),
+                violation("studio.company_id", "must be a UUID"),
+            ];
+            return Err(Error::Invalid(violations).into());
+        }
+        Ok(Response::new(studio))
+    }
+
+    async fn list_studios(&self, _: Request<ListStudiosRequest>) -> Result<Response<ListStudiosResponse>, Status> {
+        Ok(Response::new(ListStudiosResponse::default()))
+    }
+
+    async fn update_studio(&self, _: Request<UpdateStudioRequest>) -> Result<Response<Studio>, Status> {
+        Err(Error::Aborted {
+            reason: "ETAG_MISMATCH",
+            message: "it has changed".into(),
+        }
+        .into())
+    }
+
+    async fn delete_studio(&self, _: Request<DeleteStudioRequest>) -> Result<Response<Studio>, Status> {
+        let retry_after = Some(Duration::from_secs(7));
+        Err(Error::ResourceExhausted {
+            reason: "RATE_LIMITED",
+            message: "slower".into(),
+            retry_after,
+        }
+        .into())
+    }
+
+    async fn undelete_studio(&self, _: Request<UndeleteStudioRequest>) -> Result<Response<Studio>, Status> {
+        Err(Error::Unauthenticated("TOKEN_MISSING").into())
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for Core {
+    async fn get_jwks(&self, _: Request<GetJwksRequest>) -> Result<Response<GetJwksResponse>, Status> {
+        self.key_calls.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        Ok(Response::new(GetJwksResponse {
+            jwks_json: r#"{"keys":[]}"#.into(),
+            max_age: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+        }))
+    }
+
+    async fn register(&self, _: Request<RegisterRequest>) -> Result<Response<Session>, Status> {
+        Err(Status::unimplemented("register"))
+    }
+
+    async fn sign_in(&self, _: Request<SignInRequest>) -> Result<Response<Session>, Status> {
+        Err(Status::unimplemented("sign in"))
+    }
+
+    async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<Session>, Status> {
+        Err(Status::unimplemented("refresh"))
+    }
+
+    async fn sign_out(&self, _: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
+        Err(Status::unimplemented("sign out"))
+    }
+}
+
+/// Stands for execution-service: every watch is handed to the test.
+pub(crate) struct Executions {
+    pub(crate) watches: mpsc::UnboundedSender<(HeaderMap, Watch)>,
+}
+
+#[tonic::async_trait]
+impl ExecutionService for Executions {
+    type WatchExecutionStream = ReceiverStream<Result<ExecutionEvent, Status>>;
+
+    async fn watch_execution(
+        &self,
+        request: Request<WatchExecutionRequest>,
+    ) -> Result<Response<Self::WatchExecutionStream>, Status> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.watches
+            .send((request.metadata().clone().into_headers(), sender))
+            .unwrap();
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn start_execution(&self, _: Request<StartExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("start"))
+    }
+
+    async fn get_execution(&self, _: Request<GetExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("get"))
+    }
+
+    async fn list_executions(
+        &self,
+        _: Request<ListExecutionsRequest>,
+    ) -> Result<Response<ListExecutionsResponse>, Status> {
+        Err(Status::unimplemented("list"))
+    }
+
+    async fn list_attempts(&self, _: Request<ListAttemptsRequest>) -> Result<Response<ListAttemptsResponse>, Status> {
+        Err(Status::unimplemented("list attempts"))
+    }
+
+    async fn cancel_execution(&self, _: Request<CancelExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("cancel"))
+    }
+}
