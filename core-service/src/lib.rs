@@ -1,1 +1,41 @@
-//! Stub.
+//! core-service: users, companies, studios, their documents, and who may reach them.
+//!
+//! One folder per feature. A request comes in through a feature's `api`, is judged by its rules, and meets its rows in a
+//! tenant transaction, where row level security shows it nothing but what the caller's memberships reach.
+
+use service_kit::{clock::SharedClock, keys::KeyRing};
+use sqlx::PgPool;
+
+pub mod access;
+pub mod auth;
+pub mod companies;
+mod config;
+mod contact;
+pub mod documents;
+pub mod jobs;
+pub mod outbox;
+pub mod requests;
+mod service;
+pub mod studios;
+pub mod users;
+
+pub use config::Config;
+pub use service::Service;
+
+/// What the features are made with. Shared behind an `Arc`.
+pub struct App {
+    /// Connections under the role that every call of a user runs with.
+    pub pool: PgPool,
+    /// Connections under the role of the background work.
+    pub worker_pool: PgPool,
+    /// The root key ring: page tokens and sealed keys.
+    pub keys: KeyRing,
+    /// The time.
+    pub clock: SharedClock,
+    /// Makes access tokens.
+    pub issuer: auth::Issuer,
+    /// Makes and checks password hashes.
+    pub passwords: auth::Passwords,
+    /// Wakes this process's worker.
+    pub job_signal: jobs::Signal,
+}

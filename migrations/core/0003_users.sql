@@ -16,7 +16,9 @@ create table core.users (
 );
 create index users_plan on core.users (plan);
 create unique index users_verified_email on core.users (email) where email_verified;
-create trigger touch before update on core.users for each row execute function core.touch();
+-- A sign-in and a counted use are no changes of the profile, whose etag they would make stale.
+create trigger touch before update of email, email_verified, full_name, preferences, saved_prompts, max_snapshots, plan, subscription_status
+    on core.users for each row execute function core.touch();
 alter table core.users enable row level security, force row level security;
 create policy owner on core.users to studios_owner using (true) with check (true);
 create policy self on core.users to studios_core

@@ -55,7 +55,8 @@ create table core.membership_branches (
     created_at timestamptz not null default now(),
     primary key (company_id, user_id, branch_id),
     foreign key (company_id, user_id) references core.memberships (company_id, user_id) on delete cascade,
-    foreign key (company_id, branch_id) references core.branches (company_id, id) on delete cascade
+    -- Not removed with the branch: without its last one the member would reach the whole company.
+    foreign key (company_id, branch_id) references core.branches (company_id, id)
 );
 create index membership_branches_branch on core.membership_branches (company_id, branch_id);
 create index membership_branches_user on core.membership_branches (user_id);

@@ -30,3 +30,25 @@ create policy reach on core.studios to studios_core
 grant select on core.studios to studios_core;
 grant insert (id, company_id, branch_id, name, description, business_area, created_by) on core.studios to studios_core;
 grant update (branch_id, name, description, business_area, deleted_at) on core.studios to studios_core;
+
+-- Whether a studio is deleted, told to those too who do not reach it: what belongs to a deleted studio is gone for everybody.
+create function core.studio_is_deleted(studio uuid) returns boolean
+language sql stable security definer set search_path = ''
+as $$ select exists (select from core.studios where id = studio and deleted_at is not null) $$;
+revoke execute on function core.studio_is_deleted(uuid) from public;
+grant execute on function core.studio_is_deleted(uuid) to studios_core;
+
+-- How many studios a company of the caller's uses, those that the caller does not reach among them, and how many its plan
+-- allows. Held under a lock until the commit, so that two who make one do not both take the last place.
+create function core.studio_quota(company uuid) returns table (used bigint, allowed int)
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('core.studios ' || company, 0));
+    return query
+    select (select count(*) from core.studios s where s.company_id = c.id and s.deleted_at is null), p.studios
+    from core.companies c join core.plans p on p.code = c.plan
+    where c.id = company and c.id in (select core.caller_companies());
+end $$;
+revoke execute on function core.studio_quota(uuid) from public;
+grant execute on function core.studio_quota(uuid) to studios_core;

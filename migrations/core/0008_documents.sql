@@ -19,7 +19,7 @@ create table core.documents (
     unique (company_id, id),
     foreign key (company_id, studio_id) references core.studios (company_id, id) on delete cascade
 );
-create index documents_studio on core.documents (company_id, studio_id, id);
+create index documents_studio on core.documents (company_id, studio_id, id) include (size_bytes);
 create index documents_status on core.documents (studio_id, status, id);
 create index documents_created_by on core.documents (created_by);
 create trigger touch before update on core.documents for each row execute function core.touch();
@@ -42,8 +42,10 @@ create table core.chunks (
     section text not null default '',
     content text not null check (content <> ''),
     token_count int not null check (token_count >= 0),
-    search tsvector not null generated always as
-        (setweight(to_tsvector('english', section), 'A') || setweight(to_tsvector('english', content), 'B')) stored,
+    -- Angle brackets are blanks: the parser would take Vec<String> for a word and a tag, and tags are not indexed.
+    search tsvector not null generated always as (
+        setweight(to_tsvector('english', translate(section, '<>', '  ')), 'A')
+        || setweight(to_tsvector('english', translate(content, '<>', '  ')), 'B')) stored,
     created_at timestamptz not null default now(),
     constraint chunks_index_per_document unique (document_id, index),
     foreign key (company_id, document_id) references core.documents (company_id, id) on delete cascade
@@ -59,9 +61,13 @@ create policy reach on core.documents to studios_core
             when 'private' then created_by = (select core.caller_id())
             when 'company' then true
             else exists (select from core.studios s where s.id = studio_id)
-        end)
-    with check (exists (select from core.studios s where s.id = studio_id)
-        and (access_level <> 'private' or created_by = (select core.caller_id())));
+        end);
+create policy make on core.documents as restrictive for insert to studios_core
+    with check (created_by = (select core.caller_id())
+        and exists (select from core.studios s where s.id = studio_id));
+create policy remove on core.documents as restrictive for delete to studios_core
+    using (created_by = (select core.caller_id())
+        or company_id = any (array(select core.caller_admin_companies())));
 create policy work on core.documents to studios_core_worker using (true) with check (true);
 grant select, delete on core.documents to studios_core;
 grant insert (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256, text_cleaned, metadata, created_by)
@@ -88,3 +94,30 @@ create policy work on core.chunks to studios_core_worker using (true) with check
 grant select on core.chunks to studios_core;
 grant select, delete on core.chunks to studios_core_worker;
 grant insert (id, company_id, document_id, index, section, content, token_count) on core.chunks to studios_core_worker;
+
+-- The bytes of a company's documents, those that the caller does not see among them. Held under a lock until the commit,
+-- so that of two who add something both are counted.
+create function core.lock_storage(company uuid) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('core.storage ' || company, 0));
+    return (select coalesce(sum(size_bytes), 0) from core.documents where company_id = company);
+end $$;
+-- The best chunks of some documents, by ids alone: under row level security a search cannot use its index, so the caller
+-- gives the documents that he reaches, and reads the chunks found through the policies. Lexemes, if given, count: a
+-- chunk that has more of them comes first.
+create function core.rank_chunks(documents uuid[], query tsquery, lexemes text[], most int)
+returns table (chunk_id uuid, score float8)
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
+as $$
+begin
+    return query
+    select c.id, ts_rank_cd(c.search, query, 32) + coalesce(length(c.search) - length(ts_delete(c.search, lexemes)), 0)::float8 as rank
+    from core.chunks c
+    where c.document_id = any (documents) and c.search @@ query
+    order by rank desc, c.document_id, c.index
+    limit most;
+end $$;
+revoke execute on function core.lock_storage(uuid), core.rank_chunks(uuid[], tsquery, text[], int) from public;
+grant execute on function core.lock_storage(uuid), core.rank_chunks(uuid[], tsquery, text[], int) to studios_core;

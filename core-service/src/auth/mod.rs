@@ -1,0 +1,295 @@
+//! Sign-up and sessions.
+//!
+//! A session is a family of refresh tokens: each is spent by its first use and followed by the next. A token that comes a
+//! second time is in two hands, and nobody knows which is the thief's, so its session ends for both. Access tokens are
+//! short-lived JWTs that nobody has to ask about; what ends a session stops the next refresh, not the token in use.
+//! An unknown e-mail and a wrong password take the same time and get the same answer.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{
+    db::{self, Claims, TenantTx, WorkerTx},
+    error::{Error, Result},
+    ids::{SessionId, UserId},
+    token::{USER_ROLE, UserClaims},
+};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use crate::{
+    App,
+    contact::Email,
+    users::{self, User},
+};
+
+pub mod api;
+mod convert;
+mod password;
+mod refresh_token;
+mod signing;
+mod store;
+
+pub use password::{Password, Passwords};
+pub use refresh_token::RefreshToken;
+pub use signing::SigningKeys;
+
+/// How long an access token is valid.
+pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
+/// How long a session lasts from its sign-in on.
+pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
+/// How long the key set may be cached.
+pub const JWKS_MAX_AGE: Duration = Duration::from_mins(10);
+
+/// How long a session that ran out is kept, so that a late refresh learns why it fails.
+const KEPT_AFTER_EXPIRY: Duration = Duration::from_hours(24);
+
+const CREDENTIALS_WRONG: Error = Error::Unauthenticated("CREDENTIALS_WRONG");
+
+/// Who makes access tokens, for whom, and with which keys.
+pub struct Issuer {
+    /// The `iss` of the tokens.
+    pub name: String,
+    /// The `aud` of the tokens.
+    pub audience: String,
+    /// What signs them.
+    pub keys: Arc<SigningKeys>,
+}
+
+impl Issuer {
+    fn access_token(&self, user: &User, session: SessionId, now: OffsetDateTime) -> Result<String> {
+        self.keys.sign(&UserClaims {
+            iss: self.name.clone(),
+            sub: user.id,
+            aud: self.audience.clone(),
+            exp: (now + ACCESS_TOKEN_LIFETIME).unix_timestamp(),
+            iat: now.unix_timestamp(),
+            session_id: Some(session),
+            email: user.email.clone(),
+            role: USER_ROLE.into(),
+        })
+    }
+}
+
+/// A session's newest tokens.
+#[derive(Debug)]
+pub struct Session {
+    /// For the `authorization` header.
+    pub access_token: String,
+    /// For the next refresh.
+    pub refresh_token: RefreshToken,
+    /// Whose session it is.
+    pub user: User,
+}
+
+/// What a new user gives.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Not yet registered.
+    pub email: Email,
+    /// His from now on.
+    pub password: Password,
+    /// For people.
+    pub full_name: String,
+}
+
+/// Why a session ended before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+enum Ended {
+    SignOut,
+    TokenReuse,
+}
+
+/// A refresh token that was presented, with what is known of its session.
+#[derive(Debug)]
+struct Presented {
+    session: SessionId,
+    expires_at: OffsetDateTime,
+    ended_at: Option<OffsetDateTime>,
+    spent_at: Option<OffsetDateTime>,
+}
+
+/// What a presented refresh token leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Renew,
+    Refuse(&'static str),
+    EndSession,
+}
+
+impl Presented {
+    fn judge(&self, now: OffsetDateTime) -> Verdict {
+        if self.ended_at.is_some() {
+            Verdict::Refuse("SESSION_ENDED")
+        } else if self.spent_at.is_some() {
+            Verdict::EndSession
+        } else if self.expires_at <= now {
+            Verdict::Refuse("SESSION_EXPIRED")
+        } else {
+            Verdict::Renew
+        }
+    }
+}
+
+/// Makes a user with an e-mail and a password and signs him in.
+pub async fn register(app: &App, new: &Registration) -> Result<Session> {
+    let hash = app.passwords.hash(&new.password).await?;
+    db::retry("auth.register", || async {
+        let user = UserId::generate();
+        let mut tx = TenantTx::begin(&app.pool, "auth.register", &Claims::user(user)).await?;
+        users::store::insert(&mut tx, user, &new.email, &new.full_name).await?;
+        store::insert_identity(&mut tx, user, &new.email, &hash).await?;
+        open_session(app, tx, user).await
+    })
+    .await
+}
+
+/// Opens a session for whoever knows the password.
+pub async fn sign_in(app: &App, email: &Email, password: &Password) -> Result<Session> {
+    let mut tx = nobodys(app, "auth.find_by_email").await?;
+    let known = store::find_user_by_email(&mut tx, email).await?;
+    tx.commit().await?;
+    // An unknown e-mail takes every step that a known one takes, under an id that nobody has.
+    let user = known.unwrap_or_else(UserId::generate);
+    let mut tx = TenantTx::begin(&app.pool, "auth.password", &Claims::user(user)).await?;
+    let hash = store::password_hash(&mut tx, user).await?;
+    tx.commit().await?;
+    if !app.passwords.verify(password, hash.as_deref()).await? {
+        return Err(CREDENTIALS_WRONG);
+    }
+    db::retry("auth.sign_in", || async {
+        let tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
+        open_session(app, tx, user).await
+    })
+    .await
+}
+
+/// Spends a refresh token for new tokens of its session.
+pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
+    let Some((user, mut tx)) = enter(app, token, "auth.refresh").await? else {
+        return Err(Error::Unauthenticated("REFRESH_TOKEN_INVALID"));
+    };
+    let presented = store::lock_token(&mut tx, token.hash()).await?;
+    let presented = presented.ok_or(Error::Unauthenticated("REFRESH_TOKEN_INVALID"))?;
+    let now = app.clock.now();
+    match presented.judge(now) {
+        Verdict::Renew => {
+            store::spend_token(&mut tx, token.hash(), now).await?;
+            hand_out(app, tx, user, presented.session, now).await
+        }
+        Verdict::Refuse(reason) => Err(Error::Unauthenticated(reason)),
+        Verdict::EndSession => {
+            store::end_session(&mut tx, presented.session, now, Ended::TokenReuse).await?;
+            tx.commit().await?;
+            tracing::warn!(user = %user, session = %presented.session, "refresh token reused: session ended");
+            Err(Error::Unauthenticated("REFRESH_TOKEN_REUSED"))
+        }
+    }
+}
+
+/// Ends the session of a refresh token, spent or not. A session that has ended, or that nobody knows, stays so.
+pub async fn sign_out(app: &App, token: &RefreshToken) -> Result<()> {
+    let Some((_, mut tx)) = enter(app, token, "auth.sign_out").await? else {
+        return Ok(());
+    };
+    if let Some(presented) = store::lock_token(&mut tx, token.hash()).await? {
+        store::end_session(&mut tx, presented.session, app.clock.now(), Ended::SignOut).await?;
+    }
+    tx.commit().await
+}
+
+/// Removes at most `limit` sessions that ran out a day ago or earlier, and says how many they were.
+pub async fn remove_expired(worker_pool: &PgPool, now: OffsetDateTime, limit: i64) -> Result<u64> {
+    let mut tx = WorkerTx::begin(worker_pool, "auth.remove_expired").await?;
+    let removed = store::remove_expired(&mut tx, now - KEPT_AFTER_EXPIRY, limit).await?;
+    tx.commit().await?;
+    Ok(removed)
+}
+
+/// Begins a transaction that reaches no row, to find out who calls.
+async fn nobodys(app: &App, name: &'static str) -> Result<TenantTx> {
+    TenantTx::begin(&app.pool, name, &Claims::user(UserId::generate())).await
+}
+
+/// Begins a transaction as the user that a refresh token belongs to.
+async fn enter(app: &App, token: &RefreshToken, name: &'static str) -> Result<Option<(UserId, TenantTx)>> {
+    let mut tx = nobodys(app, "auth.find_by_token").await?;
+    let user = store::find_user_by_token(&mut tx, token.hash()).await?;
+    tx.commit().await?;
+    let Some(user) = user else { return Ok(None) };
+    let tx = TenantTx::begin(&app.pool, name, &Claims::user(user)).await?;
+    Ok(Some((user, tx)))
+}
+
+async fn open_session(app: &App, mut tx: TenantTx, user: UserId) -> Result<Session> {
+    let now = app.clock.now();
+    let session = SessionId::generate();
+    users::store::signed_in(&mut tx, user, now).await?;
+    store::insert_session(&mut tx, session, user, now + SESSION_LIFETIME).await?;
+    hand_out(app, tx, user, session, now).await
+}
+
+/// Gives a session its next tokens, and commits.
+async fn hand_out(
+    app: &App,
+    mut tx: TenantTx,
+    user: UserId,
+    session: SessionId,
+    now: OffsetDateTime,
+) -> Result<Session> {
+    let refresh_token = RefreshToken::generate();
+    store::insert_token(&mut tx, refresh_token.hash(), session, user).await?;
+    let user = users::store::find(&mut tx, user).await?.ok_or(CREDENTIALS_WRONG)?;
+    let access_token = app.issuer.access_token(&user, session, now)?;
+    tx.commit().await?;
+    Ok(Session {
+        access_token,
+        refresh_token,
+        user,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn presented() -> Presented {
+        Presented {
+            session: SessionId::generate(),
+            expires_at: NOW + Duration::from_secs(1),
+            ended_at: None,
+            spent_at: None,
+        }
+    }
+
+    #[test]
+    fn a_fresh_token_of_a_running_session_renews_it() {
+        assert_eq!(presented().judge(NOW), Verdict::Renew);
+    }
+
+    #[test]
+    fn a_spent_token_ends_its_session() {
+        let spent = Presented {
+            spent_at: Some(NOW),
+            ..presented()
+        };
+        assert_eq!(spent.judge(NOW), Verdict::EndSession);
+        assert_eq!(spent.judge(NOW + SESSION_LIFETIME), Verdict::EndSession);
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_not_renewed() {
+        assert_eq!(
+            presented().judge(NOW + Duration::from_secs(1)),
+            Verdict::Refuse("SESSION_EXPIRED")
+        );
+        let ended = Presented {
+            ended_at: Some(NOW),
+            spent_at: Some(NOW),
+            ..presented()
+        };
+        assert_eq!(ended.judge(NOW), Verdict::Refuse("SESSION_ENDED"));
+    }
+}

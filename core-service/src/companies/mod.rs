@@ -1,0 +1,191 @@
+//! Companies: the tenants. Everything else belongs to one.
+//!
+//! Who makes a company becomes its first admin in the same commit. Members see it, admins change it, and to everybody
+//! else it does not exist.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use service_kit::{
+    auth::Caller,
+    db::{Claims, TenantTx},
+    error::{Error, Result},
+    ids::{CompanyId, UserId},
+    page::Page,
+    update,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    App,
+    contact::{Email, Phone},
+    outbox, requests,
+};
+
+use memberships::{Role, State};
+
+pub mod api;
+pub mod branches;
+mod convert;
+pub mod memberships;
+pub mod plans;
+mod store;
+
+/// A business.
+#[derive(Clone, Debug)]
+pub struct Company {
+    /// Its id.
+    pub id: CompanyId,
+    /// What its admins say about it.
+    pub details: Details,
+    /// The code of its plan.
+    pub plan: String,
+    /// Who made it.
+    pub created_by: UserId,
+    /// Grows with every update.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What admins say about their company.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Details {
+    /// Unique among the companies of one maker.
+    pub name: String,
+    /// What it does.
+    pub industry: Industry,
+    /// Where it reads mail.
+    pub contact_email: Email,
+    /// Where it takes calls.
+    pub contact_phone: Option<Phone>,
+    /// Where it sits.
+    pub headquarters_address: String,
+}
+
+/// What a company does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Industry {
+    Technology,
+    Healthcare,
+    Finance,
+    Retail,
+    Manufacturing,
+    Education,
+    Consulting,
+    Other,
+}
+
+/// A company to be made.
+#[derive(Clone, Debug)]
+pub struct NewCompany {
+    /// What its first admin says about it.
+    pub details: Details,
+    /// Makes a repeated request harmless.
+    pub key: Option<requests::Key>,
+}
+
+/// An update of a company.
+#[derive(Clone, Debug)]
+pub struct CompanyUpdate {
+    /// Which company.
+    pub id: CompanyId,
+    /// If not empty, what it must still have.
+    pub etag: String,
+    /// What becomes different.
+    pub changes: Vec<Change>,
+}
+
+/// What an update changes.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "named like the fields of `Details`")]
+pub enum Change {
+    Name(String),
+    Industry(Industry),
+    ContactEmail(Email),
+    ContactPhone(Option<Phone>),
+    HeadquartersAddress(String),
+}
+
+impl Details {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Name(it) => self.name = it,
+            Change::Industry(it) => self.industry = it,
+            Change::ContactEmail(it) => self.contact_email = it,
+            Change::ContactPhone(it) => self.contact_phone = it,
+            Change::HeadquartersAddress(it) => self.headquarters_address = it,
+        }
+    }
+}
+
+/// The place in a list by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cursor {
+    name: String,
+    id: CompanyId,
+}
+
+impl From<&Company> for Cursor {
+    fn from(company: &Company) -> Self {
+        Self {
+            name: company.details.name.clone(),
+            id: company.id,
+        }
+    }
+}
+
+/// Makes a company with the caller as its admin.
+pub async fn create(app: &App, caller: &Caller, new: &NewCompany) -> Result<Company> {
+    let id = CompanyId::generate();
+    let mut tx = TenantTx::begin(&app.pool, "companies.create", &Claims::user(caller.user)).await?;
+    if let Some(first) = requests::claim(&mut tx, new.key.as_ref(), id).await? {
+        return store::find(&mut tx, first).await?.ok_or_else(|| not_found(first));
+    }
+    store::insert(&mut tx, id, caller.user, &new.details).await?;
+    memberships::found(&mut tx, id, caller.user).await?;
+    let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    let founder = json!({ "user_id": caller.user, "role": Role::Admin, "state": State::Approved });
+    outbox::publish(&mut tx, id, "membership_changed", founder).await?;
+    tx.commit().await?;
+    Ok(company)
+}
+
+/// Reads a company of the caller's.
+pub async fn get(app: &App, caller: &Caller, id: CompanyId) -> Result<Company> {
+    let mut tx = TenantTx::begin(&app.pool, "companies.get", &Claims::user(caller.user)).await?;
+    store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+/// Lists the caller's companies by name.
+pub async fn list(app: &App, caller: &Caller, page: &Page<Cursor>) -> Result<Vec<Company>> {
+    let mut tx = TenantTx::begin(&app.pool, "companies.list", &Claims::user(caller.user)).await?;
+    store::list(&mut tx, page).await
+}
+
+/// Changes a company, for its admins.
+pub async fn update(app: &App, caller: &Caller, update: &CompanyUpdate) -> Result<Company> {
+    let id = update.id;
+    let mut tx = TenantTx::begin(&app.pool, "companies.update", &Claims::user(caller.user)).await?;
+    memberships::place(&mut tx, id).await?.require_admin()?;
+    store::lock(&mut tx, id).await?;
+    let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    update::check_etag(&update.etag, company.revision)?;
+    let mut details = company.details.clone();
+    update.changes.iter().cloned().for_each(|change| details.apply(change));
+    if details == company.details {
+        return Ok(company);
+    }
+    store::update(&mut tx, id, &details).await?;
+    let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    tx.commit().await?;
+    Ok(company)
+}
+
+/// There is no such company for this caller.
+pub(crate) fn not_found(id: CompanyId) -> Error {
+    Error::not_found("company", id)
+}

@@ -1,0 +1,134 @@
+//! SQL of companies.
+
+use service_kit::{
+    error::{Error, Result, constraint},
+    ids::{CompanyId, UserId},
+    page::Page,
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::{Company, Cursor, Details, Industry};
+use crate::contact::{Email, Phone};
+
+struct Row {
+    id: CompanyId,
+    name: String,
+    industry: Industry,
+    contact_email: Email,
+    contact_phone: Option<Phone>,
+    headquarters_address: String,
+    plan: String,
+    created_by: UserId,
+    revision: i64,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl From<Row> for Company {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            details: Details {
+                name: row.name,
+                industry: row.industry,
+                contact_email: row.contact_email,
+                contact_phone: row.contact_phone,
+                headquarters_address: row.headquarters_address,
+            },
+            plan: row.plan,
+            created_by: row.created_by,
+            revision: row.revision,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// Adds a company. Its maker sees it only when he is a member of it too.
+pub(super) async fn insert(tx: &mut PgConnection, id: CompanyId, maker: UserId, details: &Details) -> Result<()> {
+    sqlx::query!(
+        "insert into core.companies
+             (id, name, industry_type, contact_email, contact_phone, headquarters_address, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+        id.as_uuid(),
+        details.name,
+        details.industry as Industry,
+        details.contact_email.as_str(),
+        details.contact_phone.as_ref().map(Phone::as_str),
+        details.headquarters_address,
+        maker.as_uuid(),
+    )
+    .execute(tx)
+    .await
+    .map_err(refused)?;
+    Ok(())
+}
+
+/// Holds the row until the end of the transaction, so that what is read next stays true; for admins.
+pub(super) async fn lock(tx: &mut PgConnection, id: CompanyId) -> Result<()> {
+    sqlx::query!("select from core.companies where id = $1 for update", id.as_uuid())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find(tx: &mut PgConnection, id: CompanyId) -> Result<Option<Company>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id as "id: CompanyId", name, industry_type as "industry: Industry",
+                  contact_email as "contact_email: Email", contact_phone as "contact_phone: Phone",
+                  headquarters_address, plan, created_by as "created_by: UserId", revision, created_at, updated_at
+           from core.companies where id = $1"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Company::from))
+}
+
+pub(super) async fn list(tx: &mut PgConnection, page: &Page<Cursor>) -> Result<Vec<Company>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id as "id: CompanyId", name, industry_type as "industry: Industry",
+                  contact_email as "contact_email: Email", contact_phone as "contact_phone: Phone",
+                  headquarters_address, plan, created_by as "created_by: UserId", revision, created_at, updated_at
+           from core.companies
+           where $1::text is null or (name, id) > ($1, $2)
+           order by name, id limit $3"#,
+        page.after.as_ref().map(|it| it.name.as_str()),
+        page.after.as_ref().map(|it| it.id.as_uuid()),
+        page.limit(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(Company::from).collect())
+}
+
+pub(super) async fn update(tx: &mut PgConnection, id: CompanyId, details: &Details) -> Result<()> {
+    sqlx::query!(
+        "update core.companies
+         set name = $2, industry_type = $3, contact_email = $4, contact_phone = $5, headquarters_address = $6
+         where id = $1",
+        id.as_uuid(),
+        details.name,
+        details.industry as Industry,
+        details.contact_email.as_str(),
+        details.contact_phone.as_ref().map(Phone::as_str),
+        details.headquarters_address,
+    )
+    .execute(tx)
+    .await
+    .map_err(refused)?;
+    Ok(())
+}
+
+fn refused(error: sqlx::Error) -> Error {
+    match constraint(&error) {
+        Some("companies_name_per_creator") => Error::AlreadyExists {
+            reason: "COMPANY_NAME_TAKEN",
+            message: "its maker has another company of this name".into(),
+        },
+        _ => error.into(),
+    }
+}

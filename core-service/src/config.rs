@@ -1,0 +1,207 @@
+//! core-service's settings: `STUDIOS_CORE_…` in the environment, the same keys in lower case in the file and flags.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::Path,
+    str::FromStr,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use service_kit::{
+    auth::Peer,
+    config::{ConfigErrors, Reader, Refused},
+    keys::KeyRing,
+    telemetry::TelemetryConfig,
+    token::USER_AUDIENCE,
+};
+
+/// All settings of core-service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `listen`: where calls come in; 127.0.0.1:50051 by default.
+    pub listen: SocketAddr,
+    /// `database_url`: the database, as the role that serves calls.
+    pub database_url: SecretString,
+    /// `worker_database_url`: the database, as the role of the background work.
+    pub worker_database_url: SecretString,
+    /// `database_connections`: how many the first one may open; 16 by default.
+    pub database_connections: u32,
+    /// `worker_database_connections`: how many the second one may open; 4 by default.
+    pub worker_database_connections: u32,
+    /// `key_ring`: the installation's root keys.
+    pub key_ring: KeyRing,
+    /// `issuer`: who makes the access tokens, by name; studios by default.
+    pub issuer: String,
+    /// `audience`: for whom they are; studios by default.
+    pub audience: String,
+    /// `peers`: the public keys of execution-service, as a JWK, or as a JWK set while one key follows another.
+    pub peers: Vec<Peer>,
+    /// `reflection`: whether the contracts can be asked for; not by default.
+    pub reflection: bool,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Reads the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// All mistakes in them.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::load(&["STUDIOS_CORE_", "STUDIOS_"], file, flags);
+        let config = Self::read(&mut reader);
+        reader.finish()?;
+        Ok(config?)
+    }
+
+    /// Takes core-service's settings from a reader, which keeps the mistakes.
+    ///
+    /// # Errors
+    /// A setting is missing or malformed.
+    pub fn read(reader: &mut Reader) -> Result<Self, Refused> {
+        let database_url = reader.secret("database_url");
+        let worker_database_url = reader.secret("worker_database_url");
+        let key_ring = key_ring(reader);
+        let peers = reader.get::<Peers>("peers");
+        let listen = reader.get_or("listen", LISTEN);
+        let database_connections = reader.get_or("database_connections", CONNECTIONS);
+        let worker_database_connections = reader.get_or("worker_database_connections", WORKER_CONNECTIONS);
+        let issuer = reader.get_or("issuer", "studios".to_owned());
+        let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
+        let reflection = reader.get_or("reflection", false);
+        let telemetry = TelemetryConfig::read(reader);
+        Ok(Self {
+            listen,
+            database_url: database_url?,
+            worker_database_url: worker_database_url?,
+            database_connections: database_connections.get(),
+            worker_database_connections: worker_database_connections.get(),
+            key_ring: key_ring?,
+            issuer,
+            audience,
+            peers: peers?.0,
+            reflection,
+            telemetry,
+        })
+    }
+}
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
+const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
+
+fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {
+    let text = reader.secret("key_ring")?;
+    KeyRing::parse(text.expose_secret()).map_err(|error| reader.reject("key_ring", error))
+}
+
+struct Peers(Vec<Peer>);
+
+/// The text is neither a JWK nor a JWK set, or a key in it is of another kind than ours.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a public P-256 key as a JWK, or several as a JWK set")]
+struct NoKeys;
+
+impl FromStr for Peers {
+    type Err = NoKeys;
+
+    fn from_str(text: &str) -> Result<Self, NoKeys> {
+        let mut given: Value = serde_json::from_str(text).map_err(|_| NoKeys)?;
+        let keys = match given.get_mut("keys").map(Value::take) {
+            Some(Value::Array(keys)) => keys,
+            Some(_) => return Err(NoKeys),
+            None => vec![given],
+        };
+        keys.into_iter()
+            .map(peer)
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or(NoKeys)
+    }
+}
+
+fn peer(key: Value) -> Option<Peer> {
+    let is_p256 = key.get("kty")? == "EC" && key.get("crv")? == "P-256";
+    let key = serde_json::from_value(key).ok().filter(|_| is_p256)?;
+    Some(Peer {
+        name: "execution-service".into(),
+        key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::keys::SigningKey;
+
+    use super::*;
+
+    const RING: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+    fn load(flags: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Config::load(None, &flags)
+    }
+
+    #[test]
+    fn what_must_be_set_suffices() {
+        let jwk = serde_json::to_string(&SigningKey::generate().public_jwk()).unwrap();
+        let config = load(&[
+            ("database_url", "postgres://core@db/studios"),
+            ("worker_database_url", "postgres://worker@db/studios"),
+            ("key_ring", RING),
+            ("peers", &jwk),
+        ])
+        .unwrap();
+        assert_eq!(config.listen, LISTEN);
+        assert_eq!(
+            (config.issuer.as_str(), config.audience.as_str()),
+            ("studios", "studios")
+        );
+        assert_eq!(config.peers.len(), 1);
+        assert!(!config.reflection);
+        assert!(!format!("{config:?}").contains("postgres://"), "secrets are not shown");
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let told = load(&[
+            ("listen", "x"),
+            ("key_ring", "short"),
+            ("peers", "{}"),
+            ("database_connections", "0"),
+        ]);
+        let told = told.unwrap_err().to_string();
+        for key in [
+            "listen",
+            "database_url",
+            "worker_database_url",
+            "key_ring",
+            "peers",
+            "database_connections",
+        ] {
+            assert!(told.contains(&format!("\n  {key} (")), "{key}: {told}");
+        }
+        assert!(!told.contains("short"), "{told}");
+    }
+
+    #[test]
+    fn two_keys_are_believed_while_one_follows_the_other() {
+        let keys = [SigningKey::generate(), SigningKey::generate()].map(|it| it.public_jwk());
+        let set = serde_json::json!({ "keys": keys }).to_string();
+        assert_eq!(set.parse::<Peers>().ok().map(|it| it.0.len()), Some(2));
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            r#"{"keys":1}"#,
+            r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#,
+        ] {
+            assert!(wrong.parse::<Peers>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Cuts a document's text into the pieces that are searched and given to prompts.
+//!
+//! Pure: a text and its type in, pieces out, in time linear in the text. What always holds: pieces come in the order of
+//! the text and never overlap, their content is never blank and at most [`BUDGET_TOKENS`] long, no piece reaches over a
+//! heading, every visible character outside headings is in exactly one piece, and every heading is in the section of at
+//! least one.
+
+mod outline;
+mod split;
+
+use outline::Section;
+
+use super::MimeType;
+
+/// The longest piece, in tokens.
+pub const BUDGET_TOKENS: usize = 400;
+
+/// A text with more headings than this is cut as if it had none: each of them would make a piece of its own.
+const HEADINGS_LIMIT: usize = 10_000;
+
+/// Some editors put it first.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// How many characters count as a token, on average over languages and models.
+const CHARS_PER_TOKEN: usize = 4;
+
+/// A piece of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The headings above it, outermost first, joined by ` > `; empty where there is none.
+    pub section: String,
+    /// Its text as it stands in the document, without blank lines around it.
+    pub content: String,
+    /// An estimate of the content's length in tokens.
+    pub token_count: i32,
+}
+
+/// Cuts a text. A text without a visible character has no pieces.
+pub fn chunk(mime_type: MimeType, text: &str) -> Vec<Piece> {
+    chunk_within(mime_type, text, BUDGET_TOKENS)
+}
+
+fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Piece> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let sections = match mime_type {
+        MimeType::Plain => None,
+        MimeType::Markdown => outline::markdown(text, HEADINGS_LIMIT),
+    };
+    let sections = sections.unwrap_or_else(|| vec![outline::plain(text)]);
+    sections
+        .iter()
+        .flat_map(|section| pieces(text, section, budget_tokens))
+        .collect()
+}
+
+fn pieces(text: &str, section: &Section, budget_tokens: usize) -> Vec<Piece> {
+    let piece = |content: &str| Piece {
+        section: section.path.clone(),
+        content: content.to_owned(),
+        token_count: i32::try_from(content.chars().count().div_ceil(CHARS_PER_TOKEN)).unwrap_or(i32::MAX),
+    };
+    let ranges = split::pack(text, &section.blocks, budget_tokens * CHARS_PER_TOKEN);
+    match &section.title_alone {
+        Some(title) if ranges.is_empty() => vec![piece(title)],
+        _ => ranges.into_iter().map(|range| piece(&text[range])).collect(),
+    }
+}
+
+/// Whether a character shows nothing.
+pub(super) fn is_blank(character: char) -> bool {
+    character.is_whitespace() || character == BYTE_ORDER_MARK
+}
+
+#[cfg(test)]
+mod tests;

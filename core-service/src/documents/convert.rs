@@ -1,0 +1,331 @@
+//! Documents, chunks and searches as the contract writes them.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+use service_kit::{
+    error::{Error, Result, Violations},
+    ids::{DocumentId, StudioId},
+    update,
+};
+use studios_proto::core as proto;
+
+use super::{
+    AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus,
+    create::{NewDocument, Text},
+    search::{Found, MatchMode, Query},
+};
+use crate::requests::Key;
+
+/// The RPC that makes a document, by which its idempotency keys are known.
+pub(super) const CREATE: &str = "/studios.core.v1.DocumentService/CreateDocument";
+
+/// Why a value that was read is there once the violations are finished.
+pub(super) const MISSING: &str = "a missing one is a violation";
+
+const TITLE: RangeInclusive<usize> = 1..=255;
+const METADATA_BYTES: usize = 16 * 1024;
+const QUERY: RangeInclusive<usize> = 1..=1000;
+const DEFAULT_RESULTS: i32 = 10;
+const MOST_RESULTS: i32 = 100;
+
+impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
+    type Error = Error;
+
+    fn try_from(request: proto::CreateDocumentRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let key = Key::read(&mut violations, CREATE, &request.request_id, &request);
+        let given = request.document.unwrap_or_default();
+        let studio = violations.id::<StudioId>("document.studio_id", &given.studio_id);
+        let title = violations.text("document.title", &given.title, TITLE);
+        let mime_type = mime_type(&mut violations, &given.mime_type);
+        let access_level = access_level(&mut violations, given.access_level);
+        let metadata = metadata(&mut violations, given.metadata.as_ref());
+        let text = Text::read(request.text)
+            .map_err(|description| violations.add("text", description))
+            .ok();
+        violations.finish()?;
+        Ok(Self {
+            key,
+            studio: studio.expect(MISSING),
+            title: title.expect(MISSING),
+            mime_type: mime_type.expect(MISSING),
+            access_level: access_level.expect(MISSING),
+            metadata: metadata.expect(MISSING),
+            text: text.expect(MISSING),
+        })
+    }
+}
+
+fn mime_type(violations: &mut Violations, given: &str) -> Option<MimeType> {
+    match given {
+        "text/plain" => Some(MimeType::Plain),
+        "text/markdown" => Some(MimeType::Markdown),
+        _ => {
+            violations.add("document.mime_type", "must be text/plain or text/markdown");
+            None
+        }
+    }
+}
+
+fn access_level(violations: &mut Violations, given: i32) -> Option<AccessLevel> {
+    match proto::AccessLevel::try_from(given) {
+        Ok(proto::AccessLevel::Private) => Some(AccessLevel::Private),
+        Ok(proto::AccessLevel::Unspecified | proto::AccessLevel::Studio) => Some(AccessLevel::Studio),
+        Ok(proto::AccessLevel::Company) => Some(AccessLevel::Company),
+        Err(_) => {
+            violations.add("document.access_level", "must be one of the access levels");
+            None
+        }
+    }
+}
+
+fn metadata(violations: &mut Violations, given: Option<&prost_types::Struct>) -> Option<Map<String, Value>> {
+    let metadata = violations.object("document.metadata", given)?;
+    let bytes = serde_json::to_vec(&metadata).map_or(usize::MAX, |json| json.len());
+    if bytes > METADATA_BYTES {
+        violations.add(
+            "document.metadata",
+            format!("must have at most {METADATA_BYTES} bytes as JSON"),
+        );
+    }
+    Some(metadata)
+}
+
+impl TryFrom<&proto::ListDocumentsRequest> for Listing {
+    type Error = Error;
+
+    fn try_from(request: &proto::ListDocumentsRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let studio = violations.id("studio_id", &request.studio_id);
+        let status = proto::ProcessingStatus::try_from(request.status);
+        if status.is_err() {
+            violations.add("status", "must be one of the processing states");
+        }
+        violations.finish()?;
+        Ok(Self {
+            studio: studio.expect(MISSING),
+            status: status.ok().and_then(known),
+        })
+    }
+}
+
+fn known(status: proto::ProcessingStatus) -> Option<ProcessingStatus> {
+    Some(match status {
+        proto::ProcessingStatus::Unspecified => return None,
+        proto::ProcessingStatus::Pending => ProcessingStatus::Pending,
+        proto::ProcessingStatus::Processing => ProcessingStatus::Processing,
+        proto::ProcessingStatus::Completed => ProcessingStatus::Completed,
+        proto::ProcessingStatus::Failed => ProcessingStatus::Failed,
+    })
+}
+
+impl TryFrom<&proto::SearchChunksRequest> for Query {
+    type Error = Error;
+
+    fn try_from(request: &proto::SearchChunksRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let studio = violations.id("studio_id", &request.studio_id);
+        let words = violations.text("query", &request.query, QUERY);
+        if request.limit < 0 {
+            violations.add("limit", "must not be negative");
+        }
+        let mut documents = Vec::with_capacity(request.document_ids.len());
+        for (place, id) in request.document_ids.iter().enumerate() {
+            documents.extend(violations.id::<DocumentId>(format!("document_ids[{place}]"), id));
+        }
+        let mode = match proto::MatchMode::try_from(request.match_mode) {
+            Ok(proto::MatchMode::Unspecified | proto::MatchMode::All) => MatchMode::All,
+            Ok(proto::MatchMode::Any) => MatchMode::Any,
+            Err(_) => {
+                violations.add("match_mode", "must be one of the match modes");
+                MatchMode::All
+            }
+        };
+        violations.finish()?;
+        Ok(Self {
+            studio: studio.expect(MISSING),
+            documents,
+            words: words.expect(MISSING),
+            mode,
+            limit: if request.limit == 0 {
+                DEFAULT_RESULTS
+            } else {
+                request.limit.min(MOST_RESULTS)
+            },
+        })
+    }
+}
+
+impl From<MimeType> for String {
+    fn from(mime_type: MimeType) -> Self {
+        match mime_type {
+            MimeType::Plain => "text/plain".into(),
+            MimeType::Markdown => "text/markdown".into(),
+        }
+    }
+}
+
+impl From<AccessLevel> for proto::AccessLevel {
+    fn from(level: AccessLevel) -> Self {
+        match level {
+            AccessLevel::Private => Self::Private,
+            AccessLevel::Studio => Self::Studio,
+            AccessLevel::Company => Self::Company,
+        }
+    }
+}
+
+impl From<ProcessingStatus> for proto::ProcessingStatus {
+    fn from(status: ProcessingStatus) -> Self {
+        match status {
+            ProcessingStatus::Pending => Self::Pending,
+            ProcessingStatus::Processing => Self::Processing,
+            ProcessingStatus::Completed => Self::Completed,
+            ProcessingStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<Document> for proto::Document {
+    fn from(document: Document) -> Self {
+        Self {
+            id: document.id.to_string(),
+            company_id: document.company.to_string(),
+            studio_id: document.studio.to_string(),
+            title: document.title,
+            mime_type: document.mime_type.into(),
+            access_level: proto::AccessLevel::from(document.access_level).into(),
+            status: proto::ProcessingStatus::from(document.status).into(),
+            failure_reason: document.failure_reason,
+            size_bytes: document.size_bytes,
+            sha256: hex::encode(document.sha256),
+            chunk_count: document.chunk_count,
+            metadata: Some(update::json_to_struct(&document.metadata)),
+            created_by: document.created_by.to_string(),
+            create_time: Some(update::timestamp(document.created_at)),
+            update_time: Some(update::timestamp(document.updated_at)),
+            text_cleaned: document.text_cleaned,
+        }
+    }
+}
+
+impl From<Chunk> for proto::Chunk {
+    fn from(chunk: Chunk) -> Self {
+        Self {
+            id: chunk.id.to_string(),
+            document_id: chunk.document.to_string(),
+            index: chunk.index,
+            section: chunk.section,
+            content: chunk.content,
+            token_count: chunk.token_count,
+        }
+    }
+}
+
+impl From<Found> for proto::SearchResult {
+    fn from(found: Found) -> Self {
+        Self {
+            chunk: Some(found.chunk.into()),
+            document_title: found.document_title,
+            score: found.score,
+            snippet: found.snippet,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
+        match result {
+            Err(Error::Invalid(violations)) => violations.into_iter().map(|violation| violation.field).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn request() -> proto::CreateDocumentRequest {
+        proto::CreateDocumentRequest {
+            document: Some(proto::Document {
+                studio_id: StudioId::generate().to_string(),
+                title: " Notes ".into(),
+                mime_type: "text/markdown".into(),
+                ..Default::default()
+            }),
+            text: "# A".into(),
+            request_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_document_is_its_studios_if_not_told_otherwise() {
+        let new = NewDocument::try_from(request()).unwrap();
+        assert_eq!(new.access_level, AccessLevel::Studio);
+        assert_eq!((new.title.as_str(), new.mime_type), ("Notes", MimeType::Markdown));
+        assert!(new.key.is_none());
+    }
+
+    #[test]
+    fn everything_wrong_with_a_new_document_is_named() {
+        let empty = NewDocument::try_from(proto::CreateDocumentRequest::default());
+        assert_eq!(
+            fields(empty),
+            ["document.studio_id", "document.title", "document.mime_type", "text"]
+        );
+        let mut large = request();
+        let document = large.document.as_mut().unwrap();
+        document.access_level = 9;
+        document.metadata = Some(update::json_to_struct(&Map::from_iter([(
+            "a".to_owned(),
+            Value::String("x".repeat(METADATA_BYTES)),
+        )])));
+        large.text = " ".into();
+        large.request_id = "x".into();
+        assert_eq!(
+            fields(NewDocument::try_from(large)),
+            ["request_id", "document.access_level", "document.metadata", "text"]
+        );
+    }
+
+    #[test]
+    fn a_list_is_of_a_studio_and_of_a_known_state() {
+        let wrong = proto::ListDocumentsRequest {
+            studio_id: "x".into(),
+            status: 9,
+            ..Default::default()
+        };
+        assert_eq!(fields(Listing::try_from(&wrong)), ["studio_id", "status"]);
+    }
+
+    #[test]
+    fn a_search_has_a_default_and_a_bound() {
+        let query = |limit| {
+            Query::try_from(&proto::SearchChunksRequest {
+                studio_id: StudioId::generate().to_string(),
+                query: "a".into(),
+                limit,
+                ..Default::default()
+            })
+        };
+        assert_eq!(query(0).unwrap().limit, 10);
+        assert_eq!(query(3).unwrap().limit, 3);
+        assert_eq!(query(i32::MAX).unwrap().limit, 100);
+        assert_eq!(query(0).unwrap().mode, MatchMode::All);
+    }
+
+    #[test]
+    fn everything_wrong_with_a_search_is_named() {
+        let wrong = proto::SearchChunksRequest {
+            studio_id: "x".into(),
+            query: " ".into(),
+            limit: -1,
+            document_ids: vec![DocumentId::generate().to_string(), "x".into()],
+            match_mode: 9,
+        };
+        assert_eq!(
+            fields(Query::try_from(&wrong)),
+            ["studio_id", "query", "limit", "document_ids[1]", "match_mode"]
+        );
+    }
+}

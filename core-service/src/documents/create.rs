@@ -1,0 +1,115 @@
+//! Taking a new document: its row, its text and the job that cuts it in one commit.
+
+use serde_json::{Map, Value};
+use service_kit::{
+    auth::Caller,
+    db::{Claims, TenantTx},
+    error::{Error, Result},
+    ids::{DocumentId, StudioId},
+};
+use sha2::{Digest, Sha256};
+
+use super::{AccessLevel, Document, MimeType, chunker, company_of, reached, store};
+use crate::{
+    App,
+    jobs::{self, Task},
+    requests,
+};
+
+/// The longest text, in bytes.
+pub(super) const TEXT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a document is made from.
+#[derive(Clone, Debug)]
+pub(super) struct NewDocument {
+    pub(super) key: Option<requests::Key>,
+    pub(super) studio: StudioId,
+    pub(super) title: String,
+    pub(super) mime_type: MimeType,
+    pub(super) access_level: AccessLevel,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) text: Text,
+}
+
+/// A text that can be stored and shows something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) content: String,
+    /// Whether something had to be taken out of it.
+    pub(super) cleaned: bool,
+}
+
+impl Text {
+    /// Takes out what PostgreSQL cannot store. Says what the text must be if it is none that is taken.
+    pub(super) fn read(text: String) -> Result<Self, &'static str> {
+        if !(1..=TEXT_BYTES).contains(&text.len()) {
+            return Err("must have 1 byte to 4 MiB");
+        }
+        let cleaned = text.contains('\0');
+        let content = if cleaned { text.replace('\0', "") } else { text };
+        if content.chars().all(chunker::is_blank) {
+            return Err("must not be blank");
+        }
+        Ok(Self { content, cleaned })
+    }
+
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.content).into()
+    }
+
+    pub(super) fn size_bytes(&self) -> i64 {
+        i64::try_from(self.content.len()).expect("a text has at most 4 MiB")
+    }
+}
+
+/// Makes a document, or answers with the one made the first time.
+pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Result<Document> {
+    let mut tx = TenantTx::begin(&app.pool, "documents.create", &Claims::user(caller.user)).await?;
+    let id = DocumentId::generate();
+    if let Some(first) = requests::claim(&mut tx, new.key.as_ref(), id).await? {
+        return reached(&mut tx, first).await;
+    }
+    let company = company_of(&mut tx, new.studio).await?;
+    store::insert(&mut tx, id, company, caller.user, new).await?;
+    store::insert_text(&mut tx, id, company, &new.text.content).await?;
+    jobs::enqueue(&mut tx, company, Task::ProcessDocument { document: id }).await?;
+    let document = reached(&mut tx, id).await?;
+    // Last, because the company's storage stays locked until the commit.
+    let storage = store::lock_storage(&mut tx, company).await?;
+    if storage.used_bytes > storage.limit_bytes {
+        return Err(Error::ResourceExhausted {
+            reason: "STORAGE_QUOTA_EXCEEDED",
+            message: format!("the company's plan has {} bytes of storage", storage.limit_bytes),
+            retry_after: None,
+        });
+    }
+    tx.commit().await?;
+    app.job_signal.wake();
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_taken_out_and_told() {
+        let text = Text::read("a\0b\0".into()).unwrap();
+        assert_eq!(
+            (text.content.as_str(), text.cleaned, text.size_bytes()),
+            ("ab", true, 2)
+        );
+        assert!(!Text::read("ab".into()).unwrap().cleaned);
+    }
+
+    #[test]
+    fn a_text_has_a_length_and_shows_something() {
+        assert!(Text::read("a".repeat(TEXT_BYTES)).is_ok());
+        for text in [String::new(), "a".repeat(TEXT_BYTES + 1)] {
+            assert_eq!(Text::read(text), Err("must have 1 byte to 4 MiB"));
+        }
+        for text in [" \n\t\u{a0}", "\0", "\u{feff}\0\n"] {
+            assert_eq!(Text::read(text.into()), Err("must not be blank"));
+        }
+    }
+}

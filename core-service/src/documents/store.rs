@@ -1,0 +1,233 @@
+//! SQL of documents, for their users; what the worker does with them is in [`process`](super::process).
+
+use serde_json::{Map, Value};
+use service_kit::{
+    error::Result,
+    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
+};
+use sqlx::{PgConnection, types::Json};
+use time::OffsetDateTime;
+
+use super::{AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus, create::NewDocument};
+
+struct Row {
+    id: DocumentId,
+    company: CompanyId,
+    studio: StudioId,
+    title: String,
+    mime_type: MimeType,
+    access_level: AccessLevel,
+    status: ProcessingStatus,
+    failure_reason: String,
+    size_bytes: i64,
+    sha256: Vec<u8>,
+    text_cleaned: bool,
+    chunk_count: i32,
+    metadata: Json<Map<String, Value>>,
+    created_by: UserId,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl From<Row> for Document {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            company: row.company,
+            studio: row.studio,
+            title: row.title,
+            mime_type: row.mime_type,
+            access_level: row.access_level,
+            status: row.status,
+            failure_reason: row.failure_reason,
+            size_bytes: row.size_bytes,
+            sha256: row.sha256,
+            text_cleaned: row.text_cleaned,
+            chunk_count: row.chunk_count,
+            metadata: row.metadata.0,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// How much a company has stored, and how much it may.
+pub(super) struct Storage {
+    pub(super) used_bytes: i64,
+    pub(super) limit_bytes: i64,
+}
+
+/// The company of a studio that is reached and not deleted.
+pub(super) async fn company_of(tx: &mut PgConnection, studio: StudioId) -> Result<Option<CompanyId>> {
+    let company = sqlx::query_scalar!(
+        r#"select company_id as "company: CompanyId" from core.studios where id = $1 and deleted_at is null"#,
+        studio.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(company)
+}
+
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    id: DocumentId,
+    company: CompanyId,
+    created_by: UserId,
+    new: &NewDocument,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into core.documents (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256,
+                                     text_cleaned, metadata, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        id.as_uuid(),
+        company.as_uuid(),
+        new.studio.as_uuid(),
+        new.title,
+        new.mime_type as MimeType,
+        new.access_level as AccessLevel,
+        new.text.size_bytes(),
+        &new.text.sha256(),
+        new.text.cleaned,
+        Json(&new.metadata) as _,
+        created_by.as_uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_text(
+    tx: &mut PgConnection,
+    document: DocumentId,
+    company: CompanyId,
+    text: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into core.document_texts (document_id, company_id, text) values ($1, $2, $3)",
+        document.as_uuid(),
+        company.as_uuid(),
+        text,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Holds the company's storage as it is until the end of the transaction.
+pub(super) async fn lock_storage(tx: &mut PgConnection, company: CompanyId) -> Result<Storage> {
+    let storage = sqlx::query_as!(
+        Storage,
+        r#"select core.lock_storage(c.id) as "used_bytes!", p.storage_bytes as limit_bytes
+           from core.companies c join core.plans p on p.code = c.plan
+           where c.id = $1"#,
+        company.as_uuid(),
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(storage)
+}
+
+/// Holds the row until the end of the transaction, so that what is read next stays true.
+pub(super) async fn lock(tx: &mut PgConnection, id: DocumentId) -> Result<()> {
+    sqlx::query!("select from core.documents where id = $1 for update", id.as_uuid())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn find(tx: &mut PgConnection, id: DocumentId) -> Result<Option<Document>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id as "id: DocumentId", company_id as "company: CompanyId", studio_id as "studio: StudioId", title,
+                  mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
+                  status as "status: ProcessingStatus", failure_reason, size_bytes, sha256, text_cleaned, chunk_count,
+                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  updated_at
+           from core.documents
+           where id = $1 and not core.studio_is_deleted(studio_id)"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Document::from))
+}
+
+pub(super) async fn list(
+    tx: &mut PgConnection,
+    company: CompanyId,
+    listing: Listing,
+    before: Option<DocumentId>,
+    limit: i64,
+) -> Result<Vec<Document>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id as "id: DocumentId", company_id as "company: CompanyId", studio_id as "studio: StudioId", title,
+                  mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
+                  status as "status: ProcessingStatus", failure_reason, size_bytes, sha256, text_cleaned, chunk_count,
+                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  updated_at
+           from core.documents
+           where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
+           order by id desc
+           limit $5"#,
+        company.as_uuid(),
+        listing.studio.as_uuid(),
+        listing.status as Option<ProcessingStatus>,
+        before.map(DocumentId::as_uuid),
+        limit,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(Document::from).collect())
+}
+
+pub(super) async fn text(tx: &mut PgConnection, id: DocumentId) -> Result<Option<String>> {
+    let text = sqlx::query_scalar!(
+        "select t.text from core.documents d join core.document_texts t on t.document_id = d.id
+         where d.id = $1 and not core.studio_is_deleted(d.studio_id)",
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(text)
+}
+
+pub(super) async fn delete(tx: &mut PgConnection, id: DocumentId) -> Result<()> {
+    sqlx::query!("delete from core.documents where id = $1", id.as_uuid())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn set_pending(tx: &mut PgConnection, id: DocumentId) -> Result<()> {
+    sqlx::query!(
+        "update core.documents set status = 'pending', failure_reason = '' where id = $1",
+        id.as_uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn chunks(
+    tx: &mut PgConnection,
+    document: DocumentId,
+    after: Option<i32>,
+    limit: i64,
+) -> Result<Vec<Chunk>> {
+    let chunks = sqlx::query_as!(
+        Chunk,
+        r#"select id as "id: ChunkId", document_id as "document: DocumentId", index, section, content, token_count
+           from core.chunks
+           where document_id = $1 and index > coalesce($2, -1)
+           order by index
+           limit $3"#,
+        document.as_uuid(),
+        after,
+        limit,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(chunks)
+}

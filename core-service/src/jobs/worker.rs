@@ -1,0 +1,185 @@
+//! The worker: claims due jobs in a short transaction, does them outside any, and gives back what fails.
+//!
+//! It looks for work when it is woken, when a job ends, and otherwise once a second. On the soft token it takes no more and
+//! finishes what it has; on the hard one it drops that, and the leases run out.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use service_kit::{
+    db::WorkerTx,
+    error::{Error, Result},
+    ids::CompanyId,
+    lifecycle::Lifecycle,
+    telemetry,
+};
+use sqlx::PgConnection;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tracing::{Dispatch, Instrument, field, instrument::WithSubscriber};
+
+use super::{Lease, Task, expiry, store};
+use crate::{App, documents::process};
+
+/// How long the worker waits before it looks for work again.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How many jobs it does at once. Each may hold a text of 4 MiB and several times that while cutting it.
+const CONCURRENCY: usize = 2;
+
+/// How long a job is its holder's.
+const LEASE: Duration = Duration::from_mins(1);
+
+/// How long a try may take: so much less than the lease that its end is stored under it.
+const TRY: Duration = Duration::from_secs(50);
+
+/// How long the first failed try is put off; each further one four times as long.
+const FIRST_DELAY: Duration = Duration::from_secs(2);
+
+/// A job that this process holds.
+pub(super) struct Job {
+    pub(super) lease: Lease,
+    pub(super) company: CompanyId,
+    /// `None` where its payload cannot be read.
+    pub(super) task: Option<Task>,
+    pub(super) max_tries: i32,
+    /// Of the span that enqueued it; empty where there was none.
+    pub(super) traceparent: String,
+}
+
+/// Does jobs, and now and then removes what has expired.
+pub struct Worker {
+    app: Arc<App>,
+}
+
+impl Worker {
+    /// A worker of this service.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    /// Works until the lifecycle's tokens end it.
+    pub async fn run(self, lifecycle: Lifecycle) {
+        let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
+        tokio::select! {
+            () = hard.cancelled() => {}
+            _ = async { tokio::join!(self.work(&soft), expiry::run(&self.app, &soft)) } => {}
+        }
+    }
+
+    async fn work(&self, soft: &CancellationToken) {
+        let mut running = FuturesUnordered::new();
+        while !soft.is_cancelled() {
+            let free = CONCURRENCY - running.len();
+            if free > 0 {
+                running.extend(self.claim(free).await.into_iter().map(|job| self.attend(job)));
+            }
+            let has_room = running.len() < CONCURRENCY;
+            tokio::select! {
+                () = soft.cancelled() => {}
+                Some(()) = running.next() => {}
+                () = self.app.job_signal.woken(), if has_room => {}
+                () = time::sleep(POLL), if has_room => {}
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    async fn claim(&self, most: usize) -> Vec<Job> {
+        let claim = async {
+            let mut tx = WorkerTx::begin(&self.app.worker_pool, "jobs.claim").await?;
+            let jobs = store::claim(&mut tx, i64::try_from(most).unwrap_or(i64::MAX), LEASE).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(jobs)
+        };
+        // A look a second would be a trace a second.
+        let result = claim.with_subscriber(Dispatch::none()).await;
+        result.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "cannot look for jobs");
+            Vec::new()
+        })
+    }
+
+    async fn attend(&self, job: Job) {
+        let span = tracing::info_span!(
+            "job",
+            otel.name = job.task.map_or("unknown", Task::kind),
+            otel.kind = "consumer",
+            job = %job.lease.job,
+            company = %job.company,
+            document = job.task.map(|Task::ProcessDocument { document }| field::display(document)),
+            attempt = job.lease.number,
+        );
+        let span = telemetry::span_with_parent(&job.traceparent, span);
+        async {
+            let Err(error) = self.attempt(&job).await else { return };
+            let cause = cause(&error);
+            tracing::warn!(error = cause, "job failed");
+            if let Err(error) = self.give_back(&job, &cause).await {
+                tracing::warn!(error = %error, "failed job not given back: its lease will run out");
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn attempt(&self, job: &Job) -> Result<()> {
+        if job.lease.number > job.max_tries {
+            return Err(Error::internal("its holder was lost at the last try"));
+        }
+        let task = job.task.ok_or_else(|| Error::internal("its payload cannot be read"))?;
+        let work = async {
+            match task {
+                Task::ProcessDocument { document } => process::process(&self.app, job.lease, document).await,
+            }
+        };
+        time::timeout(TRY, work).await.unwrap_or(Err(Error::DeadlineExceeded))
+    }
+
+    /// Has a failed job tried again later, or ends it. Where somebody else holds it by now, it is his.
+    async fn give_back(&self, job: &Job, error: &str) -> Result<()> {
+        let mut tx = WorkerTx::begin(&self.app.worker_pool, "jobs.give_back").await?;
+        let is_last = job.task.is_none() || job.lease.number >= job.max_tries;
+        let is_held = if is_last {
+            store::fail(&mut tx, job.lease, error).await?
+        } else {
+            store::postpone(&mut tx, job.lease, delay(job.lease.number), error).await?
+        };
+        if is_held && let Some(task) = job.task {
+            tell(&mut tx, task, is_last).await?;
+        }
+        tx.commit().await
+    }
+}
+
+/// Tells what a job was for that it waits for another try, or that there is none.
+async fn tell(tx: &mut PgConnection, task: Task, is_last: bool) -> Result<()> {
+    match task {
+        Task::ProcessDocument { document } if is_last => process::give_up(tx, document).await,
+        Task::ProcessDocument { document } => process::wait(tx, document).await,
+    }
+}
+
+/// What went wrong, for operators.
+fn cause(error: &Error) -> String {
+    match error {
+        Error::Internal(source) => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// How long after a failed try the next one is made.
+fn delay(number: i32) -> Duration {
+    FIRST_DELAY * 4_u32.pow(u32::try_from(number - 1).unwrap_or(0).min(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_are_put_off_longer_and_longer_up_to_a_bound() {
+        let delays = [1, 2, 3, 4, 5, 6, i32::MAX].map(|number| delay(number).as_secs());
+        assert_eq!(delays, [2, 8, 32, 128, 512, 512, 512]);
+    }
+}

@@ -1,0 +1,182 @@
+//! The service as it runs: what it opens, what it serves behind which door, and what goes on in the background.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use service_kit::{
+    auth::{AuthLayer, Door, UserTokens, Verifier},
+    clock::{SharedClock, SystemClock},
+    db,
+    error::Result,
+    lifecycle::Lifecycle,
+    server::{self, Health, Listener, ServerOptions},
+};
+use sqlx::{Connection, PgPool};
+use studios_proto::core::{
+    access_service_server::{self, AccessServiceServer},
+    auth_service_server::{self, AuthServiceServer},
+    company_service_server::{self, CompanyServiceServer},
+    document_service_server::{self, DocumentServiceServer},
+    studio_service_server::{self, StudioServiceServer},
+    user_service_server::{self, UserServiceServer},
+};
+use tonic::service::Routes;
+
+use crate::{
+    App, Config,
+    access::api::AccessApi,
+    auth::{Issuer, Passwords, SigningKeys, api::Auth},
+    companies::api::Companies,
+    documents::api::Documents,
+    jobs,
+    studios::api::Studios,
+    users::api::Users,
+};
+
+const NAME: &str = "core-service";
+
+const SERVICES: [&str; 6] = [
+    access_service_server::SERVICE_NAME,
+    auth_service_server::SERVICE_NAME,
+    company_service_server::SERVICE_NAME,
+    document_service_server::SERVICE_NAME,
+    studio_service_server::SERVICE_NAME,
+    user_service_server::SERVICE_NAME,
+];
+
+/// The largest message that carries a document: its text of 4 MiB and all that is said about it.
+const DOCUMENT_BYTES: usize = 5 << 20;
+
+/// A service that holds its port and is ready to serve.
+pub struct Service {
+    app: Arc<App>,
+    listener: Listener,
+    auth: AuthLayer,
+    reflection: bool,
+    lifecycle: Lifecycle,
+}
+
+impl Service {
+    /// Connects to the database, opens the signing keys and binds the port.
+    pub async fn bind(config: Config, lifecycle: Lifecycle) -> Result<Self> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let pool = db::connect(&config.database_url, config.database_connections, NAME).await?;
+        let worker_pool = db::connect(&config.worker_database_url, config.worker_database_connections, NAME).await?;
+        let keys = SigningKeys::open(pool.clone(), config.key_ring.clone(), clock.clone()).await?;
+        let keys = Arc::new(keys);
+        let users = UserTokens {
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            keys: keys.clone(),
+        };
+        let verifier = Verifier::new(users, config.peers, clock.clone())?;
+        let app = App {
+            pool,
+            worker_pool,
+            keys: config.key_ring,
+            clock,
+            issuer: Issuer {
+                name: config.issuer,
+                audience: config.audience,
+                keys,
+            },
+            passwords: Passwords::new().await?,
+            job_signal: jobs::Signal::default(),
+        };
+        Ok(Self {
+            app: Arc::new(app),
+            listener: Listener::bind(config.listen).await?,
+            auth: AuthLayer::new(Arc::new(verifier), door),
+            reflection: config.reflection,
+            lifecycle,
+        })
+    }
+
+    /// The address that is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves, and works in the background, until the lifecycle stops it; ending for another reason, it stops that softly.
+    pub async fn serve(self) -> Result<()> {
+        let Self {
+            app,
+            listener,
+            auth,
+            reflection,
+            lifecycle,
+        } = self;
+        let _stops = lifecycle.soft().drop_guard();
+        lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
+        lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
+        let health = Health::new();
+        let pool = app.pool.clone();
+        health
+            .follow(&lifecycle, SERVICES.to_vec(), move || answers(pool.clone()))
+            .await;
+        let options = ServerOptions {
+            services: SERVICES.to_vec(),
+            health,
+            reflection,
+            ..ServerOptions::default()
+        };
+        tracing::info!(address = %listener.local_addr(), "serving");
+        server::serve(listener, routes(&app), auth, lifecycle, options).await
+    }
+}
+
+fn routes(app: &Arc<App>) -> Routes {
+    let documents = DocumentServiceServer::new(Documents::new(app.clone()));
+    Routes::new(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .add_service(AuthServiceServer::new(Auth::new(app.clone())))
+        .add_service(CompanyServiceServer::new(Companies::new(app.clone())))
+        .add_service(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .add_service(StudioServiceServer::new(Studios::new(app.clone())))
+        .add_service(UserServiceServer::new(Users::new(app.clone())))
+}
+
+/// Who may call a method, by its path.
+fn door(path: &str) -> Door {
+    match path.split('/').nth(1) {
+        Some(auth_service_server::SERVICE_NAME) => Door::Public,
+        Some(access_service_server::SERVICE_NAME) => Door::Service,
+        _ => Door::Member,
+    }
+}
+
+async fn answers(pool: PgPool) -> bool {
+    match pool.acquire().await {
+        Ok(mut connection) => connection.ping().await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_signing_in_is_open_to_everybody_and_access_to_services_alone() {
+        assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
+        assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        for path in [
+            "/studios.core.v1.StudioService/GetStudio",
+            "/studios.core.v1.AuthServiceX/SignIn",
+            "/",
+            "",
+        ] {
+            assert_eq!(door(path), Door::Member, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_service_of_the_contracts_is_served() {
+        let package = "studios.core.v1";
+        let mut named: Vec<_> = studios_proto::descriptors()
+            .services()
+            .filter(|it| it.parent_file().package_name() == package)
+            .map(|it| it.full_name().to_owned())
+            .collect();
+        named.sort();
+        assert_eq!(named, SERVICES);
+    }
+}
