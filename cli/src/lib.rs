@@ -1,1 +1,97 @@
-//! Stub.
+//! The operator's program `studios`: the embedded installation, the demo, migrations, checks, and runs from a terminal.
+//!
+//! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
+
+pub mod demo;
+pub mod doctor;
+pub mod events;
+pub mod home;
+pub mod migrate;
+pub mod output;
+pub mod postgres;
+pub mod remote;
+pub mod runs;
+pub mod up;
+
+use clap::{Parser, Subcommand};
+use service_kit::{
+    config::Reader,
+    lifecycle::Lifecycle,
+    telemetry::{self, TelemetryConfig},
+};
+
+use crate::output::Output;
+
+/// Studios: AI-automation studios for businesses.
+///
+/// Exit codes: 0 well, 1 ended badly, 2 wrong usage, 3 unreachable, 4 refused, 5 not found, 6 invalid, 70 internal.
+#[derive(Debug, Parser)]
+#[command(name = "studios", version)]
+pub struct Cli {
+    /// Results as JSON, one value a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything in one process: a private PostgreSQL (or DATABASE_URL), both services and the gateway.
+    Up(up::Args),
+    /// Sign up, upload a document, publish a workflow, run it and watch it, through a gateway.
+    Demo(demo::Args),
+    /// Bring a database up to date, all or nothing.
+    Migrate(migrate::Args),
+    /// Check an installation and say what is wrong with it.
+    Doctor(doctor::Args),
+    /// Workflows.
+    #[command(subcommand)]
+    Workflow(runs::WorkflowCommand),
+    /// Executions of workflows.
+    #[command(subcommand)]
+    Execution(runs::ExecutionCommand),
+}
+
+/// Runs the command line and returns the process's exit code.
+pub async fn run() -> u8 {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    let _telemetry = match telemetry() {
+        Ok(guard) => guard,
+        Err(error) => {
+            output.failure(&error);
+            return output::USAGE;
+        }
+    };
+    let done = match &cli.command {
+        Command::Up(args) => up::run(args, output, Lifecycle::new()).await.map(|()| true),
+        Command::Demo(args) => demo::run(args, output).await.map(|outcome| outcome.completed),
+        Command::Migrate(args) => migrate::command(args, output).await.map(|()| true),
+        Command::Doctor(args) => doctor::run(args, output).await,
+        Command::Workflow(command) => runs::workflow(command, output).await,
+        Command::Execution(command) => runs::execution(command, output).await,
+    };
+    match done {
+        Ok(true) => output::OK,
+        Ok(false) => output::FAILED,
+        Err(error) => {
+            output.failure(&error);
+            output::exit_code(&error)
+        }
+    }
+}
+
+/// Logs go to stderr as `STUDIOS_LOG`, `STUDIOS_LOG_FORMAT` and `STUDIOS_OTLP_ENDPOINT` say; without them, warnings only.
+fn telemetry() -> anyhow::Result<telemetry::Guard> {
+    let quiet = [("log".to_owned(), "warn".to_owned())];
+    let flags = if std::env::var_os("STUDIOS_LOG").is_some() {
+        &[]
+    } else {
+        quiet.as_slice()
+    };
+    let mut reader = Reader::load(&["STUDIOS_"], None, flags);
+    let config = TelemetryConfig::read(&mut reader);
+    reader.finish()?;
+    Ok(telemetry::init("studios", &config))
+}

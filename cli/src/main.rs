@@ -1,2 +1,8 @@
 //! The binary `studios`.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    studios_cli::run().await.into()
+}

@@ -1,0 +1,42 @@
+# Each target is a line of cargo or a script. `make setup` installs what is missing and is run by the others.
+
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(STUDIOS_TARGET_DIR),$(HOME)/.cache/studios-target)
+export SQLX_OFFLINE ?= true
+TOOLS := $(CARGO_TARGET_DIR)/tools
+BIN := $(CARGO_TARGET_DIR)/debug
+DOC ?= README.md
+
+.PHONY: help setup run test check bench soak queries
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup:           ## install what is missing: PostgreSQL, curl, buf, cargo-deny, cargo-machete
+	@scripts/setup.sh $(TOOLS)
+
+run: setup       ## build, start everything on a private PostgreSQL, run the demo on DOC, stay up
+	cargo build --package studios-cli
+	$(BIN)/studios up --demo --doc "$(DOC)"
+
+test: setup      ## every test, the faults and the README's commands included
+	cargo build --workspace --bins
+	cargo test --workspace
+
+check: setup     ## format, lints, docs, licences, bans, unused dependencies, contracts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo deny --log-level error check licenses bans sources
+	cargo machete
+	$(TOOLS)/node_modules/.bin/buf lint proto
+
+bench: setup     ## the benchmarks; prints medians
+	cargo bench --workspace --benches
+
+soak: setup      ## the long runs: the properties with many more seeds, execution-service killed again and again
+	cargo build --workspace --bins
+	PROPTEST_CASES=20000 cargo test --workspace --lib
+	STUDIOS_KILLS=30 cargo test --package studios-tests every_run_survives
+
+queries: setup   ## check every query against a fresh schema and write its offline data (.sqlx)
+	scripts/queries.sh

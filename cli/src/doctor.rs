@@ -1,0 +1,134 @@
+//! Whether an installation is well: each check says what it found and, where it is bad, what to do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use service_kit::outbound::{Outbound, OutboundConfig};
+use sqlx::{Connection, PgConnection};
+use url::Url;
+
+use crate::{migrate, output::Output, postgres};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const OLDEST_POSTGRES: i32 = 150_000;
+
+/// What is looked at.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The gateway's base URL.
+    #[arg(long, env = "STUDIOS_GATEWAY", default_value = "http://127.0.0.1:8080")]
+    pub gateway: Url,
+    /// The administrative database URL, if its schema is to be checked too.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
+}
+
+struct Finding {
+    check: &'static str,
+    healthy: bool,
+    detail: String,
+}
+
+/// Makes every check, tells them all, and returns whether everything is well.
+pub async fn run(args: &Args, output: Output) -> Result<bool> {
+    let outbound = Outbound::new(&OutboundConfig::default())?;
+    let mut findings = vec![
+        binaries(),
+        gateway(&outbound, &args.gateway, "healthz", "gateway").await,
+        gateway(&outbound, &args.gateway, "readyz", "services").await,
+    ];
+    if let Some(url) = &args.database_url {
+        findings.push(database(url).await);
+    }
+    let healthy = findings.iter().all(|finding| finding.healthy);
+    let text: Vec<String> = findings
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {:<11} {}",
+                if it.healthy { "ok  " } else { "BAD " },
+                it.check,
+                it.detail
+            )
+        })
+        .collect();
+    output.result(text.join("\n"), || {
+        let checks: Vec<Value> = findings
+            .iter()
+            .map(|it| json!({ "check": it.check, "healthy": it.healthy, "detail": it.detail }))
+            .collect();
+        json!({ "healthy": healthy, "checks": checks })
+    });
+    Ok(healthy)
+}
+
+/// A missing local PostgreSQL is no fault of an installation that uses another one.
+fn binaries() -> Finding {
+    let detail = match postgres::find_binaries() {
+        Ok(bin) => format!("local PostgreSQL in {}", bin.display()),
+        Err(_) => "no local PostgreSQL: `studios up` needs DATABASE_URL".into(),
+    };
+    Finding {
+        check: "postgres",
+        healthy: true,
+        detail,
+    }
+}
+
+async fn gateway(outbound: &Outbound, base: &Url, path: &str, check: &'static str) -> Finding {
+    let asked = async {
+        let response = outbound.get(&base.join(path)?, PATIENCE).await?;
+        let said = String::from_utf8_lossy(&response.body).trim().to_owned();
+        anyhow::Ok((response.status.is_success(), format!("{} {said}", response.status)))
+    };
+    match asked.await {
+        Ok((healthy, detail)) => Finding { check, healthy, detail },
+        Err(error) => Finding {
+            check,
+            healthy: false,
+            detail: format!("{base}{path}: {error:#}"),
+        },
+    }
+}
+
+/// The server's version and whether the schema is the one that this program was built with.
+async fn database(url: &SecretString) -> Finding {
+    let asked = async {
+        let mut connection = PgConnection::connect(url.expose_secret())
+            .await
+            .context("cannot connect")?;
+        let version: String = sqlx::query_scalar("show server_version")
+            .fetch_one(&mut connection)
+            .await?;
+        let number: i32 = sqlx::query_scalar("select current_setting('server_version_num')::int")
+            .fetch_one(&mut connection)
+            .await?;
+        ensure!(
+            number >= OLDEST_POSTGRES,
+            "PostgreSQL {version} is too old: 15 or newer is needed"
+        );
+        let missing = migrate::missing(&mut connection).await?;
+        ensure!(
+            missing == 0,
+            "PostgreSQL {version}; {missing} migrations are missing: run `studios migrate`"
+        );
+        anyhow::Ok(format!("PostgreSQL {version}, schema up to date"))
+    };
+    let asked = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| Err(anyhow!("no answer in time")));
+    match asked {
+        Ok(detail) => Finding {
+            check: "database",
+            healthy: true,
+            detail,
+        },
+        Err(error) => Finding {
+            check: "database",
+            healthy: false,
+            detail: format!("{error:#}"),
+        },
+    }
+}

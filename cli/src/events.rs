@@ -1,0 +1,141 @@
+//! Following an execution's events until it ends, through broken streams.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use studios_proto::execution::{
+    AttemptStatus, ExecutionEvent, ExecutionStatus, GetExecutionRequest, WatchExecutionRequest, execution_event::Event,
+};
+use tonic::Code;
+
+use crate::{
+    output::{Output, message_json},
+    remote::Remote,
+};
+
+const RETRIES_IN_A_ROW: u32 = 10;
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Tells each event from `after` on and returns the status the execution ended with. A stream that breaks is resumed at the
+/// last durable event.
+pub async fn follow(remote: &Remote, id: &str, after: i64, output: Output) -> Result<ExecutionStatus> {
+    let mut cursor = after;
+    let mut broken = 0;
+    loop {
+        let request = remote.stream_request(WatchExecutionRequest {
+            id: id.into(),
+            after: cursor,
+        });
+        let ended = match remote.executions().watch_execution(request).await {
+            Ok(stream) => drain(stream.into_inner(), &mut cursor, &mut broken, output).await,
+            Err(status) => Err(status),
+        };
+        match ended {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) => {}
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal)
+                    && broken < RETRIES_IN_A_ROW =>
+            {
+                tracing::debug!(%status, "the stream broke; resuming");
+            }
+            Err(status) => return Err(status.into()),
+        }
+        let request = remote.request(GetExecutionRequest { id: id.into() });
+        if let Ok(execution) = remote.executions().get_execution(request).await
+            && is_terminal(execution.get_ref().status())
+            && broken > 0
+        {
+            return Ok(execution.get_ref().status());
+        }
+        broken += 1;
+        if broken > RETRIES_IN_A_ROW {
+            bail!("the stream of events broke {broken} times in a row");
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn drain(
+    mut stream: tonic::Streaming<ExecutionEvent>,
+    cursor: &mut i64,
+    broken: &mut u32,
+    output: Output,
+) -> Result<Option<ExecutionStatus>, tonic::Status> {
+    while let Some(event) = stream.message().await? {
+        *broken = 0;
+        *cursor = (*cursor).max(event.cursor);
+        tell(&event, output);
+        if let Some(Event::StatusChanged(change)) = &event.event
+            && is_terminal(change.status())
+        {
+            return Ok(Some(change.status()));
+        }
+    }
+    Ok(None)
+}
+
+fn tell(event: &ExecutionEvent, output: Output) {
+    if output.json {
+        output.result("", || message_json(event));
+        return;
+    }
+    match &event.event {
+        Some(Event::StatusChanged(change)) => match &change.failure {
+            Some(failure) => output.progress(format_args!(
+                "  {:<12} {}",
+                status_word(change.status()),
+                failure.message
+            )),
+            None => output.progress(format_args!("  {}", status_word(change.status()))),
+        },
+        Some(Event::StageStarted(stage)) => {
+            output.progress(format_args!("  {:<12} attempt {} …", stage.stage, stage.attempt));
+        }
+        Some(Event::AttemptRecorded(recorded)) => {
+            let Some(attempt) = &recorded.attempt else { return };
+            let took = attempt
+                .duration
+                .and_then(|it| Duration::try_from(it).ok())
+                .unwrap_or_default();
+            let how = match (attempt.status(), &attempt.failure) {
+                (AttemptStatus::Failed, Some(failure)) => format!("failed: {}", failure.message),
+                (AttemptStatus::Failed, None) => format!("refused: {}", attempt.validation_notes),
+                _ => format!(
+                    "{} sources, {} + {} tokens",
+                    attempt.sources.len(),
+                    attempt.input_tokens,
+                    attempt.output_tokens
+                ),
+            };
+            output.progress(format_args!(
+                "  {:<12} attempt {} took {} ms, {how}",
+                attempt.stage,
+                attempt.attempt,
+                took.as_millis()
+            ));
+        }
+        Some(Event::OutputDelta(_)) | None => {}
+    }
+}
+
+/// Whether an execution with this status has ended.
+pub fn is_terminal(status: ExecutionStatus) -> bool {
+    matches!(
+        status,
+        ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled
+    )
+}
+
+/// A status in lower case, as scripts and people read it.
+pub fn status_word(status: ExecutionStatus) -> &'static str {
+    match status {
+        ExecutionStatus::Unspecified => "unspecified",
+        ExecutionStatus::Pending => "pending",
+        ExecutionStatus::Running => "running",
+        ExecutionStatus::Completed => "completed",
+        ExecutionStatus::Failed => "failed",
+        ExecutionStatus::Paused => "paused",
+        ExecutionStatus::Cancelled => "cancelled",
+    }
+}
