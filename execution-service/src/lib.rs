@@ -1,1 +1,40 @@
-//! Stub.
+//! execution-service: models, workflows, and their execution.
+//!
+//! One folder per feature. A request comes in through a feature's `api`, is judged by its rules and by what core-service says
+//! the caller may do ([`access`]), and meets its rows in a tenant transaction. `engine` decides what an execution does next
+//! and is pure; `worker` calls, waits and records around it; `providers` speak to the models.
+
+use std::sync::Arc;
+
+use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
+use sqlx::PgPool;
+
+pub mod access;
+mod config;
+pub mod engine;
+pub mod executions;
+pub mod models;
+pub mod providers;
+pub mod requests;
+mod service;
+pub mod worker;
+pub mod workflows;
+
+use crate::{access::CoreClient, providers::Providers, worker::Engine};
+pub use crate::{config::Config, service::Service};
+
+/// What the features are made with. Shared behind an `Arc`.
+pub struct App {
+    /// Connections under the role that every call of a user runs with.
+    pub pool: PgPool,
+    /// The root key ring: page tokens.
+    pub keys: KeyRing,
+    /// What users may do, and the text of their documents.
+    pub core: Arc<CoreClient>,
+    /// What serves models.
+    pub providers: Arc<Providers>,
+    /// What runs executions.
+    pub engine: Arc<Engine>,
+    /// Ends watchers when the process is to stop.
+    pub lifecycle: Lifecycle,
+}

@@ -16,6 +16,7 @@ create table core.jobs (
     updated_at timestamptz not null default now()
 );
 create index jobs_due on core.jobs (run_at) where failed_at is null;
+create index jobs_failed_at on core.jobs (failed_at) where failed_at is not null;
 create index jobs_company on core.jobs (company_id);
 create trigger touch before update on core.jobs for each row execute function core.touch();
 

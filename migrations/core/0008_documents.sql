@@ -95,14 +95,15 @@ grant select on core.chunks to studios_core;
 grant select, delete on core.chunks to studios_core_worker;
 grant insert (id, company_id, document_id, index, section, content, token_count) on core.chunks to studios_core_worker;
 
--- The bytes of a company's documents, those that the caller does not see among them. Held under a lock until the commit,
--- so that of two who add something both are counted.
+-- The bytes of the documents of a company of the caller's, those that he does not see among them. Held under a lock until
+-- the commit, so that of two who add something both are counted.
 create function core.lock_storage(company uuid) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
 begin
     perform pg_advisory_xact_lock(hashtextextended('core.storage ' || company, 0));
-    return (select coalesce(sum(size_bytes), 0) from core.documents where company_id = company);
+    return (select coalesce(sum(size_bytes), 0) from core.documents
+            where company_id = company and company in (select core.caller_companies()));
 end $$;
 -- The best chunks of some documents, by ids alone: under row level security a search cannot use its index, so the caller
 -- gives the documents that he reaches, and reads the chunks found through the policies. Lexemes, if given, count: a
@@ -116,6 +117,8 @@ begin
     select c.id, ts_rank_cd(c.search, query, 32) + coalesce(length(c.search) - length(ts_delete(c.search, lexemes)), 0)::float8 as rank
     from core.chunks c
     where c.document_id = any (documents) and c.search @@ query
+        -- Whatever is given: scores tell what a text has in it.
+        and c.company_id = any (array(select core.caller_companies()))
     order by rank desc, c.document_id, c.index
     limit most;
 end $$;

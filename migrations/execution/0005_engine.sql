@@ -98,7 +98,9 @@ alter table execution.execution_commands enable row level security, force row le
 create policy owner on execution.execution_commands to studios_owner using (true) with check (true);
 create policy issue on execution.execution_commands for insert to studios_execution
     with check (company_id = (select execution.caller_company()) and studio_id = (select execution.caller_studio())
-        and issued_by = (select execution.caller_id()));
+        and issued_by = (select execution.caller_id())
+        -- The foreign key does not ask whose the run is; the run's own policy does.
+        and exists (select from execution.runs r where r.execution_id = execution_commands.execution_id));
 create policy work on execution.execution_commands to studios_engine using (true) with check (true);
 grant insert (execution_id, seq, company_id, studio_id, kind, payload, issued_by) on execution.execution_commands to studios_execution;
 grant select, insert, delete on execution.execution_commands to studios_engine;

@@ -6,7 +6,12 @@ use prost_reflect::DescriptorPool;
 
 /// The contracts of core-service: `studios.core.v1`.
 pub mod core {
-    #[expect(clippy::pedantic, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
+    #[expect(
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
     mod generated {
         tonic::include_proto!("studios.core.v1");
     }
@@ -29,8 +34,7 @@ pub mod execution {
 }
 
 /// The encoded `FileDescriptorSet` of all contracts, with comments, for reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/studios.binpb"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/studios.binpb"));
 
 /// The contracts' descriptors, for work on messages whose type is known at run time only.
 pub fn descriptors() -> DescriptorPool {

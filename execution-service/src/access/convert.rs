@@ -1,0 +1,111 @@
+//! core-service's messages in this service's terms.
+
+use service_kit::{
+    db::Claims,
+    error::{Error, Result},
+};
+use studios_proto::core::{self as proto, AccessDecision, Chunk, SearchResult};
+
+use super::{Access, Found, Role};
+
+pub(super) fn access(decision: &AccessDecision) -> Result<Access> {
+    let role = match decision.role() {
+        proto::Role::Admin => Role::Admin,
+        proto::Role::Member => Role::Member,
+        proto::Role::Unspecified => return Err(Error::internal("core-service named no role")),
+    };
+    let company = id(&decision.company_id)?;
+    let studio = match decision.studio_id.as_str() {
+        "" => None,
+        text => Some(id(text)?),
+    };
+    Ok(Access {
+        claims: Claims {
+            sub: id(&decision.user_id)?,
+            company_id: Some(company),
+            studio_id: studio,
+            role: Some(role.as_str()),
+        },
+        company,
+        role,
+    })
+}
+
+pub(super) fn found(result: SearchResult) -> Result<Found> {
+    let piece = result
+        .chunk
+        .ok_or_else(|| Error::internal("core-service found a chunk without text"))?;
+    chunk(piece, &result.document_title)
+}
+
+pub(super) fn chunk(chunk: Chunk, document_title: &str) -> Result<Found> {
+    Ok(Found {
+        document_id: id(&chunk.document_id)?,
+        chunk_id: id(&chunk.id)?,
+        document_title: document_title.to_owned(),
+        section: chunk.section,
+        content: chunk.content,
+    })
+}
+
+fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.parse()
+        .map_err(|_| Error::internal("core-service answered with a malformed id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::ids::{CompanyId, StudioId, UserId};
+
+    use super::*;
+
+    fn decision() -> AccessDecision {
+        AccessDecision {
+            user_id: UserId::generate().to_string(),
+            company_id: CompanyId::generate().to_string(),
+            studio_id: StudioId::generate().to_string(),
+            role: proto::Role::Member.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn claims_are_what_core_service_answered() {
+        let given = decision();
+        let access = access(&given).unwrap();
+        let claims = serde_json::to_value(&access.claims).unwrap();
+        assert_eq!(claims["sub"], given.user_id);
+        assert_eq!(claims["company_id"], given.company_id);
+        assert_eq!(claims["studio_id"], given.studio_id);
+        assert_eq!(claims["role"], "member");
+        assert!(access.require_admin().is_err());
+        assert!(access.require_admin_unless(true).is_ok());
+    }
+
+    #[test]
+    fn an_answer_about_a_company_has_no_studio() {
+        let given = AccessDecision {
+            studio_id: String::new(),
+            role: proto::Role::Admin.into(),
+            ..decision()
+        };
+        let access = access(&given).unwrap();
+        assert_eq!(access.claims.studio_id, None);
+        assert!(access.require_admin().is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_gives_no_access() {
+        let nobody = AccessDecision {
+            role: proto::Role::Unspecified.into(),
+            ..decision()
+        };
+        let nowhere = AccessDecision {
+            company_id: String::new(),
+            ..decision()
+        };
+        for given in [nobody, nowhere] {
+            assert!(matches!(access(&given), Err(Error::Internal(_))));
+        }
+    }
+}

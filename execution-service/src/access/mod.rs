@@ -1,0 +1,214 @@
+//! The door to core-service: what a user may do, and the text of the studio's documents.
+//!
+//! Claims of the execution schema come from here and from nowhere else: core-service reads them in one snapshot of the
+//! memberships, for the user that this service's token acts for. What the user may not see is NOT_FOUND there, and the
+//! caller of this module says NOT_FOUND of the thing that was asked for ([`hidden_as`]). Answers are not cached.
+
+use std::{fmt::Display, sync::Arc, time::Duration};
+
+use service_kit::{
+    client,
+    db::Claims,
+    error::{Error, Result},
+    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
+    status,
+    token::ServiceIdentity,
+};
+use studios_proto::core::{
+    CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, SearchChunksRequest,
+    access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+};
+use tonic::transport::Channel;
+
+mod convert;
+
+/// How long core-service may take to say what a user may do.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long core-service may take to find chunks.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest query that core-service takes, in characters.
+const QUERY_CHARS: usize = 1_000;
+
+/// A user's role in a company.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// May change what belongs to the company.
+    Admin,
+    /// Works in its studios.
+    Member,
+}
+
+impl Role {
+    /// The claim's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Member => "member",
+        }
+    }
+}
+
+/// What a user may do in a company or studio, as of one snapshot.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The claims for the tenant transaction.
+    pub claims: Claims,
+    /// The company.
+    pub company: CompanyId,
+    /// The user's role there.
+    pub role: Role,
+}
+
+impl Access {
+    /// Refuses everybody but admins of the company.
+    pub fn require_admin(&self) -> Result<()> {
+        self.require_admin_unless(false)
+    }
+
+    /// Refuses everybody but admins of the company, unless an exception holds, such as owning the thing.
+    pub fn require_admin_unless(&self, excepted: bool) -> Result<()> {
+        if excepted || self.role == Role::Admin {
+            return Ok(());
+        }
+        Err(Error::PermissionDenied {
+            reason: "ADMIN_REQUIRED",
+            message: "an admin of the company may do this".into(),
+        })
+    }
+}
+
+/// A chunk of a document, with what a prompt says about where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The document.
+    pub document_id: DocumentId,
+    /// The chunk.
+    pub chunk_id: ChunkId,
+    /// The document's title.
+    pub document_title: String,
+    /// The headings above it; empty where there is none.
+    pub section: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// Calls core-service as this service, for a user.
+#[derive(Clone, Debug)]
+pub struct CoreClient {
+    access: AccessServiceClient<Channel>,
+    documents: DocumentServiceClient<Channel>,
+    identity: Arc<ServiceIdentity>,
+}
+
+impl CoreClient {
+    /// Over a channel to core-service, with tokens that `identity` signs.
+    pub fn new(channel: Channel, identity: Arc<ServiceIdentity>) -> Self {
+        Self {
+            access: AccessServiceClient::new(channel.clone()),
+            documents: DocumentServiceClient::new(channel),
+            identity,
+        }
+    }
+
+    /// A user's place in a studio; `NotFound` if he may not see it.
+    pub async fn check_studio(&self, user: UserId, studio: StudioId) -> Result<Access> {
+        let request = CheckStudioRequest {
+            studio_id: studio.to_string(),
+        };
+        let answer = self
+            .access
+            .clone()
+            .check_studio(self.call(user, request, CHECK_TIMEOUT))
+            .await;
+        let answer = answer
+            .map_err(status::from_status)
+            .map_err(hidden_as("studio", studio))?;
+        let access = convert::access(answer.get_ref())?;
+        if access.claims.sub == user && access.claims.studio_id == Some(studio) {
+            return Ok(access);
+        }
+        Err(Error::internal("core-service answered about another user or studio"))
+    }
+
+    /// A user's place in a company; `NotFound` if he may not see it.
+    pub async fn check_company(&self, user: UserId, company: CompanyId) -> Result<Access> {
+        let request = CheckCompanyRequest {
+            company_id: company.to_string(),
+        };
+        let answer = self
+            .access
+            .clone()
+            .check_company(self.call(user, request, CHECK_TIMEOUT))
+            .await;
+        let answer = answer
+            .map_err(status::from_status)
+            .map_err(hidden_as("company", company))?;
+        let access = convert::access(answer.get_ref())?;
+        if access.claims.sub == user && access.company == company {
+            return Ok(access);
+        }
+        Err(Error::internal("core-service answered about another user or company"))
+    }
+
+    /// The chunks of a studio's documents that fit a question best, best first; in all documents where none is named.
+    pub async fn search_chunks(
+        &self,
+        user: UserId,
+        studio: StudioId,
+        query: &str,
+        limit: u32,
+        documents: &[DocumentId],
+    ) -> Result<Vec<Found>> {
+        let request = SearchChunksRequest {
+            studio_id: studio.to_string(),
+            query: query.chars().take(QUERY_CHARS).collect(),
+            limit: i32::try_from(limit).unwrap_or(i32::MAX),
+            document_ids: documents.iter().map(ToString::to_string).collect(),
+            match_mode: MatchMode::Any.into(),
+        };
+        let answer = self
+            .documents
+            .clone()
+            .search_chunks(self.call(user, request, SEARCH_TIMEOUT))
+            .await;
+        let found = answer.map_err(status::from_status)?.into_inner();
+        found.results.into_iter().map(convert::found).collect()
+    }
+
+    /// The first chunks of a document in their order.
+    pub async fn list_chunks(&self, user: UserId, document: DocumentId, limit: u32) -> Result<Vec<Found>> {
+        let request = GetDocumentRequest {
+            id: document.to_string(),
+        };
+        let answer = self
+            .documents
+            .clone()
+            .get_document(self.call(user, request, SEARCH_TIMEOUT))
+            .await;
+        let title = answer.map_err(status::from_status)?.into_inner().title;
+        let request = ListChunksRequest {
+            document_id: document.to_string(),
+            page_size: i32::try_from(limit).unwrap_or(i32::MAX),
+            page_token: String::new(),
+        };
+        let answer = self
+            .documents
+            .clone()
+            .list_chunks(self.call(user, request, SEARCH_TIMEOUT))
+            .await;
+        let chunks = answer.map_err(status::from_status)?.into_inner().chunks;
+        chunks.into_iter().map(|chunk| convert::chunk(chunk, &title)).collect()
+    }
+
+    fn call<T>(&self, user: UserId, message: T, timeout: Duration) -> tonic::Request<T> {
+        client::call(Some(&self.identity), Some(user), message, timeout)
+    }
+}
+
+/// Says NOT_FOUND of the thing that was asked for, where its studio or company may not be seen.
+pub fn hidden_as(resource: &'static str, id: impl Display) -> impl FnOnce(Error) -> Error {
+    move |error| match error {
+        Error::NotFound { .. } => Error::not_found(resource, id),
+        other => other,
+    }
+}

@@ -1,0 +1,171 @@
+//! The prompt of a recorded attempt, rendered again. The journal does not store prompts: definition, inputs, the entries
+//! before the attempt and the chunks on it give the same text, and the attempt's digest proves that it is the same.
+
+use serde_json::{Map, Value};
+
+use super::{
+    context::Context,
+    definition::{Definition, Kind, Stage},
+    failure::FailureClass,
+    journal::{AttemptFailure, AttemptPayload, Entry},
+    request::{Prompt, Renderer},
+};
+
+/// Why a prompt cannot be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// The journal has no attempt of the definition at this place.
+    #[error("the journal has no attempt of the definition at this place")]
+    NoAttempt,
+    /// What is rendered now is not what was sent then.
+    #[error("the rendered prompt is not the one that was sent")]
+    Differs,
+}
+
+/// The prompt of the attempt with this `seq`. The journal may go on after it. Of an attempt that failed before a prompt was
+/// rendered, the texts are empty.
+pub fn prompt(
+    definition: &Definition,
+    inputs: &Map<String, Value>,
+    journal: &[Entry],
+    seq: i64,
+) -> Result<Prompt, ReplayError> {
+    let place = journal
+        .iter()
+        .position(|entry| entry.seq == seq)
+        .ok_or(ReplayError::NoAttempt)?;
+    let before = &journal[..place];
+    let attempt = journal[place].payload.attempt().ok_or(ReplayError::NoAttempt)?;
+    let stage = definition
+        .position(&attempt.stage)
+        .map(|place| &definition.stages[place])
+        .ok_or(ReplayError::NoAttempt)?;
+    let context = Context::new(definition, inputs, before);
+    let mapped = context.mapped(&stage.input_mapping);
+    if attempt.prompt_sha256.is_empty() {
+        return Ok(Prompt {
+            inputs: mapped,
+            ..Prompt::default()
+        });
+    }
+    let renderer = Renderer {
+        context: &context,
+        mapped: &mapped,
+        notes: notes_for(attempt, before),
+    };
+    let prompt = render(&renderer, stage, attempt).map_err(|_| ReplayError::Differs)?;
+    if prompt.sha256() == attempt.prompt_sha256 {
+        Ok(prompt)
+    } else {
+        Err(ReplayError::Differs)
+    }
+}
+
+fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> Result<Prompt, AttemptFailure> {
+    match &stage.kind {
+        Kind::Llm(llm) => renderer.prompt(llm, &attempt.sources),
+        Kind::Retrieve(retrieval) => renderer.query(retrieval),
+        other => Err(AttemptFailure::lasting(
+            FailureClass::Validation,
+            "kind",
+            format!("{} has no prompt", other.name()),
+        )),
+    }
+}
+
+/// The notes on the try before in the same visit: what [`super::next`] gave to this one.
+fn notes_for<'a>(attempt: &AttemptPayload, before: &'a [Entry]) -> &'a str {
+    let earlier = before
+        .iter()
+        .rev()
+        .filter_map(|entry| entry.payload.attempt())
+        .find(|earlier| {
+            earlier.stage == attempt.stage && earlier.visit == attempt.visit && earlier.attempt + 1 == attempt.attempt
+        });
+    earlier.map_or("", |earlier| earlier.validation.notes.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::{
+        definition::Llm,
+        next::{Action, next},
+        testing::{attempt_of, entries, failing, stage},
+    };
+
+    fn definition() -> Definition {
+        let mut second = stage("two");
+        second.retry_limit = 2;
+        second.input_mapping = [("x".to_owned(), "stage_1.output".to_owned())].into();
+        second.kind = Kind::Llm(Llm {
+            prompt: "{{ x }} {{ inputs.t }} {{ validation_notes }}".into(),
+            system: "s".into(),
+            ..match stage("two").kind {
+                Kind::Llm(llm) => llm,
+                _ => unreachable!("a test stage calls a model"),
+            }
+        });
+        Definition {
+            stages: vec![stage("one"), second],
+            ..Definition::default()
+        }
+    }
+
+    /// A journal whose second stage fails its check once, each prompt's digest as the worker would record it.
+    fn run() -> (Definition, Map<String, Value>, Vec<Entry>) {
+        let definition = definition();
+        let inputs = json!({"t": "tea"}).as_object().unwrap().clone();
+        let mut attempts = vec![attempt_of("one", 1, 1, json!("first"))];
+        for number in 1..=2 {
+            let journal = entries(attempts.clone());
+            let Action::Call(call) = next(&definition, &inputs, &journal).remove(0) else {
+                panic!("a call")
+            };
+            let context = Context::new(&definition, &inputs, &journal);
+            let renderer = Renderer {
+                context: &context,
+                mapped: &call.inputs,
+                notes: &call.notes,
+            };
+            let mut attempt = attempt_of("two", 1, number, json!("out"));
+            attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt).unwrap().sha256();
+            if number == 1 {
+                attempt = failing(attempt);
+                attempt.failure.as_mut().unwrap().class = FailureClass::Validation;
+                attempt.validation.notes = "shorter".into();
+            }
+            attempts.push(attempt);
+        }
+        (definition, inputs, entries(attempts))
+    }
+
+    #[test]
+    fn the_prompt_that_was_sent_is_rendered_again() {
+        let (definition, inputs, journal) = run();
+        let first = prompt(&definition, &inputs, &journal, 3).unwrap();
+        assert_eq!((first.prompt.as_str(), first.system.as_str()), ("first tea ", "s"));
+        let second = prompt(&definition, &inputs, &journal, 4).unwrap();
+        assert_eq!(second.prompt, "first tea shorter");
+        assert_eq!(second.inputs["validation_notes"], "shorter");
+    }
+
+    #[test]
+    fn a_prompt_that_is_not_the_one_that_was_sent_is_not_shown() {
+        let (mut definition, inputs, journal) = run();
+        if let Kind::Llm(llm) = &mut definition.stages[1].kind {
+            llm.prompt.push('!');
+        }
+        assert_eq!(prompt(&definition, &inputs, &journal, 3), Err(ReplayError::Differs));
+    }
+
+    #[test]
+    fn an_attempt_that_came_to_no_prompt_has_none() {
+        let (definition, inputs, journal) = run();
+        assert_eq!(prompt(&definition, &inputs, &journal, 2), Ok(Prompt::default()));
+        assert_eq!(prompt(&definition, &inputs, &journal, 1), Err(ReplayError::NoAttempt));
+        assert_eq!(prompt(&definition, &inputs, &journal, 9), Err(ReplayError::NoAttempt));
+    }
+}

@@ -1,0 +1,322 @@
+//! What a stage asks for: its query, the documents to search in, its prompt. Rendered from the pinned definition, the inputs
+//! and the journal alone, so that the prompt of a recorded attempt can be rendered again and need not be stored.
+
+use std::collections::BTreeMap;
+
+use minijinja::value::Serde;
+use serde_json::{Map, Value};
+use service_kit::ids::DocumentId;
+use sha2::{Digest, Sha256};
+
+use super::{
+    context::{Context, SourcePath, is_root},
+    definition::{Llm, Retrieval},
+    failure::FailureClass,
+    journal::{AttemptFailure, Source},
+    passages::Passages,
+    template::{self, TemplateError},
+};
+
+/// The variable with the chunks that were retrieved.
+pub const CHUNKS: &str = "chunks";
+/// The variable with what the check said of the try before; empty on a first try.
+pub const NOTES: &str = "validation_notes";
+
+/// Whether the engine itself gives templates a variable of this name, so that no mapping can.
+pub fn is_reserved(name: &str) -> bool {
+    matches!(name, CHUNKS | NOTES) || is_root(name)
+}
+
+/// A rendered prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prompt {
+    /// The variables it was rendered with, but for the chunks.
+    pub inputs: Map<String, Value>,
+    /// The system message; may be empty.
+    pub system: String,
+    /// The prompt; of a stage that only retrieves, its query.
+    pub prompt: String,
+}
+
+impl Prompt {
+    /// SHA-256 of the prompt and the system message, each after its length in bytes (eight of them, the highest first);
+    /// hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut digest = Sha256::new();
+        for text in [&self.prompt, &self.system] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+        hex::encode(digest.finalize())
+    }
+}
+
+/// What a try of a stage is rendered from.
+#[derive(Debug)]
+pub struct Renderer<'a> {
+    /// What the stage can see.
+    pub context: &'a Context<'a>,
+    /// The variables of its mapping.
+    pub mapped: &'a Map<String, Value>,
+    /// What the check said of the try before.
+    pub notes: &'a str,
+}
+
+impl Renderer<'_> {
+    /// The query of a retrieval as a prompt without a system message.
+    pub fn query(&self, retrieval: &Retrieval) -> Result<Prompt, AttemptFailure> {
+        let inputs = self.variables([&retrieval.query])?;
+        let prompt = render("query", &retrieval.query, &inputs, None)?;
+        Ok(Prompt {
+            inputs,
+            system: String::new(),
+            prompt,
+        })
+    }
+
+    /// The prompt of a model's call. `sources` are there where the stage retrieves.
+    pub fn prompt(&self, llm: &Llm, sources: &[Source]) -> Result<Prompt, AttemptFailure> {
+        let inputs = self.variables([&llm.prompt, &llm.system])?;
+        let sources = llm.retrieval.is_some().then_some(sources);
+        let system = render("system", &llm.system, &inputs, sources)?;
+        let prompt = render("prompt", &llm.prompt, &inputs, sources)?;
+        Ok(Prompt { inputs, system, prompt })
+    }
+
+    /// The documents to search in; empty means all of the studio's.
+    pub fn documents(&self, retrieval: &Retrieval) -> Result<Vec<DocumentId>, AttemptFailure> {
+        let Some(path) = &retrieval.document_ids_path else {
+            return Ok(Vec::new());
+        };
+        let found = SourcePath::parse(path)
+            .ok()
+            .and_then(|path| self.context.resolve(&path));
+        let texts = match &found {
+            Some(Value::String(one)) => vec![one.as_str()],
+            Some(Value::Array(many)) => many.iter().map(|id| id.as_str().unwrap_or_default()).collect(),
+            _ => Vec::new(),
+        };
+        let ids: Option<Vec<DocumentId>> = texts.iter().map(|id| id.parse().ok()).collect();
+        ids.filter(|ids| !ids.is_empty()).ok_or_else(|| {
+            AttemptFailure::lasting(
+                FailureClass::Validation,
+                "document_ids",
+                format!("{path} is neither a document's id nor a list of them"),
+            )
+        })
+    }
+
+    /// The mapped variables, the notes where there are some, and what else of the context the templates name.
+    fn variables<const N: usize>(&self, templates: [&str; N]) -> Result<Map<String, Value>, AttemptFailure> {
+        let mut variables = self.mapped.clone();
+        for template in templates {
+            let names = template::variables(template).map_err(|error| unusable("template", &error))?;
+            for name in names {
+                if let Some(value) = self.context.root(&name) {
+                    variables.insert(name, value);
+                }
+            }
+        }
+        if !self.notes.is_empty() {
+            variables.insert(NOTES.into(), Value::from(self.notes));
+        }
+        Ok(variables)
+    }
+}
+
+fn render(
+    what: &str,
+    template: &str,
+    variables: &Map<String, Value>,
+    sources: Option<&[Source]>,
+) -> Result<String, AttemptFailure> {
+    let mut values: BTreeMap<String, minijinja::Value> = BTreeMap::from([(NOTES.into(), minijinja::Value::from(""))]);
+    values.extend(
+        variables
+            .iter()
+            .map(|(name, value)| (name.clone(), minijinja::Value::from(Serde(value)))),
+    );
+    if let Some(sources) = sources {
+        values.insert(CHUNKS.into(), minijinja::Value::from_object(Passages(sources.to_vec())));
+    }
+    template::render(template, values).map_err(|error| unusable(what, &error))
+}
+
+fn unusable(what: &str, error: &TemplateError) -> AttemptFailure {
+    AttemptFailure::lasting(
+        FailureClass::Validation,
+        "template",
+        format!("the {what} cannot be rendered: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use service_kit::ids::ChunkId;
+
+    use super::*;
+    use crate::engine::{
+        definition::Definition,
+        testing::{attempt_of, entries, stage},
+    };
+
+    fn llm(prompt: &str, system: &str, retrieves: bool) -> Llm {
+        Llm {
+            model: "m".into(),
+            prompt: prompt.into(),
+            system: system.into(),
+            response_schema: None,
+            config: Map::new(),
+            retrieval: retrieves.then(|| retrieval("", None)),
+        }
+    }
+
+    fn retrieval(query: &str, path: Option<&str>) -> Retrieval {
+        Retrieval {
+            query: query.into(),
+            limit: 0,
+            document_ids_path: path.map(Into::into),
+        }
+    }
+
+    fn with<T>(mapped: Value, notes: &str, run: impl FnOnce(Renderer<'_>) -> T) -> T {
+        let definition = Definition {
+            stages: vec![stage("one"), stage("two")],
+            ..Definition::default()
+        };
+        let id = "01900000-0000-7000-8000-000000000001";
+        let inputs = json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": []});
+        let journal = entries([attempt_of("one", 1, 1, json!({"title": "T"}))]);
+        let context = Context::new(&definition, inputs.as_object().unwrap(), &journal);
+        let mapped = serde_json::from_value(mapped).unwrap();
+        run(Renderer {
+            context: &context,
+            mapped: &mapped,
+            notes,
+        })
+    }
+
+    fn source(content: &str) -> Source {
+        Source {
+            document_id: DocumentId::generate(),
+            chunk_id: ChunkId::generate(),
+            document_title: "Doc".into(),
+            section: "S".into(),
+            content: content.into(),
+        }
+    }
+
+    #[test]
+    fn a_prompt_has_mapped_variables_and_the_context_under_its_own_names() {
+        let llm = llm(
+            "{{ t }} {{ inputs.topic }} {{ stages.one.output.title }} {{ stage_1.output.title }}",
+            "You. {{ t }}",
+            false,
+        );
+        let prompt = with(json!({"t": "x", "unused": 1}), "", |renderer| {
+            renderer.prompt(&llm, &[])
+        })
+        .unwrap();
+        assert_eq!(prompt.prompt, "x tea T T");
+        assert_eq!(prompt.system, "You. x");
+        let names: Vec<_> = prompt.inputs.keys().map(String::as_str).collect();
+        assert_eq!(names, ["inputs", "stage_1", "stages", "t", "unused"]);
+    }
+
+    #[test]
+    fn chunks_are_passages_as_text_and_a_list_to_go_through() {
+        let llm = llm(
+            "{{ chunks }}|{% for c in chunks %}{{ c.section }}={{ c.content }};{% endfor %}{{ chunks | length }}",
+            "",
+            true,
+        );
+        let sources = [source("alpha"), source("beta")];
+        let prompt = with(json!({}), "", |renderer| renderer.prompt(&llm, &sources)).unwrap();
+        assert_eq!(
+            prompt.prompt,
+            "[1] Doc — S\nalpha\n\n[2] Doc — S\nbeta|S=alpha;S=beta;2"
+        );
+        assert!(prompt.inputs.is_empty(), "the chunks are recorded as sources");
+        let empty = with(json!({}), "", |renderer| renderer.prompt(&llm, &[])).unwrap();
+        assert_eq!(empty.prompt, "|0");
+    }
+
+    #[test]
+    fn chunks_are_not_there_where_nothing_is_retrieved() {
+        let failure = with(json!({}), "", |renderer| {
+            renderer.prompt(&llm("{{ chunks }}", "", false), &[])
+        })
+        .unwrap_err();
+        assert_eq!((failure.class, failure.retryable), (FailureClass::Validation, false));
+    }
+
+    #[test]
+    fn notes_are_always_there_and_count_as_an_input_when_there_are_some() {
+        let llm = llm(
+            "{% if validation_notes %}Mind: {{ validation_notes }}{% else %}Go.{% endif %}",
+            "",
+            false,
+        );
+        let first = with(json!({}), "", |renderer| renderer.prompt(&llm, &[])).unwrap();
+        assert_eq!((first.prompt.as_str(), first.inputs.len()), ("Go.", 0));
+        let second = with(json!({}), "too short", |renderer| renderer.prompt(&llm, &[])).unwrap();
+        assert_eq!(second.prompt, "Mind: too short");
+        assert_eq!(second.inputs[NOTES], "too short");
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_a_lasting_validation_failure() {
+        let failure = with(json!({}), "", |renderer| {
+            renderer.prompt(&llm("{{ gone }}", "", false), &[])
+        })
+        .unwrap_err();
+        assert_eq!(
+            (failure.class, failure.reason.as_str(), failure.retryable),
+            (FailureClass::Validation, "template", false)
+        );
+    }
+
+    #[test]
+    fn documents_come_from_an_id_or_a_list_and_nothing_else() {
+        let documents = |path| with(json!({}), "", |renderer| renderer.documents(&retrieval("", path)));
+        assert_eq!(documents(None).unwrap(), []);
+        assert_eq!(documents(Some("inputs.id")).unwrap().len(), 1);
+        assert_eq!(documents(Some("inputs.ids")).unwrap().len(), 2);
+        for path in ["inputs.topic", "inputs.bad", "inputs.none", "inputs.gone", "inputs"] {
+            assert_eq!(documents(Some(path)).unwrap_err().reason, "document_ids", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_rendered_like_a_prompt() {
+        let query = with(json!({"t": "x"}), "", |renderer| {
+            renderer.query(&retrieval("{{ t }} {{ inputs.topic }}", None))
+        })
+        .unwrap();
+        assert_eq!(query.prompt, "x tea");
+    }
+
+    #[test]
+    fn the_digest_tells_prompt_and_system_apart() {
+        let digest = |prompt: &str, system: &str| {
+            Prompt {
+                prompt: prompt.into(),
+                system: system.into(),
+                ..Prompt::default()
+            }
+            .sha256()
+        };
+        assert_ne!(digest("ab", "c"), digest("a", "bc"));
+        assert_ne!(digest("a", ""), digest("", "a"));
+        assert_eq!(digest("a", "b"), digest("a", "b"));
+    }
+
+    #[test]
+    fn names_of_the_engine_are_reserved() {
+        for name in ["chunks", "validation_notes", "inputs", "stages", "stage_3"] {
+            assert!(is_reserved(name));
+        }
+        assert!(!is_reserved("topic"));
+    }
+}

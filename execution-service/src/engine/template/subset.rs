@@ -1,0 +1,145 @@
+//! Which part of the template language may be used: what inserts, chooses and goes through what is there.
+//!
+//! Nothing allowed here makes a value that is larger than the values it was given, but for filters that cap what they make. That
+//! rules out joining and repeating texts, lists and objects made of variables, names for intermediate values, captured
+//! blocks, calls and recursion. The check goes over the parsed template, before anything of it is computed.
+
+use minijinja::machinery::{Span, ast, parse};
+
+use super::{
+    MAX_TEMPLATE_BYTES, TemplateError,
+    filters::{FILTERS, TESTS},
+    syntax,
+};
+
+/// An error that names the first thing beyond the subset.
+pub(super) fn check(template: &str) -> Result<(), TemplateError> {
+    if template.len() > MAX_TEMPLATE_BYTES {
+        return Err(TemplateError::new(format!(
+            "a template has at most {MAX_TEMPLATE_BYTES} bytes"
+        )));
+    }
+    statement(&parse(template, "", syntax())?)
+}
+
+fn refused(span: Span, what: &str) -> TemplateError {
+    TemplateError::new(format!(
+        "line {}: {what} cannot be used in templates here",
+        span.start_line
+    ))
+}
+
+fn statements(all: &[ast::Stmt<'_>]) -> Result<(), TemplateError> {
+    all.iter().try_for_each(statement)
+}
+
+fn statement(one: &ast::Stmt<'_>) -> Result<(), TemplateError> {
+    match one {
+        ast::Stmt::Template(template) => statements(&template.children),
+        ast::Stmt::EmitRaw(_) => Ok(()),
+        ast::Stmt::EmitExpr(emit) => expression(&emit.expr),
+        ast::Stmt::IfCond(condition) => {
+            expression(&condition.expr)?;
+            statements(&condition.true_body)?;
+            statements(&condition.false_body)
+        }
+        ast::Stmt::ForLoop(repeat) => {
+            if repeat.recursive {
+                return Err(refused(repeat.span(), "a recursive loop"));
+            }
+            expression(&repeat.iter)?;
+            repeat.filter_expr.iter().try_for_each(expression)?;
+            statements(&repeat.body)?;
+            statements(&repeat.else_body)
+        }
+        ast::Stmt::WithBlock(other) => Err(refused(other.span(), "with")),
+        ast::Stmt::Set(other) => Err(refused(other.span(), "set")),
+        ast::Stmt::SetBlock(other) => Err(refused(other.span(), "set")),
+        ast::Stmt::AutoEscape(other) => Err(refused(other.span(), "autoescape")),
+        ast::Stmt::FilterBlock(other) => Err(refused(other.span(), "a filter block")),
+        ast::Stmt::Do(other) => Err(refused(other.span(), "do")),
+    }
+}
+
+fn expression(one: &ast::Expr<'_>) -> Result<(), TemplateError> {
+    match one {
+        ast::Expr::Var(_) | ast::Expr::Const(_) => Ok(()),
+        ast::Expr::Slice(slice) => {
+            expression(&slice.expr)?;
+            [&slice.start, &slice.stop, &slice.step]
+                .into_iter()
+                .flatten()
+                .try_for_each(expression)
+        }
+        ast::Expr::UnaryOp(unary) => expression(&unary.expr),
+        ast::Expr::BinOp(binary) => {
+            if !may_join(binary) {
+                return Err(refused(binary.span(), "an operator that joins or repeats values"));
+            }
+            expression(&binary.left)?;
+            expression(&binary.right)
+        }
+        ast::Expr::Compare(compare) => {
+            expression(&compare.expr)?;
+            compare.ops.iter().try_for_each(|op| expression(&op.expr))
+        }
+        ast::Expr::IfExpr(choice) => {
+            expression(&choice.test_expr)?;
+            expression(&choice.true_expr)?;
+            choice.false_expr.iter().try_for_each(expression)
+        }
+        ast::Expr::Filter(filter) => {
+            known(filter.name, FILTERS, filter.span(), "filter")?;
+            filter.expr.iter().try_for_each(expression)?;
+            arguments(&filter.args, filter.span())
+        }
+        ast::Expr::Test(test) => {
+            known(test.name, TESTS, test.span(), "test")?;
+            expression(&test.expr)?;
+            arguments(&test.args, test.span())
+        }
+        ast::Expr::GetAttr(attribute) => expression(&attribute.expr),
+        ast::Expr::GetItem(item) => {
+            expression(&item.expr)?;
+            expression(&item.subscript_expr)
+        }
+        ast::Expr::List(list) => constants(&list.items, list.span()),
+        ast::Expr::Tuple(tuple) => constants(&tuple.items, tuple.span()),
+        ast::Expr::Map(map) => Err(refused(map.span(), "an object")),
+        ast::Expr::Call(call) => Err(refused(call.span(), "a call")),
+    }
+}
+
+fn known(name: &str, names: &[&str], span: Span, what: &str) -> Result<(), TemplateError> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(refused(span, &format!("the {what} \"{name}\"")))
+}
+
+/// Whether the operator works on numbers alone; `+` does where one side is a number in the template's text.
+fn may_join(binary: &ast::BinOp<'_>) -> bool {
+    match binary.op {
+        ast::BinOpKind::Concat | ast::BinOpKind::Mul | ast::BinOpKind::Pow => false,
+        ast::BinOpKind::Add => [&binary.left, &binary.right]
+            .into_iter()
+            .any(|side| matches!(side, ast::Expr::Const(constant) if constant.value.is_number())),
+        _ => true,
+    }
+}
+
+fn arguments(all: &[ast::CallArg<'_>], span: Span) -> Result<(), TemplateError> {
+    all.iter().try_for_each(|argument| match argument {
+        ast::CallArg::Pos(value) | ast::CallArg::Kwarg(_, value) => expression(value),
+        ast::CallArg::PosSplat(_) | ast::CallArg::KwargSplat(_) => {
+            Err(refused(span, "an argument list from a variable"))
+        }
+    })
+}
+
+fn constants(items: &[ast::Expr<'_>], span: Span) -> Result<(), TemplateError> {
+    if items.iter().all(|item| matches!(item, ast::Expr::Const(_))) {
+        return Ok(());
+    }
+    Err(refused(span, "a list of anything but constants"))
+}

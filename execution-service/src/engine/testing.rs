@@ -1,0 +1,88 @@
+//! Small journals and definitions for the tests of this folder.
+
+use serde_json::Value;
+use service_kit::ids::{ExecutionId, VersionId, WorkflowId};
+use time::{Duration, OffsetDateTime, macros::datetime};
+use uuid::Uuid;
+
+use super::{
+    definition::{DEFAULT_TIMEOUT, Kind, Llm, Stage, Validation},
+    failure::FailureClass,
+    journal::{AttemptFailure, AttemptPayload, Entry, Payload, Started, Verdict},
+};
+
+/// When the journals of tests begin; each entry follows the one before by a second.
+pub(super) const START: OffsetDateTime = datetime!(2025-06-01 12:00:00 UTC);
+
+/// A stage that calls a model and leaves everything else to the defaults.
+pub(super) fn stage(name: &str) -> Stage {
+    Stage {
+        name: name.into(),
+        kind: Kind::Llm(Llm {
+            model: "m".into(),
+            prompt: "p".into(),
+            system: String::new(),
+            response_schema: None,
+            config: serde_json::Map::new(),
+            retrieval: None,
+        }),
+        input_mapping: std::collections::BTreeMap::new(),
+        output_variables: std::collections::BTreeMap::new(),
+        validation: Validation::None,
+        retry_limit: 0,
+        next_on_pass: None,
+        next_on_fail: None,
+        timeout: DEFAULT_TIMEOUT,
+        provider_overrides: None,
+    }
+}
+
+/// An attempt that succeeded.
+pub(super) fn attempt_of(stage: &str, visit: u32, attempt: u32, output: Value) -> AttemptPayload {
+    AttemptPayload {
+        stage: stage.into(),
+        visit,
+        item: 0,
+        attempt,
+        failure: None,
+        output,
+        raw_output: String::new(),
+        cleaned: false,
+        validation: Verdict::default(),
+        sources: Vec::new(),
+        prompt_sha256: String::new(),
+        usage: None,
+        started_at: START,
+        duration_ms: 1,
+    }
+}
+
+/// The same attempt, failed in a way that may pass.
+pub(super) fn failing(mut attempt: AttemptPayload) -> AttemptPayload {
+    attempt.failure = Some(AttemptFailure::passing(
+        FailureClass::ProviderError,
+        "upstream",
+        "it broke",
+    ));
+    attempt
+}
+
+/// A journal that starts and goes on with these attempts.
+pub(super) fn entries(attempts: impl IntoIterator<Item = AttemptPayload>) -> Vec<Entry> {
+    let started = Payload::Started(Started {
+        execution_id: ExecutionId::from(Uuid::from_u128(7)),
+        workflow_id: WorkflowId::from(Uuid::from_u128(8)),
+        version_id: VersionId::from(Uuid::from_u128(9)),
+        workflow_version: 1,
+        inputs_sha256: String::new(),
+    });
+    std::iter::once(started)
+        .chain(attempts.into_iter().map(|attempt| Payload::Attempt(Box::new(attempt))))
+        .zip(1..)
+        .map(|(payload, seq)| Entry {
+            seq,
+            occurred_at: START + Duration::seconds(seq),
+            payload,
+        })
+        .collect()
+}

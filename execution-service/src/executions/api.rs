@@ -1,0 +1,159 @@
+//! The RPCs of `ExecutionService`.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::BoxStream};
+use prost::Message;
+use service_kit::{auth::Caller, db, error::Violations, page::Page};
+use studios_proto::execution::{self as proto, execution_service_server::ExecutionService};
+use tonic::{Request, Response, Status};
+
+use super::{attempts, convert, watch};
+use crate::App;
+
+const START: &str = "/studios.execution.v1.ExecutionService/StartExecution";
+const LIST: &str = "/studios.execution.v1.ExecutionService/ListExecutions";
+const LIST_ATTEMPTS: &str = "/studios.execution.v1.ExecutionService/ListAttempts";
+
+/// The attempts of a page have at most so many bytes, if it is more than one: what clients take of a message is bounded.
+const ATTEMPT_BYTES: usize = 2 << 20;
+
+/// Serves `ExecutionService`.
+#[derive(Clone)]
+pub struct Api {
+    app: Arc<App>,
+}
+
+impl Api {
+    /// Serves it from `app`.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl ExecutionService for Api {
+    type WatchExecutionStream = BoxStream<'static, Result<proto::ExecutionEvent, Status>>;
+
+    async fn start_execution(
+        &self,
+        request: Request<proto::StartExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let new = convert::new(START, request.get_ref())?;
+        let execution = db::retry("executions.start", || super::start(&self.app, &caller, &new));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn get_execution(
+        &self,
+        request: Request<proto::GetExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = Violations::only_id("id", &request.get_ref().id)?;
+        let execution = db::retry("executions.get", || super::get(&self.app, &caller, id));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<proto::ListExecutionsRequest>,
+    ) -> Result<Response<proto::ListExecutionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let filter = convert::filter(&request)?;
+        let page = Page::parse(&self.app.keys, LIST, &filter, request.page_size, &request.page_token)?;
+        let rows = db::retry("executions.list", || super::list(&self.app, &caller, &filter, &page)).await?;
+        let (executions, next_page_token) = page.finish(&self.app.keys, LIST, &filter, rows, |it| it.id);
+        let executions = executions.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::ListExecutionsResponse {
+            executions,
+            next_page_token,
+        }))
+    }
+
+    async fn list_attempts(
+        &self,
+        request: Request<proto::ListAttemptsRequest>,
+    ) -> Result<Response<proto::ListAttemptsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let filter = convert::attempt_filter(&request)?;
+        let page = Page::parse(
+            &self.app.keys,
+            LIST_ATTEMPTS,
+            &filter,
+            request.page_size,
+            &request.page_token,
+        )?;
+        let rows = db::retry("executions.list_attempts", || {
+            attempts::list(&self.app, &caller, &filter, &page)
+        })
+        .await?;
+        let rows = rows
+            .into_iter()
+            .map(|it| convert::attempt(filter.execution, it))
+            .collect::<Vec<_>>();
+        let page = shortened(&page, &rows);
+        let (attempts, next_page_token) = page.finish(&self.app.keys, LIST_ATTEMPTS, &filter, rows, |it| it.seq);
+        Ok(Response::new(proto::ListAttemptsResponse {
+            attempts,
+            next_page_token,
+        }))
+    }
+
+    async fn cancel_execution(
+        &self,
+        request: Request<proto::CancelExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let (id, reason) = convert::cancel(request.get_ref())?;
+        let execution = db::retry("executions.cancel", || super::cancel(&self.app, &caller, id, &reason));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn watch_execution(
+        &self,
+        request: Request<proto::WatchExecutionRequest>,
+    ) -> Result<Response<Self::WatchExecutionStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let (id, after) = convert::watch(request.get_ref())?;
+        let events = watch::watch(Arc::clone(&self.app), caller, id, after).await?;
+        let events = events.map(move |it| it.map(|event| convert::event(id, event)).map_err(Status::from));
+        Ok(Response::new(events.boxed()))
+    }
+}
+
+/// The page, with no more attempts than its bytes allow.
+fn shortened(page: &Page<i64>, attempts: &[proto::Attempt]) -> Page<i64> {
+    let mut bytes = 0;
+    let fitting = attempts.iter().take_while(|it| {
+        bytes += it.encoded_len();
+        bytes <= ATTEMPT_BYTES
+    });
+    let fitting = i64::try_from(fitting.count()).unwrap_or(i64::MAX);
+    Page {
+        size: page.size.min(fitting.max(1)),
+        after: page.after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_large_attempts_is_shorter() {
+        let page = |size| Page { size, after: None };
+        let attempt = |bytes| proto::Attempt {
+            raw_output: "x".repeat(bytes),
+            ..Default::default()
+        };
+        let small = vec![attempt(10); 3];
+        assert_eq!(shortened(&page(2), &small).size, 2);
+        let large = vec![attempt(ATTEMPT_BYTES / 2 - 100); 3];
+        assert_eq!(shortened(&page(3), &large).size, 2);
+        let huge = vec![attempt(ATTEMPT_BYTES); 3];
+        assert_eq!(shortened(&page(3), &huge).size, 1);
+    }
+}

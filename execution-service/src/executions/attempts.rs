@@ -1,0 +1,133 @@
+//! The tries of an execution's stages, from its journal. Prompts are not stored: they are rendered again.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use service_kit::{auth::Caller, db::TenantTx, error::Result, ids::ExecutionId, page::Page};
+use sqlx::PgConnection;
+
+use super::{enter, journal_store, not_found};
+use crate::{
+    App,
+    engine::{
+        definition::Definition,
+        journal::{AttemptPayload, Entry},
+        replay::{self, ReplayError},
+        request::Prompt,
+    },
+};
+
+/// Which attempts to list.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct AttemptFilter {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Only of this stage.
+    pub stage: Option<String>,
+}
+
+/// A recorded attempt with its prompt.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    pub seq: i64,
+    pub attempt: AttemptPayload,
+    /// Empty where none was sent, or where it cannot be rendered any more.
+    pub prompt: Prompt,
+}
+
+/// Lists an execution's attempts in the order they were recorded.
+pub(super) async fn list(
+    app: &App,
+    caller: &Caller,
+    filter: &AttemptFilter,
+    page: &Page<i64>,
+) -> Result<Vec<Recorded>> {
+    let access = enter(app, caller, filter.execution).await?;
+    let mut tx = TenantTx::begin(&app.pool, "executions.list_attempts", &access.claims).await?;
+    let seqs = journal_store::attempt_seqs(&mut tx, filter, page).await?;
+    let mut run = Run::open(&mut tx, filter.execution).await?;
+    if let Some(last) = seqs.last() {
+        run.read_up_to(&mut tx, *last).await?;
+    }
+    Ok(seqs.into_iter().filter_map(|seq| run.recorded(seq)).collect())
+}
+
+/// An execution's journal, as far as it was read, with what its prompts are rendered from.
+pub(super) struct Run {
+    execution: ExecutionId,
+    definition: Option<Definition>,
+    inputs: Map<String, Value>,
+    journal: Vec<Entry>,
+}
+
+impl Run {
+    /// Opens it, nothing of the journal read.
+    pub(super) async fn open(tx: &mut PgConnection, execution: ExecutionId) -> Result<Self> {
+        let pinned = journal_store::pinned(tx, execution)
+            .await?
+            .ok_or_else(|| not_found(execution))?;
+        Ok(Self {
+            execution,
+            definition: pinned.definition,
+            inputs: pinned.inputs,
+            journal: Vec::new(),
+        })
+    }
+
+    /// Reads what follows in the journal up to a place.
+    pub(super) async fn read_up_to(&mut self, tx: &mut PgConnection, last: i64) -> Result<()> {
+        let new = journal_store::entries(tx, self.execution, self.last_seq(), last).await?;
+        self.journal.extend(new);
+        Ok(())
+    }
+
+    /// The place of the last entry that was read; 0 before the first.
+    pub(super) fn last_seq(&self) -> i64 {
+        self.journal.last().map_or(0, |it| it.seq)
+    }
+
+    /// Whether nothing follows what was read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.journal.last().is_some_and(|it| it.payload.is_terminal())
+    }
+
+    /// What was read of the journal.
+    pub(super) fn journal(&self) -> &[Entry] {
+        &self.journal
+    }
+
+    /// The attempt at a place, if there is one.
+    pub(super) fn recorded(&self, seq: i64) -> Option<Recorded> {
+        let place = self.journal.binary_search_by_key(&seq, |it| it.seq).ok()?;
+        let attempt = self.journal[place].payload.attempt()?.clone();
+        Some(Recorded {
+            seq,
+            attempt,
+            prompt: self.prompt(seq),
+        })
+    }
+
+    fn prompt(&self, seq: i64) -> Prompt {
+        let Some(definition) = &self.definition else {
+            return Prompt::default();
+        };
+        replay::prompt(definition, &self.inputs, &self.journal, seq).unwrap_or_else(|error| {
+            if error == ReplayError::Differs {
+                tracing::error!(execution = %self.execution, seq, "a recorded prompt cannot be rendered again");
+            }
+            Prompt::default()
+        })
+    }
+}
+
+#[cfg(test)]
+impl Run {
+    /// A run of which this was read.
+    pub(super) fn of_journal(journal: Vec<Entry>) -> Self {
+        Self {
+            execution: ExecutionId::generate(),
+            definition: None,
+            inputs: Map::new(),
+            journal,
+        }
+    }
+}

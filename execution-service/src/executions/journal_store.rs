@@ -1,0 +1,66 @@
+//! SQL that reads an execution's journal and what its prompts are rendered from.
+
+use serde_json::{Map, Value};
+use service_kit::{
+    error::{Error, Result},
+    ids::ExecutionId,
+    page::Page,
+};
+use sqlx::{PgConnection, types::Json};
+
+use super::attempts::AttemptFilter;
+use crate::engine::{definition::Definition, journal::Entry};
+
+/// What an execution does and with what; no definition where its version is gone with the workflow.
+pub(super) struct Pinned {
+    pub definition: Option<Definition>,
+    pub inputs: Map<String, Value>,
+}
+
+pub(super) async fn pinned(tx: &mut PgConnection, id: ExecutionId) -> Result<Option<Pinned>> {
+    let row = sqlx::query!(
+        r#"select e.inputs as "inputs!: Json<Map<String, Value>>", v.definition as "definition?: Json<Definition>"
+           from execution.executions e left join execution.workflow_versions v on v.id = e.version_id
+           where e.id = $1"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| Pinned {
+        definition: row.definition.map(|it| it.0),
+        inputs: row.inputs.0,
+    }))
+}
+
+/// The entries after one place up to another.
+pub(super) async fn entries(tx: &mut PgConnection, id: ExecutionId, after: i64, last: i64) -> Result<Vec<Entry>> {
+    let payloads = sqlx::query_scalar!(
+        "select payload from execution.journal where execution_id = $1 and seq > $2 and seq <= $3 order by seq",
+        id.as_uuid(),
+        after,
+        last,
+    )
+    .fetch_all(tx)
+    .await?;
+    payloads
+        .iter()
+        .map(|it| Entry::open(it).map_err(Error::internal))
+        .collect()
+}
+
+/// The places of attempts, in order.
+pub(super) async fn attempt_seqs(tx: &mut PgConnection, filter: &AttemptFilter, page: &Page<i64>) -> Result<Vec<i64>> {
+    let seqs = sqlx::query_scalar!(
+        "select seq from execution.journal
+         where execution_id = $1 and kind = 'attempt' and seq > $2 and ($3::text is null or stage = $3)
+         order by seq
+         limit $4",
+        filter.execution.as_uuid(),
+        page.after.unwrap_or(0),
+        filter.stage,
+        page.limit(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(seqs)
+}

@@ -1,0 +1,231 @@
+//! Executions of published workflows: starting, reading, listing, cancelling and watching them.
+//!
+//! This side never writes an execution: a start goes through the engine's writer, and whoever asks for more (a cancel)
+//! leaves a command for the holder of the run and wakes it. An execution is pinned to the version it started with, and
+//! stays readable when its workflow is deleted. What is terminal never changes again.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use service_kit::{
+    auth::Caller,
+    db::TenantTx,
+    error::{Error, Result},
+    ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
+    page::Page,
+    telemetry,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    App,
+    access::{Access, hidden_as},
+    engine::failure::Failure,
+    worker::{Start, StartKey, StartOutcome},
+    workflows,
+};
+
+mod api;
+mod attempts;
+mod convert;
+mod events;
+mod inputs;
+mod journal_store;
+mod store;
+mod watch;
+
+pub use api::Api;
+
+/// Where an execution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Durable, not yet begun.
+    Pending,
+    /// Under way.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended with a failure.
+    Failed,
+    /// Waits for a person.
+    Paused,
+    /// Ended because somebody asked for it.
+    Cancelled,
+}
+
+impl Status {
+    const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Paused,
+        Self::Cancelled,
+    ];
+
+    /// The status as the database writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Paused => "paused",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status that is written so, if there is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// An execution without its inputs and outputs.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Its id.
+    pub id: ExecutionId,
+    /// The company it belongs to.
+    pub company: CompanyId,
+    /// The studio it belongs to.
+    pub studio: StudioId,
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The number of the version it is pinned to.
+    pub workflow_version: i32,
+    /// Where it stands.
+    pub status: Status,
+    /// The stage it is at; empty before the first and after the end.
+    pub current_stage: String,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The user who started it.
+    pub started_by: UserId,
+    /// The W3C traceparent of the request that started it; may be empty.
+    pub trace_context: String,
+    /// When it was asked for.
+    pub created_at: OffsetDateTime,
+    /// When its first stage began.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// An execution with its inputs and outputs.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// All but inputs and outputs.
+    pub summary: Summary,
+    /// What it was started with.
+    pub inputs: Map<String, Value>,
+    /// The last stage's output under the stage's name; empty until it is completed.
+    pub outputs: Map<String, Value>,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version's number; 0 is the newest.
+    pub version: i32,
+    /// What to start it with.
+    pub inputs: Map<String, Value>,
+    /// Makes a repeated start answer with the first execution.
+    pub key: Option<StartKey>,
+}
+
+/// Which executions to list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Filter {
+    /// The studio.
+    pub studio: StudioId,
+    /// Only with one of these statuses, in order; all where it is empty.
+    pub statuses: Vec<Status>,
+    /// Only of this workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Only started at or after this time.
+    pub from: Option<OffsetDateTime>,
+    /// Only started before this time.
+    pub before: Option<OffsetDateTime>,
+}
+
+/// Starts a run of a published version; it is durable when this answers.
+pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
+    let access = workflows::enter(app, caller, new.workflow).await?;
+    let mut tx = TenantTx::begin(&app.pool, "executions.prepare", &access.claims).await?;
+    let pinned = workflows::find_version(&mut tx, new.workflow, new.version).await?;
+    tx.commit().await?;
+    inputs::check(pinned.definition.input_schema.as_ref(), &new.inputs)?;
+    let outcome = app.engine.start(Start {
+        execution: ExecutionId::generate(),
+        company: access.company,
+        studio: pinned.studio,
+        workflow: new.workflow,
+        version_id: pinned.version,
+        version_number: pinned.number,
+        definition: Arc::new(pinned.definition),
+        inputs: new.inputs.clone(),
+        started_by: caller.user,
+        key: new.key.clone(),
+        trace_context: telemetry::current_traceparent(),
+    });
+    let (StartOutcome::Started(id) | StartOutcome::Existing(id)) = outcome.await?;
+    read(app, &access, id).await
+}
+
+/// Reads an execution.
+pub async fn get(app: &App, caller: &Caller, id: ExecutionId) -> Result<Execution> {
+    let access = enter(app, caller, id).await?;
+    read(app, &access, id).await
+}
+
+/// Lists a studio's executions, newest first.
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<ExecutionId>) -> Result<Vec<Summary>> {
+    let access = app.core.check_studio(caller.user, filter.studio).await?;
+    let mut tx = TenantTx::begin(&app.pool, "executions.list", &access.claims).await?;
+    store::list(&mut tx, filter, page).await
+}
+
+/// Asks a running execution to stop.
+pub async fn cancel(app: &App, caller: &Caller, id: ExecutionId, reason: &str) -> Result<Execution> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "executions.cancel", &access.claims).await?;
+    let Some(place) = store::next_command(&mut tx, id).await? else {
+        store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        return Err(Error::FailedPrecondition {
+            reason: "EXECUTION_ENDED",
+            message: "the execution has ended".into(),
+        });
+    };
+    store::insert_cancel(&mut tx, id, place, caller.user, reason).await?;
+    let execution = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    tx.commit().await?;
+    app.engine.nudge(id);
+    Ok(execution)
+}
+
+/// What the caller may do where an execution is; NOT_FOUND of the execution where he may not see that place.
+async fn enter(app: &App, caller: &Caller, id: ExecutionId) -> Result<Access> {
+    let mut connection = app.pool.acquire().await?;
+    let studio = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
+    drop(connection);
+    app.core
+        .check_studio(caller.user, studio)
+        .await
+        .map_err(hidden_as("execution", id))
+}
+
+async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> {
+    let mut tx = TenantTx::begin(&app.pool, "executions.get", &access.claims).await?;
+    store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+fn not_found(id: ExecutionId) -> Error {
+    Error::not_found("execution", id)
+}

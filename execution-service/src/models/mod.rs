@@ -1,0 +1,195 @@
+//! The registry of the models that stages may call: the platform's, which every company reads, and a company's own.
+//!
+//! A stage names a model; the company's own one comes before the platform's of the same name. Removing a model breaks no
+//! workflow: its stages keep the name, and say that the model is gone when they are checked or run. Only admins change a
+//! company's models, and nobody changes the platform's here.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use service_kit::{
+    auth::Caller,
+    db::{Claims, TenantTx},
+    error::{Error, Result},
+    ids::{CompanyId, ModelId},
+    page::Page,
+    update,
+};
+use time::OffsetDateTime;
+
+use crate::{App, access::hidden_as, requests};
+
+mod api;
+mod convert;
+pub mod parameters;
+mod store;
+
+pub use api::Api;
+
+/// A model with what is known about it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its id.
+    pub id: ModelId,
+    /// Whose it is; nobody's are the platform's.
+    pub company: Option<CompanyId>,
+    /// What can be said about it.
+    pub settings: Settings,
+    /// Grows with every update.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What a company says about its model.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Unique within its owner.
+    pub name: String,
+    /// The provider that serves it.
+    pub provider: String,
+    /// The provider's own name for it.
+    pub provider_model: String,
+    /// Tokens that prompt and answer may have together.
+    pub context_length: i32,
+    /// Default parameters of a call.
+    pub default_config: Map<String, Value>,
+    /// Price of a million input tokens, in millionths of a US dollar.
+    pub input_price_micros: i64,
+    /// Price of a million output tokens, in millionths of a US dollar.
+    pub output_price_micros: i64,
+    /// Whether stages may call it.
+    pub enabled: bool,
+}
+
+/// What an update changes; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The new name.
+    pub name: Option<String>,
+    /// The provider's own name for it.
+    pub provider_model: Option<String>,
+    /// The new context length.
+    pub context_length: Option<i32>,
+    /// The new default parameters.
+    pub default_config: Option<Map<String, Value>>,
+    /// The new price of input tokens.
+    pub input_price_micros: Option<i64>,
+    /// The new price of output tokens.
+    pub output_price_micros: Option<i64>,
+    /// Whether stages may call it from now on.
+    pub enabled: Option<bool>,
+}
+
+/// Which models to list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Filter {
+    /// The company that may use them.
+    pub company: CompanyId,
+    /// Only of this provider.
+    pub provider: Option<String>,
+}
+
+/// The place in a list: the platform's first, then by name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cursor {
+    own: bool,
+    name: String,
+}
+
+impl From<&Model> for Cursor {
+    fn from(model: &Model) -> Self {
+        Self {
+            own: model.company.is_some(),
+            name: model.settings.name.clone(),
+        }
+    }
+}
+
+/// Registers a model for a company.
+pub async fn create(
+    app: &App,
+    caller: &Caller,
+    company: CompanyId,
+    settings: &Settings,
+    key: Option<&requests::Key>,
+) -> Result<Model> {
+    let access = app.core.check_company(caller.user, company).await?;
+    access.require_admin()?;
+    let id = ModelId::generate();
+    let mut tx = TenantTx::begin(&app.pool, "models.create", &access.claims).await?;
+    if let Some(first) = requests::claim(&mut tx, key, id).await? {
+        return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
+    }
+    let model = store::insert(&mut tx, id, company, settings).await?;
+    tx.commit().await?;
+    Ok(model)
+}
+
+/// Reads a model of the platform or of one of the caller's companies.
+pub async fn get(app: &App, caller: &Caller, id: ModelId) -> Result<Model> {
+    let (claims, _) = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "models.get", &claims).await?;
+    store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+/// Lists the models a company may use.
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<Cursor>) -> Result<Vec<Model>> {
+    let access = app.core.check_company(caller.user, filter.company).await?;
+    let mut tx = TenantTx::begin(&app.pool, "models.list", &access.claims).await?;
+    store::list(&mut tx, filter, page).await
+}
+
+/// Changes a company's model.
+pub async fn change(app: &App, caller: &Caller, id: ModelId, etag: &str, changes: &Changes) -> Result<Model> {
+    let claims = enter_to_change(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "models.change", &claims).await?;
+    let revision = store::lock(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    update::check_etag(etag, revision)?;
+    let model = store::update(&mut tx, id, changes)
+        .await?
+        .ok_or_else(|| not_found(id))?;
+    tx.commit().await?;
+    Ok(model)
+}
+
+/// Removes a company's model.
+pub async fn delete(app: &App, caller: &Caller, id: ModelId, etag: &str) -> Result<()> {
+    let claims = enter_to_change(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "models.delete", &claims).await?;
+    let revision = store::lock(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    update::check_etag(etag, revision)?;
+    store::delete(&mut tx, id).await?;
+    tx.commit().await
+}
+
+/// The claims a model is reached with, and whether the caller may change it.
+async fn enter(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, Result<()>)> {
+    let mut connection = app.pool.acquire().await?;
+    let owner = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
+    drop(connection);
+    let Some(company) = owner else {
+        let refused = Error::PermissionDenied {
+            reason: "PLATFORM_MODEL",
+            message: "the platform's models are the operator's to change".into(),
+        };
+        return Ok((Claims::user(caller.user), Err(refused)));
+    };
+    let access = app
+        .core
+        .check_company(caller.user, company)
+        .await
+        .map_err(hidden_as("model", id))?;
+    let may_change = access.require_admin();
+    Ok((access.claims, may_change))
+}
+
+async fn enter_to_change(app: &App, caller: &Caller, id: ModelId) -> Result<Claims> {
+    let (claims, may_change) = enter(app, caller, id).await?;
+    may_change.map(|()| claims)
+}
+
+fn not_found(id: ModelId) -> Error {
+    Error::not_found("model", id)
+}

@@ -1,0 +1,265 @@
+//! Model providers: one [`Call`] in, one [`Answer`] or one classified [`CallError`] out.
+//!
+//! A provider is the built-in offline model or an endpoint that speaks a protocol we have an adapter for. Endpoints, their
+//! addresses and keys are operator configuration and nothing else: no request of a user names an address.
+//! What always holds: an answer's text is storable (see [`clean`]); the same cause has the same class on every provider;
+//! no key is ever in an error, a log or a span; a call ends by its deadline.
+
+pub mod clean;
+mod config;
+mod http_failure;
+mod offline;
+mod openai;
+mod retry_after;
+mod strict_schema;
+mod telemetry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use service_kit::outbound::Outbound;
+
+pub use self::config::{BaseUrl, ConfigError, Endpoint, KeyHeader, ProvidersConfig, TokenLimit};
+pub use self::offline::{Offline, SUPPORTED_KEYWORDS, unsupported_keywords};
+pub use self::openai::OpenAi;
+use self::telemetry::Traced;
+use crate::engine::failure::FailureClass;
+
+/// The name of the built-in provider; no endpoint can have it.
+pub const OFFLINE: &str = "offline";
+
+/// One call of a model.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The provider's name.
+    pub provider: String,
+    /// The model, as the provider names it.
+    pub model: String,
+    /// The system message; may be empty.
+    pub system: String,
+    /// The rendered prompt.
+    pub prompt: String,
+    /// JSON Schema that the answer must fill.
+    pub schema: Option<Value>,
+    /// The chunks that were retrieved for the prompt, best first.
+    pub sources: Vec<SourceText>,
+    /// What the model is asked to do differently from its defaults.
+    pub parameters: Parameters,
+    /// How long the call may take in all.
+    pub timeout: Duration,
+    /// Names the attempt; the same for a call that is sent again after a crash.
+    pub idempotency_key: String,
+}
+
+/// A retrieved chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceText {
+    /// The document.
+    pub document_id: String,
+    /// The chunk.
+    pub chunk_id: String,
+    /// The document's title.
+    pub title: String,
+    /// The headings above the chunk; empty where there is none.
+    pub section: String,
+    /// The chunk's text.
+    pub content: String,
+}
+
+/// Parameters of a call; what is `None` is not sent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parameters {
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// The most tokens to answer with.
+    pub max_tokens: Option<u32>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Seed of the sampling.
+    pub seed: Option<i64>,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The answer; JSON text where the call had a schema.
+    pub text: String,
+    /// Tokens read, by the provider's own count where it gives one.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Why the model stopped; an answer that was cut is a [`CallError`] instead.
+    pub finish_reason: String,
+    /// The model that the provider says answered.
+    pub response_model: Option<String>,
+    /// The provider's id of the answer.
+    pub response_id: Option<String>,
+    /// Whether something had to be taken out to make the text storable.
+    pub cleaned: bool,
+}
+
+/// Tokens that a failed call used all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallError {
+    /// The class.
+    pub class: FailureClass,
+    /// What it was within the class; stable.
+    pub reason: &'static str,
+    /// What happened, in words for people: no secrets, no internals.
+    pub message: String,
+    /// Whether the same call may succeed later.
+    pub retryable: bool,
+    /// How long the provider asked us to wait.
+    pub retry_after: Option<Duration>,
+    /// Whether the provider may have worked, and bill, without our knowing.
+    pub billing_uncertain: bool,
+    /// What the provider sent, where it helps to see it; storable.
+    pub raw: Option<String>,
+    /// What the call is known to have used.
+    pub usage: Usage,
+}
+
+impl CallError {
+    /// A failure that is final, costs nothing and has nothing to show; the `with_` functions say otherwise.
+    pub fn new(class: FailureClass, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            reason,
+            message: message.into(),
+            retryable: false,
+            retry_after: None,
+            billing_uncertain: false,
+            raw: None,
+            usage: Usage::default(),
+        }
+    }
+
+    /// The same call may succeed later.
+    #[must_use]
+    pub const fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    /// The provider may have worked, and bill, without our knowing.
+    #[must_use]
+    pub const fn billing_uncertain(mut self) -> Self {
+        self.billing_uncertain = true;
+        self
+    }
+
+    /// Shows what the provider sent, as far as it can be stored.
+    #[must_use]
+    pub fn with_raw(mut self, raw: &str) -> Self {
+        self.raw = Some(clean::storable(raw).0).filter(|raw| !raw.is_empty());
+        self
+    }
+
+    /// The call used this much all the same.
+    #[must_use]
+    pub const fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = usage;
+        self
+    }
+
+    /// The answer came to its token limit, so it is not whole. Trying again is the stage's decision.
+    fn cut(text: &str, usage: Usage) -> Self {
+        Self::new(
+            FailureClass::Validation,
+            "max_tokens",
+            "the answer reached its token limit and is not whole",
+        )
+        .retryable()
+        .with_raw(text)
+        .with_usage(usage)
+    }
+}
+
+/// Something that answers calls.
+pub trait Provider: Send + Sync {
+    /// Answers the call before its timeout. `delta` gets the answer's text piece by piece as it comes, for people who
+    /// watch; together the pieces are the text, unless the call fails. Dropping the future gives the call up.
+    fn call<'a>(
+        &'a self,
+        call: &'a Call,
+        delta: &'a (dyn Fn(&str) + Send + Sync),
+    ) -> BoxFuture<'a, Result<Answer, CallError>>;
+}
+
+/// Every provider that stages can call, by name.
+pub struct Providers {
+    by_name: BTreeMap<String, Arc<dyn Provider>>,
+}
+
+impl Providers {
+    /// The offline model, and the configured endpoints, which all call through `outbound`.
+    pub fn new(config: &ProvidersConfig, outbound: Outbound) -> Self {
+        let endpoints = config.endpoints().map(move |(name, endpoint)| {
+            let provider = OpenAi::new(endpoint.clone(), outbound.clone());
+            (
+                name.to_owned(),
+                Arc::new(Traced::new(provider, telemetry::OPENAI, Some(&endpoint.base_url))) as _,
+            )
+        });
+        let offline = (
+            OFFLINE.to_owned(),
+            Arc::new(Traced::new(Offline, telemetry::STUDIOS, None)) as _,
+        );
+        Self {
+            by_name: endpoints.chain([offline]).collect(),
+        }
+    }
+
+    /// The provider with this name.
+    pub fn get(&self, provider: &str) -> Option<Arc<dyn Provider>> {
+        self.by_name.get(provider).cloned()
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::{config::Reader, outbound::OutboundConfig};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_offline_model_is_always_there_beside_what_is_configured() {
+        let flags = [("providers_box_base_url".to_owned(), "http://127.0.0.1:9/v1".to_owned())];
+        let config = ProvidersConfig::read(&mut Reader::load(&["STUDIOS_NO_SUCH_PREFIX_"], None, &flags));
+        let providers = Providers::new(&config, Outbound::new(&OutboundConfig::default()).unwrap());
+        assert_eq!(providers.names().collect::<Vec<_>>(), ["box", OFFLINE]);
+        assert!(providers.get("openai").is_none());
+        let call = Call {
+            provider: OFFLINE.into(),
+            model: "offline-extractive-1".into(),
+            system: String::new(),
+            prompt: "Summarise the text.\n\nThe desk opens at nine.".into(),
+            schema: None,
+            sources: Vec::new(),
+            parameters: Parameters::default(),
+            timeout: Duration::from_secs(5),
+            idempotency_key: "k".into(),
+        };
+        let answer = providers.get(OFFLINE).unwrap().call(&call, &|_| {}).await.unwrap();
+        assert!(answer.text.starts_with("The desk opens at nine."), "{}", answer.text);
+    }
+}

@@ -1,0 +1,434 @@
+//! The adapter against a server that answers as it is told, byte by byte.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use service_kit::{lifecycle::Lifecycle, outbound::OutboundConfig};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::providers::{Parameters, config::TokenLimit};
+
+const KEY: &str = "sk-a-key-for-tests";
+const JSON: &str = "application/json";
+
+/// A server that gives every request this reply, and what it was sent.
+struct Stub {
+    provider: OpenAi,
+    requests: Arc<Mutex<Vec<String>>>,
+    _lifecycle: Lifecycle,
+}
+
+impl Stub {
+    async fn replying(reply: impl Into<Vec<u8>>) -> Self {
+        let reply = reply.into();
+        let lifecycle = Lifecycle::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = requests.clone();
+        lifecycle.spawn("stub", async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while !is_whole(&request) && socket.read_buf(&mut request).await.unwrap() > 0 {}
+                kept.lock().unwrap().push(String::from_utf8(request).unwrap());
+                if reply.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                // The client may have hung up, which is what some tests are about.
+                let _ = socket.write_all(&reply).await;
+            }
+        });
+        let api_key = Some(SecretString::from(KEY));
+        let endpoint = Endpoint {
+            base_url,
+            api_key,
+            key_header: KeyHeader::Authorization,
+            token_limit: TokenLimit::MaxTokens,
+            takes_schemas: true,
+        };
+        let config = OutboundConfig {
+            max_response_bytes: 64 << 10,
+            ..OutboundConfig::default()
+        };
+        Self {
+            provider: OpenAi::new(endpoint, Outbound::new(&config).unwrap()),
+            requests,
+            _lifecycle: lifecycle,
+        }
+    }
+
+    async fn answer(&self, call: &Call) -> Result<Answer, CallError> {
+        self.provider.call(call, &|_| {}).await
+    }
+
+    /// The last request's head and body.
+    fn sent(&self) -> (String, Value) {
+        let request = self.requests.lock().unwrap().last().unwrap().clone();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), serde_json::from_str(body).unwrap())
+    }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+fn reply(status: &str, kind: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn completion(finish_reason: impl Into<Value>, message: &Value) -> String {
+    json!({"id": "chatcmpl-1", "model": "gpt-x-2026", "choices": [{"index": 0, "finish_reason": finish_reason.into(), "message": message}],
+           "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}})
+    .to_string()
+}
+
+fn ok(finish_reason: &str, message: &Value) -> String {
+    reply("200 OK", JSON, &completion(finish_reason, message))
+}
+
+fn call() -> Call {
+    Call {
+        provider: "openai".into(),
+        model: "gpt-x".into(),
+        system: "Be brief.".into(),
+        prompt: "Say hello.".into(),
+        schema: None,
+        sources: Vec::new(),
+        parameters: Parameters::default(),
+        timeout: Duration::from_secs(20),
+        idempotency_key: "execution/stage/1".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_one_request_and_its_answer() {
+    let stub = Stub::replying(ok("stop", &json!({"role": "assistant", "content": "Hello."}))).await;
+    let pieces = Mutex::new(String::new());
+    let answer = stub
+        .provider
+        .call(&call(), &|piece: &str| pieces.lock().unwrap().push_str(piece))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.text.as_str(), pieces.into_inner().unwrap().as_str()),
+        ("Hello.", "Hello.")
+    );
+    assert_eq!(
+        (answer.input_tokens, answer.output_tokens, answer.finish_reason.as_str()),
+        (11, 7, "stop")
+    );
+    assert_eq!(
+        (answer.response_model.as_deref(), answer.response_id.as_deref()),
+        (Some("gpt-x-2026"), Some("chatcmpl-1"))
+    );
+    assert!(!answer.cleaned);
+    let (head, body) = stub.sent();
+    assert!(head.starts_with("post /v1/chat/completions "), "{head}");
+    assert!(
+        head.contains(&format!("authorization: bearer {KEY}")) && head.contains("idempotency-key: execution/stage/1"),
+        "{head}"
+    );
+    assert_eq!(
+        body,
+        json!({"model": "gpt-x", "stream": false,
+               "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]})
+    );
+}
+
+#[tokio::test]
+async fn parameters_that_are_set_are_sent() {
+    let stub = Stub::replying(ok("stop", &json!({"content": "x"}))).await;
+    let parameters = Parameters {
+        temperature: Some(0.5),
+        max_tokens: Some(9),
+        top_p: Some(0.9),
+        seed: Some(-3),
+        stop: vec!["END".into()],
+    };
+    stub.answer(&Call {
+        parameters,
+        system: String::new(),
+        ..call()
+    })
+    .await
+    .unwrap();
+    let (_, body) = stub.sent();
+    assert_eq!(body["messages"].as_array().unwrap().len(), 1);
+    let sent = json!([
+        body["temperature"],
+        body["max_tokens"],
+        body["top_p"],
+        body["seed"],
+        body["stop"]
+    ]);
+    assert_eq!(sent, json!([0.5, 9, 0.9, -3, ["END"]]));
+}
+
+#[tokio::test]
+async fn a_strict_schema_is_sent_and_any_other_is_asked_for_in_words() {
+    let stub = Stub::replying(ok("stop", &json!({"content": "{}"}))).await;
+    let strict =
+        json!({"$schema": "x", "type": "object", "properties": {}, "required": [], "additionalProperties": false});
+    stub.answer(&Call {
+        schema: Some(strict),
+        ..call()
+    })
+    .await
+    .unwrap();
+    let format = &stub.sent().1["response_format"];
+    assert_eq!(
+        (&format["type"], &format["json_schema"]["strict"]),
+        (&json!("json_schema"), &json!(true))
+    );
+    assert_eq!(format["json_schema"]["schema"]["$schema"], Value::Null);
+    stub.answer(&Call {
+        schema: Some(json!({"type": "object"})),
+        ..call()
+    })
+    .await
+    .unwrap();
+    let (_, body) = stub.sent();
+    assert_eq!(body["response_format"], json!({"type": "json_object"}));
+    let system = body["messages"][0]["content"].as_str().unwrap();
+    assert!(
+        system.starts_with("Be brief.\n\n")
+            && system.contains("JSON Schema")
+            && system.ends_with(r#"{"type":"object"}"#),
+        "{system}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_is_read_in_parts_without_usage_and_without_a_reason() {
+    let body = json!({"choices": [{"message": {"content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}}]});
+    let stub = Stub::replying(reply("200 OK", "application/json; charset=utf-8", &body.to_string())).await;
+    let answer = stub.answer(&call()).await.unwrap();
+    assert_eq!(
+        (answer.text.as_str(), answer.finish_reason.as_str()),
+        ("Hello", "unknown")
+    );
+    assert_eq!((answer.input_tokens, answer.output_tokens), (5, 2));
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_stored_is_cleaned_and_says_so() {
+    let body = r#"{"choices":[{"finish_reason":"stop","message":{"content":"a\u0000b\ud800c"}}]}"#;
+    let answer = Stub::replying(reply("200 OK", JSON, body))
+        .await
+        .answer(&call())
+        .await
+        .unwrap();
+    assert_eq!((answer.text.as_str(), answer.cleaned), ("ab\u{FFFD}c", true));
+    let mut bytes = reply(
+        "200 OK",
+        JSON,
+        r#"{"choices":[{"finish_reason":"stop","message":{"content":"a?"}}]}"#,
+    )
+    .into_bytes();
+    let odd = bytes.iter().rposition(|&byte| byte == b'?').unwrap();
+    bytes[odd] = 0xFF;
+    let answer = Stub::replying(bytes).await.answer(&call()).await.unwrap();
+    assert_eq!((answer.text.as_str(), answer.cleaned), ("a\u{FFFD}", true));
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_failure_with_its_class() {
+    use FailureClass::{ProviderError, RateLimit, Validation};
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n");
+    let large = reply("200 OK", JSON, &" ".repeat(100_000));
+    for (bytes, class, reason, retryable, billing_uncertain) in [
+        (
+            reply("200 OK", "text/html", "<html>login</html>"),
+            ProviderError,
+            "wrong_body",
+            true,
+            true,
+        ),
+        (
+            reply("200 OK", "text/html", &completion("stop", &json!({"content": "x"}))),
+            ProviderError,
+            "wrong_body",
+            true,
+            true,
+        ),
+        (
+            reply("200 OK", JSON, "{malformed json: <<<"),
+            ProviderError,
+            "wrong_body",
+            true,
+            true,
+        ),
+        (
+            reply("200 OK", JSON, r#"{"choices":[]}"#),
+            ProviderError,
+            "no_choices",
+            true,
+            true,
+        ),
+        (reply("200 OK", JSON, "7"), ProviderError, "no_choices", true, true),
+        (
+            reply("200 OK", JSON, r#"{"type":"error","error":{"message":"no"}}"#),
+            ProviderError,
+            "wrong_body",
+            true,
+            true,
+        ),
+        (
+            reply("200 OK", JSON, r#"{"error":{"type":"rate_limit_error"}}"#),
+            RateLimit,
+            "rate_limit",
+            true,
+            false,
+        ),
+        (
+            ok("stop", &json!({"content": null})),
+            ProviderError,
+            "empty_answer",
+            true,
+            false,
+        ),
+        (
+            ok("tool_calls", &json!({"content": null, "tool_calls": [{}]})),
+            ProviderError,
+            "empty_answer",
+            true,
+            false,
+        ),
+        (
+            ok("stop", &json!({"content": null, "refusal": "I cannot"})),
+            Validation,
+            "refusal",
+            false,
+            false,
+        ),
+        (
+            ok("content_filter", &json!({"content": "par"})),
+            Validation,
+            "content_filter",
+            false,
+            false,
+        ),
+        (
+            ok("length", &json!({"content": "cut by"})),
+            Validation,
+            "max_tokens",
+            true,
+            false,
+        ),
+        (reply("503 Busy", JSON, "{}"), ProviderError, "overloaded", true, false),
+        (reply("307 Away", JSON, ""), ProviderError, "endpoint", false, false),
+        (chunked, ProviderError, "connection_lost", true, true),
+        (large, ProviderError, "answer_too_large", false, true),
+    ] {
+        let shown: String = bytes.chars().take(120).collect();
+        let error = Stub::replying(bytes).await.answer(&call()).await.unwrap_err();
+        let expected = (class, reason, retryable, billing_uncertain);
+        assert_eq!(
+            (error.class, error.reason, error.retryable, error.billing_uncertain),
+            expected,
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_answer_keeps_what_it_used_and_said() {
+    let error = Stub::replying(ok("length", &json!({"content": "cut by"})))
+        .await
+        .answer(&call())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (
+            error.usage.input_tokens,
+            error.usage.output_tokens,
+            error.raw.as_deref()
+        ),
+        (11, 7, Some("cut by"))
+    );
+    let error = Stub::replying(ok("stop", &json!({"refusal": "I cannot"})))
+        .await
+        .answer(&call())
+        .await
+        .unwrap_err();
+    assert_eq!(error.raw.as_deref(), Some("I cannot"));
+}
+
+#[tokio::test]
+async fn silence_ends_at_the_deadline_and_nobody_at_home_at_once() {
+    let stub = Stub::replying("").await;
+    let error = stub
+        .answer(&Call {
+            timeout: Duration::from_millis(30),
+            ..call()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.reason, error.billing_uncertain),
+        (FailureClass::Timeout, "total", true)
+    );
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let endpoint = Endpoint {
+        base_url: format!("http://{gone}").parse().unwrap(),
+        ..stub.provider.endpoint.clone()
+    };
+    let error = OpenAi::new(endpoint, stub.provider.outbound.clone())
+        .call(&call(), &|_| {})
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.reason, error.retryable, error.billing_uncertain),
+        (FailureClass::ProviderError, "unreachable", true, false)
+    );
+}
+
+#[tokio::test]
+async fn the_key_is_in_no_error_whatever_the_provider_repeats() {
+    let body = json!({"error": {"message": format!("your key {KEY} is bad"), "type": "x"}}).to_string();
+    for status in ["400 Bad", "401 Who", "500 Oops", "200 OK"] {
+        for kind in [JSON, "text/plain"] {
+            let error = Stub::replying(reply(status, kind, &body))
+                .await
+                .answer(&call())
+                .await
+                .unwrap_err();
+            assert!(!format!("{error:?}").contains(KEY), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn azures_header_carries_the_key_alone() {
+    let mut stub = Stub::replying(ok("stop", &json!({"content": "x"}))).await;
+    stub.provider.endpoint.key_header = KeyHeader::ApiKey;
+    stub.answer(&call()).await.unwrap();
+    let (head, _) = stub.sent();
+    assert!(
+        head.contains(&format!("api-key: {KEY}")) && !head.contains("authorization"),
+        "{head}"
+    );
+    stub.provider.endpoint.api_key = Some(SecretString::from("bad\nkey"));
+    assert_eq!(stub.answer(&call()).await.unwrap_err().reason, "credentials");
+}

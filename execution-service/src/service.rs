@@ -1,0 +1,145 @@
+//! The service as it runs: what it opens, what it serves, and what goes on in the background.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use service_kit::{
+    auth::{AuthLayer, ClientJwks, Door, UserTokens, Verifier},
+    client,
+    clock::{SharedClock, SystemClock},
+    db,
+    error::Result,
+    lifecycle::Lifecycle,
+    outbound::{Outbound, OutboundConfig},
+    server::{self, Health, Listener, ServerOptions},
+    token::ServiceIdentity,
+};
+use studios_proto::execution::{
+    execution_service_server::{self, ExecutionServiceServer},
+    model_service_server::{self, ModelServiceServer},
+    workflow_service_server::{self, WorkflowServiceServer},
+};
+use tonic::service::Routes;
+
+use crate::{
+    App, Config,
+    access::CoreClient,
+    executions, models,
+    providers::Providers,
+    worker::{Engine, EngineConfig},
+    workflows,
+};
+
+const NAME: &str = "execution-service";
+
+const SERVICES: [&str; 3] = [
+    execution_service_server::SERVICE_NAME,
+    model_service_server::SERVICE_NAME,
+    workflow_service_server::SERVICE_NAME,
+];
+
+/// A service that holds its port and is ready to serve.
+pub struct Service {
+    app: Arc<App>,
+    listener: Listener,
+    auth: AuthLayer,
+    reflection: bool,
+}
+
+impl Service {
+    /// Connects to the database, binds the port, and takes up executions. core-service need not be there yet.
+    pub async fn bind(config: Config, lifecycle: Lifecycle) -> Result<Self> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let pool = db::connect(&config.database_url, config.database_connections, NAME).await?;
+        let engine_pool = db::connect(&config.engine_database_url, config.engine_database_connections, NAME).await?;
+        let channel = client::channel(&config.core_url)?;
+        let users = UserTokens {
+            issuer: config.issuer,
+            audience: config.audience,
+            keys: Arc::new(ClientJwks::new(channel.clone())),
+        };
+        let verifier = Verifier::new(users, [], clock.clone())?;
+        let identity = ServiceIdentity::new(NAME, config.service_key, clock.clone());
+        let core = Arc::new(CoreClient::new(channel, Arc::new(identity)));
+        let providers = Arc::new(Providers::new(
+            &config.providers,
+            Outbound::new(&OutboundConfig::default())?,
+        ));
+        let listener = Listener::bind(config.listen).await?;
+        let address = config
+            .advertised_address
+            .unwrap_or_else(|| listener.local_addr().to_string());
+        let engine = EngineConfig {
+            pool: engine_pool,
+            address,
+            max_running: config.max_running,
+        };
+        let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
+        let app = App {
+            pool,
+            keys: config.key_ring,
+            core,
+            providers,
+            engine,
+            lifecycle,
+        };
+        Ok(Self {
+            app: Arc::new(app),
+            listener,
+            auth: AuthLayer::new(Arc::new(verifier), |_| Door::Member),
+            reflection: config.reflection,
+        })
+    }
+
+    /// The address that is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the lifecycle stops it; ending for another reason, it stops that softly.
+    pub async fn serve(self) -> Result<()> {
+        let Self {
+            app,
+            listener,
+            auth,
+            reflection,
+        } = self;
+        let lifecycle = app.lifecycle.clone();
+        let _stops = lifecycle.soft().drop_guard();
+        let health = Health::new();
+        let pool = app.pool.clone();
+        health
+            .follow(&lifecycle, SERVICES.to_vec(), move || db::answers(pool.clone()))
+            .await;
+        tracing::info!(address = %listener.local_addr(), "serving");
+        let options = ServerOptions {
+            services: SERVICES.to_vec(),
+            health,
+            reflection,
+            ..ServerOptions::default()
+        };
+        server::serve(listener, routes(&app), auth, lifecycle, options).await
+    }
+}
+
+fn routes(app: &Arc<App>) -> Routes {
+    Routes::new(ExecutionServiceServer::new(executions::Api::new(app.clone())))
+        .add_service(ModelServiceServer::new(models::Api::new(app.clone())))
+        .add_service(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_of_the_contracts_is_served() {
+        let package = "studios.execution.v1";
+        let mut named: Vec<_> = studios_proto::descriptors()
+            .services()
+            .filter(|it| it.parent_file().package_name() == package)
+            .map(|it| it.full_name().to_owned())
+            .collect();
+        named.sort();
+        assert_eq!(named, SERVICES);
+    }
+}

@@ -1,0 +1,311 @@
+//! The worker: runs executions. It only calls, waits and records; what comes next is decided by [`crate::engine::next`].
+//!
+//! A process is an instance with a lease (`lease`); a run belongs to an instance at an epoch, and one task carries it from
+//! stage to stage in memory (`run`). All that lasts goes through one writer (`writer`), fenced by owner and epoch: what a
+//! process that was given up still wants to write finds nothing to write to. Runs that nobody holds, because they waited,
+//! found no room, or lost their process, are claimed (`claim`). So any process may die at any time, and at most the calls
+//! it had in flight are made again.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use service_kit::{
+    clock::SharedClock,
+    error::{Error, Result},
+    ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
+    lifecycle::Lifecycle,
+};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    access::CoreClient,
+    engine::{
+        definition::Definition,
+        journal::{self, Entry, GENESIS, Payload},
+    },
+    providers::Providers,
+};
+
+mod call;
+mod claim;
+mod commands;
+mod connection;
+mod definitions;
+mod held;
+mod lease;
+mod live;
+mod load;
+mod retrieval;
+mod run;
+mod scene;
+mod store;
+mod upkeep;
+mod writer;
+
+pub use live::{Follower, Live, LiveEvent, StageTry, UnderWay};
+
+use definitions::Definitions;
+use held::Held;
+use lease::{CurrentLease, Lease};
+use store::{
+    Facts,
+    writes::{NewKey, NewRun},
+};
+use writer::{Started, Writer};
+
+/// How many runs are loaded from the database at a time.
+const LOADERS: usize = 4;
+
+/// What the engine is opened with.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Connections as the role of the engine. Three more are opened: the writer's, the lease's and the claimer's.
+    pub pool: PgPool,
+    /// Where other replicas reach this process.
+    pub address: String,
+    /// How many executions this process holds at a time; further ones wait in the database.
+    pub max_running: u32,
+}
+
+/// A run to start.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Its id.
+    pub execution: ExecutionId,
+    /// The company it belongs to.
+    pub company: CompanyId,
+    /// The studio it belongs to.
+    pub studio: StudioId,
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version it is pinned to.
+    pub version_id: VersionId,
+    /// That version's number.
+    pub version_number: i32,
+    /// What that version does.
+    pub definition: Arc<Definition>,
+    /// What it is started with.
+    pub inputs: Map<String, Value>,
+    /// Who starts it; it acts as this user.
+    pub started_by: UserId,
+    /// Makes a repeated start answer with the first execution.
+    pub key: Option<StartKey>,
+    /// The W3C traceparent of the request; may be empty.
+    pub trace_context: String,
+}
+
+/// What makes a repeated start name the same run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartKey {
+    /// The method that was called.
+    pub method: &'static str,
+    /// The caller's name for the request.
+    pub key: String,
+    /// The hash of the request.
+    pub body_hash: [u8; 32],
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// It is durable.
+    Started(ExecutionId),
+    /// The same key named this run already.
+    Existing(ExecutionId),
+}
+
+/// Runs executions, as long as its lifecycle lets it.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all tasks of the engine work with.
+struct Shared {
+    pool: PgPool,
+    providers: Arc<Providers>,
+    core: Arc<CoreClient>,
+    clock: SharedClock,
+    lifecycle: Lifecycle,
+    writer: Writer,
+    lease: CurrentLease,
+    held: Held,
+    live: Live,
+    definitions: Definitions,
+    loaders: Semaphore,
+    /// There may be something to claim.
+    claim_now: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Takes a lease and begins to claim and run executions.
+    ///
+    /// # Errors
+    /// `Unavailable` where the database does not answer.
+    pub async fn open(
+        config: EngineConfig,
+        providers: Arc<Providers>,
+        core: Arc<CoreClient>,
+        clock: SharedClock,
+        lifecycle: Lifecycle,
+    ) -> Result<Arc<Self>> {
+        let done = CancellationToken::new();
+        let (lease, keep_lease) = lease::take(config.pool.clone(), config.address, done.clone()).await?;
+        let (writer, write) = Writer::new(config.pool.clone(), done.clone());
+        let shared = Arc::new(Shared {
+            pool: config.pool,
+            providers,
+            core,
+            clock,
+            lifecycle: lifecycle.clone(),
+            writer,
+            lease,
+            held: Held::new(usize::try_from(config.max_running).unwrap_or(usize::MAX)),
+            live: Live::default(),
+            definitions: Definitions::default(),
+            loaders: Semaphore::new(LOADERS),
+            claim_now: Notify::new(),
+        });
+        lifecycle.spawn("engine.lease", keep_lease);
+        lifecycle.spawn("engine.writer", write);
+        lifecycle.spawn("engine.claim", claim::keep(shared.clone()));
+        lifecycle.spawn("engine.commands", commands::poll(shared.clone()));
+        lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
+        lifecycle.spawn("engine.drain", drain(shared.clone(), done));
+        Ok(Arc::new(Self { shared }))
+    }
+
+    /// Starts a run; it is durable when this answers, and goes on whether or not anybody waits for the answer.
+    ///
+    /// # Errors
+    /// `Invalid` on `request_id` for a key that named another request, or on `inputs` that cannot be stored; `Unavailable`
+    /// while the database does not answer or the service stops.
+    pub async fn start(&self, start: Start) -> Result<StartOutcome> {
+        let shared = self.shared.clone();
+        let task = self.shared.lifecycle.spawn(
+            "engine.start",
+            async move { shared.start(start).await }.in_current_span(),
+        );
+        task.await.map_err(Error::internal)?
+    }
+
+    /// Looks at an execution's commands now.
+    pub fn nudge(&self, execution: ExecutionId) {
+        commands::nudge(&self.shared, execution);
+    }
+
+    /// What runs here tell those who watch.
+    pub fn live(&self) -> &Live {
+        &self.shared.live
+    }
+}
+
+impl Shared {
+    async fn start(self: Arc<Self>, start: Start) -> Result<StartOutcome> {
+        let inputs = journal::canonical(&start.inputs);
+        // As they are read back, so that nothing depends on who holds the run.
+        let stored: Map<String, Value> = serde_json::from_slice(&inputs).map_err(Error::internal)?;
+        let text = String::from_utf8(inputs).map_err(Error::internal)?;
+        if text.contains("\\u0000") && holds_nul(&Value::Object(stored.clone())) {
+            return Err(Error::invalid("inputs", "must not contain NUL characters"));
+        }
+        let entry = Entry {
+            seq: 1,
+            occurred_at: self.clock.now(),
+            payload: Payload::Started(journal::Started {
+                execution_id: start.execution,
+                workflow_id: start.workflow,
+                version_id: start.version_id,
+                workflow_version: start.version_number,
+                inputs_sha256: hex::encode(Sha256::digest(&text)),
+            }),
+        };
+        let sealed = entry.seal(&GENESIS);
+        let lease = self.lease.borrow().clone().filter(|lease| !lease.lost.is_cancelled());
+        let stopping = self.lifecycle.soft().is_cancelled();
+        let place = lease
+            .as_ref()
+            .filter(|_| !stopping)
+            .and_then(|_| self.held.enter(start.execution));
+        let new = NewRun {
+            execution: start.execution,
+            company: start.company,
+            studio: start.studio,
+            workflow: start.workflow,
+            version: start.version_id,
+            version_number: start.version_number,
+            started_by: start.started_by,
+            inputs: text,
+            trace_context: start.trace_context.clone(),
+            stage: start
+                .definition
+                .stages
+                .first()
+                .map(|stage| stage.name.clone())
+                .unwrap_or_default(),
+            owner: lease.as_ref().filter(|_| place.is_some()).map(|lease| lease.instance),
+            entry: sealed.clone(),
+            key: start.key.map(|key| NewKey {
+                method: key.method.to_owned(),
+                key: key.key,
+                body_hash: key.body_hash.to_vec(),
+            }),
+        };
+        let lost = lease
+            .as_ref()
+            .map_or_else(|| self.lifecycle.hard(), |lease| lease.lost.clone());
+        match self.writer.start(new, &lost).await {
+            Started::Written => {}
+            Started::Existing(execution) => return Ok(StartOutcome::Existing(execution)),
+            Started::KeyReused => return Err(Error::invalid("request_id", "was used for another request")),
+            Started::Failed(error) => return Err(error),
+        }
+        self.definitions.put(start.version_id, start.definition.clone());
+        if let (Some(place), Some(lease)) = (place, lease) {
+            let facts = Facts {
+                execution: start.execution,
+                company: start.company,
+                studio: start.studio,
+                started_by: start.started_by,
+                version: start.version_id,
+                inputs: Arc::new(stored),
+                begun: true,
+                trace_context: start.trace_context,
+            };
+            run::begin(self, lease, facts, start.definition, sealed, place);
+        } else {
+            self.claim_now.notify_one();
+        }
+        Ok(StartOutcome::Started(start.execution))
+    }
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+/// Once the service stops and all its runs are ended or given back, lets the writer and the lease end.
+async fn drain(shared: Arc<Shared>, done: CancellationToken) {
+    shared.lifecycle.soft().cancelled().await;
+    shared.held.none().await;
+    done.cancel();
+}

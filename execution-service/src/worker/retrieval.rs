@@ -1,0 +1,188 @@
+//! Retrieval: the chunks of the studio's documents that a stage asks for, read as the user who started the run.
+
+use std::time::Duration;
+
+use service_kit::error::Error;
+use tokio::time::sleep;
+
+use super::scene::Scene;
+use crate::{
+    access::Found,
+    engine::{
+        definition::Retrieval,
+        failure::FailureClass,
+        journal::{AttemptFailure, Source},
+        request::{Prompt, Renderer},
+    },
+};
+
+/// The first and the longest wait before core-service is asked again while it is away.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What was found, and the query it was found by.
+pub(super) struct Retrieved {
+    pub sources: Vec<Source>,
+    pub query: Prompt,
+}
+
+/// Finds chunks. core-service being away is not the stage's fault: it is asked again until the caller gives up.
+pub(super) async fn retrieve(
+    scene: &Scene,
+    renderer: &Renderer<'_>,
+    retrieval: &Retrieval,
+) -> Result<Retrieved, AttemptFailure> {
+    let query = renderer.query(retrieval)?;
+    let documents = renderer.documents(retrieval)?;
+    let blank = query.prompt.trim().is_empty();
+    if blank && documents.is_empty() {
+        return Err(AttemptFailure::lasting(
+            FailureClass::Validation,
+            "query",
+            "the query is empty and no document is named",
+        ));
+    }
+    let (mut pause, longest) = PAUSES;
+    loop {
+        let found = if blank {
+            list(scene, &documents, retrieval.max_chunks()).await
+        } else {
+            let Scene { shared, facts, .. } = scene;
+            let limit = retrieval.max_chunks();
+            shared
+                .core
+                .search_chunks(facts.started_by, facts.studio, &query.prompt, limit, &documents)
+                .await
+        };
+        match found {
+            Ok(found) => {
+                return Ok(Retrieved {
+                    sources: found.into_iter().map(source).collect(),
+                    query,
+                });
+            }
+            Err(Error::Unavailable { .. }) => {
+                tracing::warn!(execution = %scene.facts.execution, "core-service is away; retrieval waits");
+                sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+            Err(error) => return Err(failure(error)),
+        }
+    }
+}
+
+/// The chunks of documents one after the other, in their order.
+async fn list(scene: &Scene, documents: &[service_kit::ids::DocumentId], limit: u32) -> Result<Vec<Found>, Error> {
+    let mut all = Vec::new();
+    for document in documents {
+        let left = limit - u32::try_from(all.len()).unwrap_or(limit).min(limit);
+        if left == 0 {
+            break;
+        }
+        all.extend(
+            scene
+                .shared
+                .core
+                .list_chunks(scene.facts.started_by, *document, left)
+                .await?,
+        );
+    }
+    all.truncate(limit as usize);
+    Ok(all)
+}
+
+fn source(found: Found) -> Source {
+    Source {
+        document_id: found.document_id,
+        chunk_id: found.chunk_id,
+        document_title: found.document_title,
+        section: found.section,
+        content: found.content,
+    }
+}
+
+/// core-service's refusals in the engine's classes.
+fn failure(error: Error) -> AttemptFailure {
+    use FailureClass::{ProviderError, RateLimit, Validation};
+    match error {
+        Error::NotFound { .. } | Error::PermissionDenied { .. } => AttemptFailure::lasting(
+            ProviderError,
+            "access_lost",
+            "the documents cannot be read by the user who started the run",
+        ),
+        Error::Invalid(violations) => {
+            let all: Vec<_> = violations
+                .into_iter()
+                .map(|it| format!("{} {}", it.field, it.description))
+                .collect();
+            AttemptFailure::lasting(
+                Validation,
+                "retrieval",
+                format!("the retrieval is refused: {}", all.join("; ")),
+            )
+        }
+        Error::ResourceExhausted {
+            message, retry_after, ..
+        } => AttemptFailure {
+            retry_after_ms: retry_after.and_then(|after| u64::try_from(after.as_millis()).ok()),
+            ..AttemptFailure::passing(RateLimit, "retrieval", message)
+        },
+        Error::FailedPrecondition { message, .. } => AttemptFailure::passing(ProviderError, "retrieval", message),
+        Error::DeadlineExceeded => late(),
+        Error::Unauthenticated(_) | Error::Unimplemented(_) => {
+            tracing::error!(error = %error, "core-service refuses this service");
+            AttemptFailure::lasting(ProviderError, "config", "the documents cannot be searched")
+        }
+        Error::AlreadyExists { .. }
+        | Error::Aborted { .. }
+        | Error::Unavailable { .. }
+        | Error::Cancelled
+        | Error::Internal(_) => {
+            tracing::warn!(error = %error, "retrieval failed");
+            AttemptFailure::passing(ProviderError, "retrieval", "the documents could not be searched")
+        }
+    }
+}
+
+/// The stage's time was over before the documents were searched.
+pub(super) fn late() -> AttemptFailure {
+    AttemptFailure::passing(
+        FailureClass::Timeout,
+        "retrieval",
+        "the documents were not searched in time",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_access_lasts_and_is_told_from_failures_that_may_pass() {
+        let lost = failure(Error::not_found("studio", "x"));
+        assert_eq!(
+            (lost.class, lost.reason.as_str(), lost.retryable),
+            (FailureClass::ProviderError, "access_lost", false)
+        );
+        let denied = failure(Error::PermissionDenied {
+            reason: "X",
+            message: "no".into(),
+        });
+        assert_eq!(denied, lost);
+        let broken = failure(Error::internal("secret"));
+        assert!(broken.retryable && !broken.message.contains("secret"));
+        assert_eq!(failure(Error::DeadlineExceeded).class, FailureClass::Timeout);
+    }
+
+    #[test]
+    fn what_core_asks_to_wait_is_kept() {
+        let limited = failure(Error::ResourceExhausted {
+            reason: "X",
+            message: "slow".into(),
+            retry_after: Some(Duration::from_secs(3)),
+        });
+        assert_eq!(
+            (limited.class, limited.retry_after_ms),
+            (FailureClass::RateLimit, Some(3_000))
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! The worker's SQL. Every function is one statement or part of its caller's transaction, and returns the driver's error:
+//! the writer has to tell a refused statement from a lost connection.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use service_kit::ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId};
+use sqlx::{PgConnection, Result, types::Json};
+
+use crate::engine::definition::Definition;
+
+pub(super) mod claims;
+pub(super) mod leases;
+pub(super) mod upkeep;
+pub(super) mod writes;
+
+/// Tells the planner of a connection that lasts to look rows up by key, whatever the tables' sizes were when it made its
+/// plans. It changes how fast statements are, not what they do, so nothing is lost where a pooler drops it.
+pub(super) async fn plan_by_key(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "select set_config(name, 'off', false) from unnest(array['jit', 'enable_seqscan', 'enable_hashjoin',
+             'enable_mergejoin', 'enable_material']) as t(name)"
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!("select set_config('plan_cache_mode', 'force_generic_plan', false)")
+        .fetch_all(connection)
+        .await?;
+    Ok(())
+}
+
+/// What a run is continued from, beside its journal.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub execution: ExecutionId,
+    pub company: CompanyId,
+    pub studio: StudioId,
+    pub started_by: UserId,
+    pub version: VersionId,
+    pub inputs: Arc<Map<String, Value>>,
+    /// Whether its first stage has begun.
+    pub begun: bool,
+    /// The W3C traceparent of the request that started it; may be empty.
+    pub trace_context: String,
+}
+
+pub(super) async fn facts(connection: &mut PgConnection, execution: ExecutionId) -> Result<Option<Facts>> {
+    let row = sqlx::query!(
+        r#"select company_id as "company: CompanyId", studio_id as "studio: StudioId",
+                  started_by as "started_by: UserId", version_id as "version: VersionId",
+                  inputs as "inputs: Json<Map<String, Value>>", trace_context,
+                  started_at is not null as "begun!"
+           from execution.executions where id = $1"#,
+        execution.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Facts {
+        execution,
+        company: row.company,
+        studio: row.studio,
+        started_by: row.started_by,
+        version: row.version,
+        inputs: Arc::new(row.inputs.0),
+        begun: row.begun,
+        trace_context: row.trace_context,
+    }))
+}
+
+pub(super) async fn definition(connection: &mut PgConnection, version: VersionId) -> Result<Option<Definition>> {
+    let found = sqlx::query_scalar!(
+        r#"select definition as "definition: Json<Definition>" from execution.workflow_versions where id = $1"#,
+        version.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.map(|definition| definition.0))
+}
+
+/// The bytes of a run's journal, in order.
+pub(super) async fn journal(connection: &mut PgConnection, execution: ExecutionId) -> Result<Vec<Vec<u8>>> {
+    sqlx::query_scalar!(
+        "select payload from execution.journal where execution_id = $1 order by seq",
+        execution.as_uuid()
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// A model as stages call it.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub provider: String,
+    /// As the provider names it.
+    pub upstream_name: String,
+    pub defaults: Map<String, Value>,
+    /// Millionths of a US dollar for a million tokens.
+    pub input_price_micros: i64,
+    /// Millionths of a US dollar for a million tokens.
+    pub output_price_micros: i64,
+    pub enabled: bool,
+}
+
+/// The model of this name, the company's own before the platform's.
+pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, name: &str) -> Result<Option<Model>> {
+    let row = sqlx::query!(
+        r#"select provider, provider_model, default_config as "defaults: Json<Map<String, Value>>",
+                  input_price_micros, output_price_micros, enabled
+           from execution.models where name = $2 and (company_id = $1 or company_id is null)
+           order by company_id nulls last limit 1"#,
+        company.as_uuid(),
+        name,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Model {
+        provider: row.provider,
+        upstream_name: row.provider_model,
+        defaults: row.defaults.0,
+        input_price_micros: row.input_price_micros,
+        output_price_micros: row.output_price_micros,
+        enabled: row.enabled,
+    }))
+}
+
+/// What somebody asks of a run.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub seq: i64,
+    pub kind: String,
+    pub payload: Value,
+    pub issued_by: UserId,
+}
+
+/// A run's commands after a place, in order.
+pub(super) async fn commands(
+    connection: &mut PgConnection,
+    execution: ExecutionId,
+    after: i64,
+) -> Result<Vec<Command>> {
+    sqlx::query_as!(
+        Command,
+        r#"select seq, kind, payload, issued_by as "issued_by: UserId" from execution.execution_commands
+           where execution_id = $1 and seq > $2 order by seq"#,
+        execution.as_uuid(),
+        after,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Which of an instance's runs have commands that are not done, and up to which place.
+pub(super) async fn commanded(connection: &mut PgConnection, instance: i32) -> Result<Vec<(ExecutionId, i64)>> {
+    let rows = sqlx::query!(
+        r#"select execution_id as "execution: ExecutionId", commands_seq from execution.runs
+           where owner = $1 and commands_seq > commands_done"#,
+        instance,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.execution, row.commands_seq)).collect())
+}

@@ -1,0 +1,41 @@
+//! SQL of the instances' leases. All times are the database's.
+
+use sqlx::{PgConnection, Result};
+
+/// A new instance with a lease.
+pub(in crate::worker) async fn register(connection: &mut PgConnection, address: &str) -> Result<i32> {
+    sqlx::query_scalar!(
+        "insert into execution.instances (address, lease_until) values ($1, now() + interval '10 seconds') returning id",
+        address,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether the lease had not run out and is renewed.
+pub(in crate::worker) async fn renew(connection: &mut PgConnection, instance: i32) -> Result<bool> {
+    let renewed = sqlx::query!(
+        "update execution.instances set lease_until = now() + interval '10 seconds' where id = $1 and lease_until > now()",
+        instance,
+    )
+    .execute(connection)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// Takes an instance out that holds nothing any more. One that still holds runs only loses its lease.
+pub(in crate::worker) async fn resign(connection: &mut PgConnection, instance: i32) -> Result<()> {
+    sqlx::query!(
+        "update execution.instances set lease_until = now() where id = $1",
+        instance
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "delete from execution.instances i where id = $1 and not exists (select from execution.runs r where r.owner = i.id)",
+        instance,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+use service_kit::{error::Error, ids::StudioId};
+use studios_proto::execution::{stage::Kind, validation::Check};
+
+use super::*;
+
+fn fields<T>(result: Result<T>) -> Vec<String> {
+    match result {
+        Err(Error::Invalid(violations)) => violations.into_iter().map(|it| it.field).collect(),
+        _ => panic!("not refused for its input"),
+    }
+}
+
+fn structure(json: &serde_json::Value) -> Option<prost_types::Struct> {
+    json.as_object().map(update::json_to_struct)
+}
+
+fn stage(name: &str, kind: Kind) -> proto::Stage {
+    proto::Stage {
+        name: name.into(),
+        kind: Some(kind),
+        timeout: Some(prost_types::Duration { seconds: 120, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+fn check(check: Check) -> proto::Validation {
+    proto::Validation { check: Some(check) }
+}
+
+/// A stage of every kind, with every kind of check.
+fn every_kind() -> proto::Definition {
+    let retrieval = proto::Retrieval {
+        query: "q".into(),
+        limit: 3,
+        document_ids_path: "inputs.ids".into(),
+    };
+    let llm = proto::LlmStage {
+        model: "m".into(),
+        prompt: "p".into(),
+        system: "s".into(),
+        response_schema: structure(&serde_json::json!({"type": "object"})),
+        config: structure(&serde_json::json!({"temperature": 0.5})),
+        retrieval: Some(retrieval.clone()),
+    };
+    let mut stages = vec![
+        stage("a", Kind::Llm(llm)),
+        stage(
+            "b",
+            Kind::Retrieve(proto::RetrieveStage {
+                retrieval: Some(retrieval),
+            }),
+        ),
+        stage(
+            "c",
+            Kind::Activepieces(proto::ActivepiecesStage {
+                connection_id: "c".into(),
+                flow_id: "f".into(),
+            }),
+        ),
+        stage(
+            "d",
+            Kind::Flowise(proto::FlowiseStage {
+                flow_id: "f".into(),
+                ..Default::default()
+            }),
+        ),
+        stage(
+            "e",
+            Kind::Http(proto::HttpStage {
+                method: "GET".into(),
+                repeatable: true,
+                ..Default::default()
+            }),
+        ),
+        stage(
+            "f",
+            Kind::Workflow(proto::SubWorkflowStage {
+                workflow_id: "w".into(),
+            }),
+        ),
+        stage(
+            "g",
+            Kind::Map(proto::MapStage {
+                stage: "a".into(),
+                concurrency: 2,
+                ..Default::default()
+            }),
+        ),
+        stage(
+            "h",
+            Kind::Wait(proto::WaitStage {
+                duration: Some(prost_types::Duration {
+                    seconds: 1,
+                    nanos: 500_000_000,
+                }),
+                signal: "s".into(),
+            }),
+        ),
+        stage(
+            "i",
+            Kind::Approval(proto::ApprovalStage {
+                required: 2,
+                question: "?".into(),
+            }),
+        ),
+    ];
+    stages[0].validation = Some(check(Check::Regex(proto::RegexCheck { pattern: "x".into() })));
+    stages[1].validation = Some(check(Check::JsonSchema(proto::JsonSchemaCheck {
+        schema: structure(&serde_json::json!({"type": "object"})),
+    })));
+    stages[2].validation = Some(check(Check::Manual(proto::ManualCheck {})));
+    stages[3].validation = Some(check(Check::Function(proto::FunctionCheck {
+        name: "n".into(),
+        cel: "c".into(),
+    })));
+    stages[4].validation = Some(check(Check::Llm(proto::JudgeCheck {
+        model: "m".into(),
+        criteria: "c".into(),
+    })));
+    stages[5].input_mapping.insert("x".into(), "inputs.x".into());
+    stages[5].output_variables.insert("y".into(), "integer".into());
+    stages[6].retry_limit = 3;
+    stages[6].next_on_pass = "a".into();
+    stages[6].next_on_fail = "end".into();
+    stages[7].provider_overrides = structure(&serde_json::json!({"k": 1}));
+    proto::Definition {
+        stages,
+        transition_limit: 7,
+        input_schema: structure(&serde_json::json!({"type": "object"})),
+    }
+}
+
+#[test]
+fn a_definition_of_every_kind_comes_back_as_it_was_given() {
+    let given = every_kind();
+    let mut violations = Violations::new();
+    let read = definition::read(&mut violations, "draft", &given);
+    violations.finish().unwrap();
+    let stored = serde_json::to_value(&read).unwrap();
+    let read: crate::engine::definition::Definition = serde_json::from_value(stored).unwrap();
+    assert_eq!(proto::Definition::from(read), given);
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_and_all_of_it() {
+    let mut draft = every_kind();
+    draft.transition_limit = -1;
+    draft.stages[0].name = "a\0".into();
+    draft.stages[1].kind = None;
+    draft.stages[2].retry_limit = -1;
+    draft.stages[3].timeout = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    draft.stages[4].provider_overrides = structure(&serde_json::json!({"k": "\0"}));
+    draft.stages[5].output_variables.insert("y".into(), "date".into());
+    let workflow = proto::Workflow {
+        studio_id: "s".into(),
+        name: " ".into(),
+        description: "d".repeat(2_001),
+        metadata: structure(&serde_json::json!({"m": "x".repeat(METADATA_BYTES)})),
+        draft: Some(draft),
+        ..Default::default()
+    };
+    let request = proto::CreateWorkflowRequest {
+        workflow: Some(workflow),
+        request_id: "r".into(),
+    };
+    let mut named = fields(new("m", &request));
+    named.sort();
+    assert_eq!(
+        named,
+        [
+            "request_id",
+            "workflow.description",
+            "workflow.draft.stages[0].name",
+            "workflow.draft.stages[1].kind",
+            "workflow.draft.stages[2].retry_limit",
+            "workflow.draft.stages[3].timeout",
+            "workflow.draft.stages[4].provider_overrides",
+            "workflow.draft.stages[5].output_variables.y",
+            "workflow.draft.transition_limit",
+            "workflow.metadata",
+            "workflow.name",
+            "workflow.studio_id",
+        ]
+    );
+}
+
+#[test]
+fn an_incomplete_draft_is_taken_and_one_that_is_too_large_is_not() {
+    let mut workflow = proto::Workflow {
+        studio_id: StudioId::generate().to_string(),
+        name: "w".into(),
+        ..Default::default()
+    };
+    let request = |workflow: &proto::Workflow| proto::CreateWorkflowRequest {
+        workflow: Some(workflow.clone()),
+        request_id: String::new(),
+    };
+    assert!(new("m", &request(&workflow)).is_ok());
+    let llm = proto::LlmStage {
+        prompt: "x".repeat(DRAFT_BYTES),
+        ..Default::default()
+    };
+    workflow.draft = Some(proto::Definition {
+        stages: vec![stage("", Kind::Llm(llm))],
+        ..Default::default()
+    });
+    assert_eq!(fields(new("m", &request(&workflow))), ["workflow.draft"]);
+}
+
+#[test]
+fn an_update_without_a_mask_changes_what_is_set() {
+    let workflow = proto::Workflow {
+        id: WorkflowId::generate().to_string(),
+        description: "d".into(),
+        etag: "r3".into(),
+        ..Default::default()
+    };
+    let mut request = proto::UpdateWorkflowRequest {
+        workflow: Some(workflow),
+        update_mask: None,
+    };
+    let (_, etag, said) = changes(&request).unwrap();
+    assert_eq!(
+        (etag.as_str(), said.description.as_deref(), said.name.is_none()),
+        ("r3", Some("d"), true)
+    );
+    request.update_mask = Some(FieldMask {
+        paths: vec!["name".into(), "owner_id".into()],
+    });
+    assert_eq!(fields(changes(&request)), ["update_mask"]);
+}

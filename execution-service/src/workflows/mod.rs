@@ -1,0 +1,232 @@
+//! Workflows of a studio: a draft that is edited, and immutable versions that are run.
+//!
+//! A draft may be wrong or incomplete; publishing makes a version of it only when nothing is wrong ([`problems`]).
+//! Every member who reaches the studio edits its workflows. Deletion is soft: a deleted workflow is still read, with its
+//! versions and executions, but not changed, published or started, and comes back within 30 days if its name is free.
+//! Deleting what is deleted, and bringing back what is in use, change nothing and succeed.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use service_kit::{
+    auth::Caller,
+    db::TenantTx,
+    error::{Error, Result},
+    ids::{CompanyId, StudioId, UserId, WorkflowId},
+    page::Page,
+    update,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    App,
+    access::{Access, hidden_as},
+    engine::definition::Definition,
+    requests,
+};
+
+mod api;
+mod convert;
+pub mod problems;
+mod publishing;
+mod store;
+mod version_store;
+
+pub use api::Api;
+pub use publishing::{Pinned, Version, VersionSummary, find_version};
+
+/// A workflow without its draft.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Its id.
+    pub id: WorkflowId,
+    /// The company it belongs to.
+    pub company: CompanyId,
+    /// The studio it belongs to.
+    pub studio: StudioId,
+    /// The user who made it.
+    pub owner: UserId,
+    /// Unique among the studio's workflows in use.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The client's own.
+    pub metadata: Map<String, Value>,
+    /// The number of the newest version; 0 while there is none.
+    pub published_version: i32,
+    /// Whether the draft differs from the newest version.
+    pub has_unpublished_changes: bool,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+    /// When it was deleted softly.
+    pub deleted_at: Option<OffsetDateTime>,
+    /// Grows with every update.
+    pub revision: i64,
+}
+
+impl Summary {
+    fn require_in_use(&self) -> Result<()> {
+        if self.deleted_at.is_none() {
+            return Ok(());
+        }
+        Err(Error::FailedPrecondition {
+            reason: "WORKFLOW_DELETED",
+            message: "the workflow is deleted; bring it back first".into(),
+        })
+    }
+}
+
+/// A workflow with its draft.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// All but the draft.
+    pub summary: Summary,
+    /// What it will do once it is published.
+    pub draft: Definition,
+}
+
+/// A new workflow.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// The studio it will belong to.
+    pub studio: StudioId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The client's own.
+    pub metadata: Map<String, Value>,
+    /// Its first draft.
+    pub draft: Definition,
+}
+
+/// What an update changes; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new description.
+    pub description: Option<String>,
+    /// The client's own, anew.
+    pub metadata: Option<Map<String, Value>>,
+    /// The new draft.
+    pub draft: Option<Definition>,
+}
+
+impl Changes {
+    fn differ_from(&self, workflow: &Workflow) -> bool {
+        fn differs<T: PartialEq>(change: Option<&T>, current: &T) -> bool {
+            change.is_some_and(|it| it != current)
+        }
+        differs(self.name.as_ref(), &workflow.summary.name)
+            || differs(self.description.as_ref(), &workflow.summary.description)
+            || differs(self.metadata.as_ref(), &workflow.summary.metadata)
+            || differs(self.draft.as_ref(), &workflow.draft)
+    }
+}
+
+/// Which workflows to list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Filter {
+    /// The studio.
+    pub studio: StudioId,
+    /// Also softly deleted ones.
+    pub show_deleted: bool,
+}
+
+/// Makes a workflow with its first draft.
+pub async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests::Key>) -> Result<Workflow> {
+    let access = app.core.check_studio(caller.user, new.studio).await?;
+    let id = WorkflowId::generate();
+    let mut tx = TenantTx::begin(&app.pool, "workflows.create", &access.claims).await?;
+    if let Some(first) = requests::claim(&mut tx, key, id).await? {
+        return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
+    }
+    let workflow = store::insert(&mut tx, id, access.company, caller.user, new).await?;
+    tx.commit().await?;
+    Ok(workflow)
+}
+
+/// Reads a workflow with its draft, also a deleted one.
+pub async fn get(app: &App, caller: &Caller, id: WorkflowId) -> Result<Workflow> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.get", &access.claims).await?;
+    store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+/// Lists a studio's workflows, newest first.
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<WorkflowId>) -> Result<Vec<Summary>> {
+    let access = app.core.check_studio(caller.user, filter.studio).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.list", &access.claims).await?;
+    store::list(&mut tx, filter, page).await
+}
+
+/// Changes a workflow that is in use; what stays the same makes no new revision.
+pub async fn change(app: &App, caller: &Caller, id: WorkflowId, etag: &str, changes: &Changes) -> Result<Workflow> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.change", &access.claims).await?;
+    let found = lock(&mut tx, id).await?;
+    update::check_etag(etag, found.summary.revision)?;
+    found.summary.require_in_use()?;
+    if !changes.differ_from(&found) {
+        return Ok(found);
+    }
+    let workflow = store::update(&mut tx, id, changes).await?;
+    tx.commit().await?;
+    Ok(workflow)
+}
+
+/// Deletes a workflow softly, for admins and its owner.
+pub async fn delete(app: &App, caller: &Caller, id: WorkflowId, etag: &str) -> Result<Workflow> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.delete", &access.claims).await?;
+    let found = lock(&mut tx, id).await?;
+    access.require_admin_unless(found.summary.owner == caller.user)?;
+    update::check_etag(etag, found.summary.revision)?;
+    if found.summary.deleted_at.is_some() {
+        return Ok(found);
+    }
+    let workflow = store::delete(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(workflow)
+}
+
+/// Brings a softly deleted workflow back, for admins and its owner.
+pub async fn undelete(app: &App, caller: &Caller, id: WorkflowId) -> Result<Workflow> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.undelete", &access.claims).await?;
+    let found = lock(&mut tx, id).await?;
+    access.require_admin_unless(found.summary.owner == caller.user)?;
+    if found.summary.deleted_at.is_none() {
+        return Ok(found);
+    }
+    let Some(workflow) = store::undelete(&mut tx, id).await? else {
+        return Err(Error::FailedPrecondition {
+            reason: "WORKFLOW_RETENTION_OVER",
+            message: "the workflow was deleted more than 30 days ago".into(),
+        });
+    };
+    tx.commit().await?;
+    Ok(workflow)
+}
+
+/// What the caller may do where a workflow is; NOT_FOUND of the workflow where he may not see that place.
+pub async fn enter(app: &App, caller: &Caller, id: WorkflowId) -> Result<Access> {
+    let mut connection = app.pool.acquire().await?;
+    let studio = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
+    drop(connection);
+    app.core
+        .check_studio(caller.user, studio)
+        .await
+        .map_err(hidden_as("workflow", id))
+}
+
+/// The workflow as it is and, held until the end of the transaction, stays.
+async fn lock(tx: &mut TenantTx, id: WorkflowId) -> Result<Workflow> {
+    store::lock(tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+fn not_found(id: WorkflowId) -> Error {
+    Error::not_found("workflow", id)
+}

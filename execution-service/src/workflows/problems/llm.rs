@@ -1,0 +1,152 @@
+//! The rules of calling a model and of retrieving for it: models, templates, schemas, parameters.
+
+use service_kit::error::Violations;
+
+use super::Surroundings;
+use crate::{
+    engine::{
+        check,
+        context::is_root,
+        definition::{Llm, MAX_RETRIEVAL_LIMIT, Retrieval, Stage},
+        request::{CHUNKS, NOTES},
+        template,
+    },
+    models::parameters,
+    providers::{OFFLINE, unsupported_keywords},
+};
+
+/// Notes the problems of a stage that calls a model.
+pub(super) fn check(
+    found: &mut Violations,
+    field: &str,
+    around: &Surroundings<'_>,
+    place: usize,
+    stage: &Stage,
+    llm: &Llm,
+) {
+    model(found, field, around, llm);
+    let mut given = vec![NOTES];
+    given.extend(llm.retrieval.as_ref().map(|_| CHUNKS));
+    if llm.prompt.trim().is_empty() {
+        found.add(format!("{field}.prompt"), "must not be empty");
+    }
+    template(
+        found,
+        &format!("{field}.prompt"),
+        around,
+        place,
+        stage,
+        &given,
+        &llm.prompt,
+    );
+    template(
+        found,
+        &format!("{field}.system"),
+        around,
+        place,
+        stage,
+        &given,
+        &llm.system,
+    );
+    parameters::check(found, &format!("{field}.config"), &llm.config);
+    if let Some(it) = &llm.retrieval {
+        retrieval(found, &format!("{field}.retrieval"), around, place, stage, it);
+    }
+}
+
+/// Notes the problems of a retrieval.
+pub(super) fn retrieval(
+    found: &mut Violations,
+    field: &str,
+    around: &Surroundings<'_>,
+    place: usize,
+    stage: &Stage,
+    retrieval: &Retrieval,
+) {
+    template(
+        found,
+        &format!("{field}.query"),
+        around,
+        place,
+        stage,
+        &[NOTES],
+        &retrieval.query,
+    );
+    if retrieval.limit > MAX_RETRIEVAL_LIMIT {
+        found.add(
+            format!("{field}.limit"),
+            format!("must be at most {MAX_RETRIEVAL_LIMIT}"),
+        );
+    }
+    match &retrieval.document_ids_path {
+        Some(path) => {
+            if let Some(problem) = around.path_problem(place, path) {
+                found.add(format!("{field}.document_ids_path"), problem);
+            }
+        }
+        None if retrieval.query.trim().is_empty() => {
+            found.add(format!("{field}.query"), "must not be empty where document_ids_path is");
+        }
+        None => {}
+    }
+}
+
+fn model(found: &mut Violations, field: &str, around: &Surroundings<'_>, llm: &Llm) {
+    let known = around.models.get(&llm.model);
+    match known {
+        None if llm.model.is_empty() => found.add(format!("{field}.model"), "must name a model"),
+        None => found.add(
+            format!("{field}.model"),
+            format!("{} names no model of the company or the platform", llm.model),
+        ),
+        Some(model) if !model.enabled => {
+            found.add(format!("{field}.model"), format!("the model {} is disabled", llm.model));
+        }
+        Some(_) => {}
+    }
+    let Some(schema) = &llm.response_schema else { return };
+    let field = format!("{field}.response_schema");
+    if let Err(error) = check::Schema::compile(schema) {
+        found.add(field, error);
+    } else if known.is_some_and(|it| it.provider == OFFLINE) {
+        let unsupported = unsupported_keywords(schema);
+        if !unsupported.is_empty() {
+            let unsupported = unsupported.into_iter().collect::<Vec<_>>().join(", ");
+            found.add(
+                field,
+                format!("the offline model cannot fill these keywords: {unsupported}"),
+            );
+        }
+    }
+}
+
+/// Notes whether a template is none, or needs what nothing gives it. `given` are names that only some templates have.
+fn template(
+    found: &mut Violations,
+    field: &str,
+    around: &Surroundings<'_>,
+    place: usize,
+    stage: &Stage,
+    given: &[&str],
+    template: &str,
+) {
+    let names = match template::variables(template) {
+        Ok(names) => names,
+        Err(error) => return found.add(field, error.to_string()),
+    };
+    for name in names {
+        if stage.input_mapping.contains_key(&name) || given.contains(&&*name) {
+            continue;
+        }
+        if !is_root(&name) {
+            found.add(
+                field,
+                format!("nothing supplies {{{{ {name} }}}}: input_mapping does not name it"),
+            );
+        } else if name.starts_with("stage_")
+            && let Some(problem) = around.path_problem(place, &format!("{name}.output"))
+        {
+            found.add(field, format!("{{{{ {name} }}}} {problem}"));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Everything that keeps a draft from being published, each problem under its field's path.
+//!
+//! Pure: what there is to know of models comes in as a value. A definition that passes can still fail in a run (an input
+//! may be missing, a model may be removed), but not for what could be seen here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use service_kit::error::Violations;
+
+use self::flow::Flow;
+use crate::engine::{
+    check,
+    context::SourcePath,
+    definition::{Definition, END, Kind, MAX_STAGES, MAX_TRANSITION_LIMIT},
+};
+
+mod flow;
+mod llm;
+mod stage;
+
+/// What a name of a model stands for in the company.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownModel {
+    /// The provider that serves it.
+    pub provider: String,
+    /// Whether stages may call it.
+    pub enabled: bool,
+}
+
+/// The names of models that a definition has.
+pub fn model_names(definition: &Definition) -> Vec<String> {
+    let names = definition.stages.iter().filter_map(|it| match &it.kind {
+        Kind::Llm(llm) => Some(llm.model.clone()),
+        _ => None,
+    });
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Every problem of a draft; `models` are those of its [`model_names`] that the company may use.
+pub fn problems(draft: &Definition, models: &BTreeMap<String, KnownModel>) -> Violations {
+    let mut found = Violations::new();
+    if draft.stages.is_empty() || draft.stages.len() > MAX_STAGES {
+        found.add("draft.stages", format!("must be 1 to {MAX_STAGES} stages"));
+    }
+    if draft.transition_limit > MAX_TRANSITION_LIMIT {
+        found.add(
+            "draft.transition_limit",
+            format!("must be at most {MAX_TRANSITION_LIMIT}"),
+        );
+    }
+    if let Some(schema) = &draft.input_schema
+        && let Err(error) = check::Schema::compile(schema)
+    {
+        found.add("draft.input_schema", error);
+    }
+    names(draft, &mut found);
+    let surroundings = Surroundings::of(draft, models);
+    for (place, stage) in draft.stages.iter().enumerate() {
+        let field = format!("draft.stages[{place}]");
+        if !surroundings.is_reached(place) {
+            found.add(&*field, "is never reached");
+        }
+        for (target, name) in flow::unknown_targets(draft, stage) {
+            found.add(format!("{field}.{target}"), format!("{name} names no stage"));
+        }
+        stage::check(&mut found, &field, &surroundings, place, stage);
+    }
+    found
+}
+
+/// What the rules of a stage look at beside the stage itself.
+struct Surroundings<'a> {
+    draft: &'a Definition,
+    models: &'a BTreeMap<String, KnownModel>,
+    /// By a stage's place, the stages that can come after it.
+    after: Vec<Vec<bool>>,
+}
+
+impl<'a> Surroundings<'a> {
+    fn of(draft: &'a Definition, models: &'a BTreeMap<String, KnownModel>) -> Self {
+        let flow = Flow::of(draft);
+        let after = (0..draft.stages.len()).map(|it| flow.after(it)).collect();
+        Self { draft, models, after }
+    }
+
+    fn is_reached(&self, place: usize) -> bool {
+        place == 0 || self.after[0][place]
+    }
+
+    /// What is wrong with a source path of the stage at this place.
+    fn path_problem(&self, place: usize, path: &str) -> Option<String> {
+        let path = match SourcePath::parse(path) {
+            Ok(path) => path,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Some(source) = path.stage()?.position(self.draft) else {
+            return Some("names a stage that does not exist".into());
+        };
+        let never = self.is_reached(place) && !self.after[source][place];
+        never.then(|| {
+            format!(
+                "names the stage {}, which never comes before this one",
+                self.draft.stages[source].name
+            )
+        })
+    }
+}
+
+fn names(draft: &Definition, found: &mut Violations) {
+    let mut seen = BTreeSet::new();
+    for (place, stage) in draft.stages.iter().enumerate() {
+        let field = format!("draft.stages[{place}].name");
+        if !is_stage_name(&stage.name) {
+            found.add(
+                field,
+                "must be 1 to 64 letters, digits and underscores, starting with a letter",
+            );
+        } else if stage.name == END {
+            found.add(field, format!("{END} means the end of the run and is no stage's name"));
+        } else if !seen.insert(&stage.name) {
+            found.add(field, format!("{} is the name of an earlier stage", stage.name));
+        }
+    }
+}
+
+fn is_stage_name(name: &str) -> bool {
+    name.len() <= 64 && name.starts_with(|it: char| it.is_ascii_alphabetic()) && is_identifier(name)
+}
+
+/// Whether templates can use the name.
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
+        && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Checking drafts and making versions of them.
+//!
+//! A version's number is its predecessor's plus one, given under the workflow's row lock; it never changes afterwards.
+//! Publishing a draft that is the newest version already makes none.
+
+use service_kit::{
+    auth::Caller,
+    db::TenantTx,
+    error::{Error, Result, Violation},
+    ids::{StudioId, UserId, VersionId, WorkflowId},
+    page::Page,
+    update,
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::{enter, lock, not_found, problems, store, version_store};
+use crate::{App, engine::definition::Definition, requests};
+
+/// A version without what it does.
+#[derive(Clone, Debug)]
+pub struct VersionSummary {
+    /// Its id.
+    pub id: VersionId,
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// Its number, from 1.
+    pub number: i32,
+    /// The workflow's name when it was published.
+    pub name: String,
+    /// The user who published it.
+    pub published_by: UserId,
+    /// When it was published.
+    pub created_at: OffsetDateTime,
+}
+
+/// An immutable version of a workflow.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// All but what it does.
+    pub summary: VersionSummary,
+    /// What it does.
+    pub definition: Definition,
+}
+
+/// A version as an execution is pinned to it.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Its id.
+    pub version: VersionId,
+    /// The studio it belongs to.
+    pub studio: StudioId,
+    /// Its number.
+    pub number: i32,
+    /// What it does.
+    pub definition: Definition,
+}
+
+/// Everything wrong with a draft, by field.
+pub(super) async fn validate(app: &App, caller: &Caller, id: WorkflowId) -> Result<Vec<Violation>> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.validate", &access.claims).await?;
+    let workflow = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    match check(&mut tx, &workflow.draft).await? {
+        Err(Error::Invalid(problems)) => Ok(problems),
+        other => other.map(|()| Vec::new()),
+    }
+}
+
+/// Makes a version of the draft, or answers with the newest one where the draft does not differ from it.
+pub(super) async fn publish(
+    app: &App,
+    caller: &Caller,
+    id: WorkflowId,
+    etag: &str,
+    key: Option<&requests::Key>,
+) -> Result<Version> {
+    let access = enter(app, caller, id).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.publish", &access.claims).await?;
+    let workflow = lock(&mut tx, id).await?;
+    let newest = if workflow.summary.has_unpublished_changes {
+        None
+    } else {
+        version_store::find(&mut tx, id, 0).await?
+    };
+    let version = newest.as_ref().map_or_else(VersionId::generate, |it| it.summary.id);
+    if let Some(first) = requests::claim(&mut tx, key, version).await? {
+        return version_store::get(&mut tx, first)
+            .await?
+            .ok_or_else(|| Error::not_found("version", first));
+    }
+    update::check_etag(etag, workflow.summary.revision)?;
+    workflow.summary.require_in_use()?;
+    let published = if let Some(newest) = newest {
+        newest
+    } else {
+        check(&mut tx, &workflow.draft).await??;
+        let number = workflow.summary.published_version + 1;
+        store::set_published(&mut tx, id, number).await?;
+        version_store::insert(&mut tx, version, &workflow, number, caller.user).await?
+    };
+    tx.commit().await?;
+    Ok(published)
+}
+
+/// Reads a version; number 0 is the newest.
+pub(super) async fn get(app: &App, caller: &Caller, workflow: WorkflowId, number: i32) -> Result<Version> {
+    let access = enter(app, caller, workflow).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.get_version", &access.claims).await?;
+    let version = version_store::find(&mut tx, workflow, number).await?;
+    version.ok_or_else(|| Error::not_found("version", format!("{workflow}/{number}")))
+}
+
+/// Lists a workflow's versions, newest first.
+pub(super) async fn list(
+    app: &App,
+    caller: &Caller,
+    workflow: WorkflowId,
+    page: &Page<i32>,
+) -> Result<Vec<VersionSummary>> {
+    let access = enter(app, caller, workflow).await?;
+    let mut tx = TenantTx::begin(&app.pool, "workflows.list_versions", &access.claims).await?;
+    version_store::list(&mut tx, workflow, page).await
+}
+
+/// The version of a workflow to run, by its number; 0 is the newest.
+///
+/// # Errors
+/// `NotFound` where the workflow is deleted or has no such version, `FailedPrecondition` where it has none at all.
+pub async fn find_version(tx: &mut PgConnection, id: WorkflowId, number: i32) -> Result<Pinned> {
+    let found = version_store::find_in_use(tx, id, number)
+        .await?
+        .ok_or_else(|| not_found(id))?;
+    match found.version {
+        Some(version) => Ok(version),
+        None if found.newest == 0 => Err(Error::FailedPrecondition {
+            reason: "NOT_PUBLISHED",
+            message: "the workflow has no published version".into(),
+        }),
+        None => Err(Error::not_found("version", format!("{id}/{number}"))),
+    }
+}
+
+/// The problems of a draft, as the refusal to publish it.
+async fn check(tx: &mut PgConnection, draft: &Definition) -> Result<Result<()>> {
+    let models = version_store::models(tx, &problems::model_names(draft)).await?;
+    Ok(problems::problems(draft, &models).finish())
+}

@@ -1,0 +1,176 @@
+//! SQL of the workflows' versions, and of what publishing one looks up.
+
+use std::collections::BTreeMap;
+
+use service_kit::{
+    error::Result,
+    ids::{StudioId, UserId, VersionId, WorkflowId},
+    page::Page,
+};
+use sqlx::{PgConnection, types::Json};
+use time::OffsetDateTime;
+
+use super::{Pinned, Version, VersionSummary, Workflow, problems::KnownModel};
+use crate::engine::definition::Definition;
+
+struct Row {
+    id: VersionId,
+    workflow_id: WorkflowId,
+    number: i32,
+    name: String,
+    definition: Json<Definition>,
+    published_by: UserId,
+    created_at: OffsetDateTime,
+}
+
+impl From<Row> for Version {
+    fn from(row: Row) -> Self {
+        let summary = VersionSummary {
+            id: row.id,
+            workflow: row.workflow_id,
+            number: row.number,
+            name: row.name,
+            published_by: row.published_by,
+            created_at: row.created_at,
+        };
+        Self {
+            summary,
+            definition: row.definition.0,
+        }
+    }
+}
+
+/// Makes a version of a locked workflow's draft.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    id: VersionId,
+    workflow: &Workflow,
+    number: i32,
+    published_by: UserId,
+) -> Result<Version> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"insert into execution.workflow_versions
+               (id, company_id, studio_id, workflow_id, number, name, definition, published_by)
+           values ($1, $2, $3, $4, $5, $6, $7, $8)
+           returning id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at"#,
+        id.as_uuid(),
+        workflow.summary.company.as_uuid(),
+        workflow.summary.studio.as_uuid(),
+        workflow.summary.id.as_uuid(),
+        number,
+        workflow.summary.name,
+        Json(&workflow.draft) as _,
+        published_by.as_uuid(),
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(row.into())
+}
+
+pub(super) async fn get(tx: &mut PgConnection, id: VersionId) -> Result<Option<Version>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at
+           from execution.workflow_versions where id = $1"#,
+        id.as_uuid(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Version::from))
+}
+
+/// A version by its number; 0 is the newest.
+pub(super) async fn find(tx: &mut PgConnection, workflow: WorkflowId, number: i32) -> Result<Option<Version>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at
+           from execution.workflow_versions
+           where company_id = (select execution.caller_company()) and workflow_id = $1 and ($2 = 0 or number = $2)
+           order by number desc
+           limit 1"#,
+        workflow.as_uuid(),
+        number,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Version::from))
+}
+
+/// A workflow in use: the number of its newest version, 0 where there is none, and the version asked for.
+pub(super) struct InUse {
+    pub newest: i32,
+    pub version: Option<Pinned>,
+}
+
+/// A version of a workflow that is not deleted; 0 is the newest.
+pub(super) async fn find_in_use(tx: &mut PgConnection, workflow: WorkflowId, number: i32) -> Result<Option<InUse>> {
+    let row = sqlx::query!(
+        r#"select w.studio_id as "studio_id!: StudioId", w.published_version as "published_version!", v.id as "id?: VersionId", v.number as "number?",
+               v.definition as "definition?: Json<Definition>"
+           from execution.workflows w
+           left join execution.workflow_versions v on v.company_id = w.company_id and v.workflow_id = w.id
+               and v.number = case $2::int when 0 then w.published_version else $2 end
+           where w.id = $1 and w.deleted_at is null"#,
+        workflow.as_uuid(),
+        number,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| InUse {
+        newest: row.published_version,
+        version: row
+            .id
+            .zip(row.number)
+            .zip(row.definition)
+            .map(|((version, number), definition)| Pinned {
+                version,
+                studio: row.studio_id,
+                number,
+                definition: definition.0,
+            }),
+    }))
+}
+
+pub(super) async fn list(tx: &mut PgConnection, workflow: WorkflowId, page: &Page<i32>) -> Result<Vec<VersionSummary>> {
+    let versions = sqlx::query_as!(
+        VersionSummary,
+        r#"select id as "id: VersionId", workflow_id as "workflow: WorkflowId", number, name,
+               published_by as "published_by: UserId", created_at
+           from execution.workflow_versions
+           where company_id = (select execution.caller_company()) and workflow_id = $1
+               and ($2::int is null or number < $2)
+           order by number desc
+           limit $3"#,
+        workflow.as_uuid(),
+        page.after,
+        page.limit(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(versions)
+}
+
+/// The models with these names that the company may use, its own before the platform's.
+pub(super) async fn models(tx: &mut PgConnection, names: &[String]) -> Result<BTreeMap<String, KnownModel>> {
+    let rows = sqlx::query!(
+        "select distinct on (name) name, provider, enabled from execution.models
+         where name = any($1) order by name, company_id nulls last",
+        names,
+    )
+    .fetch_all(tx)
+    .await?;
+    let known = rows.into_iter().map(|row| {
+        (
+            row.name,
+            KnownModel {
+                provider: row.provider,
+                enabled: row.enabled,
+            },
+        )
+    });
+    Ok(known.collect())
+}
