@@ -10,7 +10,6 @@ use service_kit::{
     lifecycle::Lifecycle,
     server::{self, Health, Listener, ServerOptions},
 };
-use sqlx::{Connection, PgPool};
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
     auth_service_server::{self, AuthServiceServer},
@@ -111,7 +110,7 @@ impl Service {
         let health = Health::new();
         let pool = app.pool.clone();
         health
-            .follow(&lifecycle, SERVICES.to_vec(), move || answers(pool.clone()))
+            .follow(&lifecycle, SERVICES.to_vec(), move || db::answers(pool.clone()))
             .await;
         let options = ServerOptions {
             services: SERVICES.to_vec(),
@@ -140,13 +139,6 @@ fn door(path: &str) -> Door {
         Some(auth_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
         _ => Door::Member,
-    }
-}
-
-async fn answers(pool: PgPool) -> bool {
-    match pool.acquire().await {
-        Ok(mut connection) => connection.ping().await.is_ok(),
-        Err(_) => false,
     }
 }
 

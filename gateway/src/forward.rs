@@ -11,7 +11,7 @@ use service_kit::{
     lifecycle::Lifecycle,
     telemetry,
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::ServiceExt;
@@ -44,6 +44,7 @@ pub(crate) struct Forwarder {
     pub(crate) core: Channel,
     pub(crate) execution: Channel,
     pub(crate) limits: Limits,
+    pub(crate) json_kib: Semaphore,
     pub(crate) lifecycle: Lifecycle,
 }
 

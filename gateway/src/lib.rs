@@ -21,7 +21,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use service_kit::{client, lifecycle::Lifecycle};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 pub use crate::config::{Config, Origin};
 use crate::{
@@ -80,6 +80,7 @@ impl Service {
             core,
             execution,
             limits,
+            json_kib: Semaphore::new(connect::JSON_KIB),
             lifecycle: lifecycle.clone(),
         });
         let origins = config.cors_origins.into_iter().map(Origin::into_header).collect();

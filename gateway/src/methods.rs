@@ -42,7 +42,15 @@ pub(crate) struct Method {
     pub(crate) descriptor: MethodDescriptor,
 }
 
+/// The service whose RPCs take no token.
+const PUBLIC: &str = "studios.core.v1.AuthService";
+
 impl Method {
+    /// Whether it may be called without a token.
+    pub(crate) fn is_public(&self) -> bool {
+        self.descriptor.parent_service().full_name() == PUBLIC
+    }
+
     /// Whether one message is asked and one answered.
     pub(crate) fn is_unary(&self) -> bool {
         !self.descriptor.is_client_streaming() && !self.descriptor.is_server_streaming()

@@ -16,6 +16,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 
 use crate::headers;
@@ -27,6 +28,9 @@ const HEAD_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a silent peer is asked whether it is still there: a watch may be silent for hours.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Between two looks at the beginning of a connection that comes in pieces.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What HTTP/1.1 may buffer; the size of its headers is checked below that.
 const READ_BUFFER_BYTES: usize = 64 << 10;
@@ -102,6 +106,11 @@ async fn drive(
     lifecycle: Lifecycle,
     _permit: OwnedSemaphorePermit,
 ) {
+    let soft = lifecycle.soft();
+    let begun = soft.run_until_cancelled(timeout(HEAD_PATIENCE, begin(&stream))).await;
+    if !matches!(begun, Some(Ok(Ok(())))) {
+        return;
+    }
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -116,6 +125,20 @@ async fn drive(
     };
     if let Err(error) = ended {
         tracing::debug!(error, "connection ended");
+    }
+}
+
+/// Waits for as much as tells HTTP/1.1 from HTTP/2: the builder, which tells them apart, would wait for it without an end.
+async fn begin(stream: &TcpStream) -> io::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut head = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut head).await?;
+        if length == 0 || length == PREFACE.len() || head[..length] != PREFACE[..length] {
+            return Ok(());
+        }
+        // What was only looked at stays readable, so waiting until there is something to read would not wait.
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

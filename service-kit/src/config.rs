@@ -39,7 +39,7 @@ pub struct Reader {
     environment: BTreeMap<String, String>,
     path: PathBuf,
     file: BTreeMap<String, String>,
-    known: BTreeSet<&'static str>,
+    known: BTreeSet<String>,
     mistakes: Vec<Mistake>,
 }
 
@@ -105,7 +105,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Refused`] where it is missing or malformed; [`finish`](Self::finish) tells how.
-    pub fn get<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Result<T, Refused> {
+    pub fn get<T: FromStr<Err: Display>>(&mut self, key: &str) -> Result<T, Refused> {
         match self.find(key) {
             Some(found) => self.parse(key, &found),
             None => Err(self.missing(key)),
@@ -113,18 +113,18 @@ impl Reader {
     }
 
     /// A setting with a default.
-    pub fn get_or<T: FromStr<Err: Display>>(&mut self, key: &'static str, default: T) -> T {
+    pub fn get_or<T: FromStr<Err: Display>>(&mut self, key: &str, default: T) -> T {
         self.optional(key).unwrap_or(default)
     }
 
     /// A setting that may be left out.
-    pub fn optional<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+    pub fn optional<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
         let found = self.find(key)?;
         self.parse(key, &found).ok()
     }
 
     /// A list, separated by commas or a list in the file; empty where it is left out.
-    pub fn list<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Vec<T> {
+    pub fn list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Vec<T> {
         let Some(found) = self.find(key) else {
             return Vec::new();
         };
@@ -136,18 +136,38 @@ impl Reader {
     ///
     /// # Errors
     /// [`Refused`] where it is missing.
-    pub fn secret(&mut self, key: &'static str) -> Result<SecretString, Refused> {
+    pub fn secret(&mut self, key: &str) -> Result<SecretString, Refused> {
         self.optional_secret(key).ok_or_else(|| self.missing(key))
     }
 
     /// A secret that may be left out.
-    pub fn optional_secret(&mut self, key: &'static str) -> Option<SecretString> {
+    pub fn optional_secret(&mut self, key: &str) -> Option<SecretString> {
         self.find(key).map(SecretString::from)
+    }
+
+    /// The names under which a table has an entry, in any source: `openai` for the table `providers` and its entry
+    /// `base_url`, where `providers_openai_base_url` is set.
+    pub fn names(&self, table: &str, entry: &str) -> BTreeSet<String> {
+        let (before, after) = (format!("{table}_"), format!("_{entry}"));
+        let variables = self
+            .environment
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, _)| {
+                let key = self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix))?;
+                Some(key.to_ascii_lowercase())
+            });
+        let keys = self.flags.keys().chain(self.file.keys()).cloned().chain(variables);
+        keys.filter_map(|key| {
+            let name = key.strip_prefix(&before)?.strip_suffix(&after)?;
+            Some(name.to_owned()).filter(|it| !it.is_empty())
+        })
+        .collect()
     }
 
     /// Notes a mistake that only the service can see, like settings that exclude each other. The description must not
     /// repeat the value.
-    pub fn reject(&mut self, key: &'static str, description: impl Display) -> Refused {
+    pub fn reject(&mut self, key: &str, description: impl Display) -> Refused {
         let what = format!("{key} ({})", self.variables(key).join(" or "));
         self.mistakes.push(Mistake {
             what,
@@ -167,7 +187,7 @@ impl Reader {
             (&self.file, self.path.display().to_string()),
             (&self.flags, "the flags".into()),
         ] {
-            for key in keys.keys().filter(|key| !self.known.contains(key.as_str())) {
+            for key in keys.keys().filter(|key| !self.known.contains(*key)) {
                 mistakes.push(Mistake {
                     what: format!("{key} in {place}"),
                     description: "is not a setting".into(),
@@ -181,8 +201,8 @@ impl Reader {
         }
     }
 
-    fn find(&mut self, key: &'static str) -> Option<String> {
-        self.known.insert(key);
+    fn find(&mut self, key: &str) -> Option<String> {
+        self.known.insert(key.to_owned());
         let variables = self.variables(key);
         let environment = variables
             .iter()
@@ -194,11 +214,11 @@ impl Reader {
             .cloned()
     }
 
-    fn parse<T: FromStr<Err: Display>>(&mut self, key: &'static str, text: &str) -> Result<T, Refused> {
+    fn parse<T: FromStr<Err: Display>>(&mut self, key: &str, text: &str) -> Result<T, Refused> {
         text.parse().map_err(|error| self.reject(key, error))
     }
 
-    fn missing(&mut self, key: &'static str) -> Refused {
+    fn missing(&mut self, key: &str) -> Refused {
         self.reject(key, "is missing")
     }
 
@@ -354,6 +374,20 @@ mod tests {
         assert_eq!(reader.get::<String>("openai_base_url").unwrap(), "u");
         assert_eq!(reader.get::<String>("name").unwrap(), "123");
         reader.finish().unwrap();
+    }
+
+    #[test]
+    fn a_table_of_tables_tells_its_names() {
+        let file = "[providers.one]\nbase_url = 'a'\n[providers.two-b]\nbase_url = 'b'\napi_key = 'k'\n[other.x]\nbase_url = 'c'";
+        let environment = [
+            ("STUDIOS_CORE_PROVIDERS_THREE_BASE_URL", "d"),
+            ("STUDIOS_PROVIDERS_EMPTY_BASE_URL", ""),
+        ];
+        let mut reader = reader(file, &environment, &[("providers_one_base_url", "e")]);
+        let names = reader.names("providers", "base_url");
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one", "three", "two-b"]);
+        assert_eq!(reader.get::<String>("providers_one_base_url").unwrap(), "e");
+        assert_eq!(reader.get::<String>("providers_two-b_api_key").unwrap(), "k");
     }
 
     #[test]

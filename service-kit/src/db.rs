@@ -14,7 +14,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
     error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -249,6 +249,18 @@ fn is_conflict(error: &Error) -> bool {
         .and_then(sqlx::Error::as_database_error)
         .and_then(DatabaseError::code)
         .is_some_and(|code| code == "40001" || code == "40P01")
+}
+
+/// Whether the database answers. A pool whose connections are all at work is busy, not ill: broken ones leave it.
+pub async fn answers(pool: PgPool) -> bool {
+    let busy = pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections();
+    if busy {
+        return true;
+    }
+    match pool.acquire().await {
+        Ok(mut connection) => connection.ping().await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// The command line that every service has.
 #[derive(Debug, Parser)]
-#[command(version, about = "A service of Studios. Settings: file, then environment (STUDIOS_…), then --set.")]
+#[command(
+    version,
+    about = "A service of Studios. Settings: file, then environment (STUDIOS_…), then --set."
+)]
 pub struct Arguments {
     /// A TOML file of settings; the environment wins over it.
     #[arg(long, value_name = "FILE")]

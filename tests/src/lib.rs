@@ -1,1 +1,18 @@
-//! Stub.
+//! What the tests stand on: one PostgreSQL cluster a run, a database of its own for each test, real servers on port 0, calls by
+//! method name, and peers that answer as slowly or as wrongly as a test wants.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the peers that tests make up are no services of ours"
+)]
+
+pub mod call;
+pub mod cluster;
+pub mod deployment;
+pub mod model;
+pub mod otlp;
+pub mod process;
+pub mod refusal;
+pub mod rows;
+pub mod tenant;
+pub mod world;

@@ -10,11 +10,16 @@ use studios_proto::execution::{
 const SUMMARY: &str = "\
 Summarise the passages in at most five sentences.
 
+Passages:
 {{ chunks }}";
 
 const POINTS: &str = "\
-List the key points of the passages, with the summary in mind.
+List the key points that the summary leaves out.
 
+Summary:
+{{ summary }}
+
+Passages:
 {{ chunks }}";
 
 const BRIEF: &str = "\
@@ -26,19 +31,21 @@ Answer in this form:
 # Brief
 
 ## Summary
+(two or three sentences)
 
 ## Key points
+- one sentence each
 
-Material:
-
+Summary:
 {{ summary }}
 
-{% for point in points %}{{ point }}
+Key points:
+{% for point in points %}- {{ point }}
 {% endfor %}";
 
 const BRIEF_PATTERN: &str = r"(?s)\A# Brief\s.*## Summary\s+\S.*## Key points\s+- \S";
 
-/// Three stages that call `model`. The inputs are {"document_ids": [id]}.
+/// Three stages that call `model`. The inputs are `{"document_ids": [id]}`.
 pub(super) fn definition(model: &str) -> Definition {
     Definition {
         stages: vec![summary(model), points(model), brief(model)],

@@ -70,8 +70,7 @@ impl Issuer {
     }
 }
 
-/// A session's newest tokens.
-#[derive(Debug)]
+/// A session's newest tokens. Not to be printed: the access token opens everything that is the user's.
 pub struct Session {
     /// For the `authorization` header.
     pub access_token: String,

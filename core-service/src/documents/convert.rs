@@ -120,6 +120,9 @@ fn known(status: proto::ProcessingStatus) -> Option<ProcessingStatus> {
     })
 }
 
+/// The documents that one search may be narrowed to.
+const MOST_DOCUMENTS: usize = 1000;
+
 impl TryFrom<&proto::SearchChunksRequest> for Query {
     type Error = Error;
 
@@ -130,8 +133,11 @@ impl TryFrom<&proto::SearchChunksRequest> for Query {
         if request.limit < 0 {
             violations.add("limit", "must not be negative");
         }
-        let mut documents = Vec::with_capacity(request.document_ids.len());
-        for (place, id) in request.document_ids.iter().enumerate() {
+        if request.document_ids.len() > MOST_DOCUMENTS {
+            violations.add("document_ids", format!("must be at most {MOST_DOCUMENTS}"));
+        }
+        let mut documents = Vec::new();
+        for (place, id) in request.document_ids.iter().take(MOST_DOCUMENTS).enumerate() {
             documents.extend(violations.id::<DocumentId>(format!("document_ids[{place}]"), id));
         }
         let mode = match proto::MatchMode::try_from(request.match_mode) {

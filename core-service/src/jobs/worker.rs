@@ -3,7 +3,7 @@
 //! It looks for work when it is woken, when a job ends, and otherwise once a second. On the soft token it takes no more and
 //! finishes what it has; on the hard one it drops that, and the leases run out.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use service_kit::{
@@ -72,7 +72,15 @@ impl Worker {
         while !soft.is_cancelled() {
             let free = CONCURRENCY - running.len();
             if free > 0 {
-                running.extend(self.claim(free).await.into_iter().map(|job| self.attend(job)));
+                // The jobs under way go on meanwhile; the claim is never dropped, or its leases would be lost.
+                let mut claim = pin!(self.claim(free));
+                let jobs = loop {
+                    tokio::select! {
+                        jobs = &mut claim => break jobs,
+                        Some(()) = running.next() => {}
+                    }
+                };
+                running.extend(jobs.into_iter().map(|job| self.attend(job)));
             }
             let has_room = running.len() < CONCURRENCY;
             tokio::select! {

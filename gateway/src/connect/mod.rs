@@ -29,6 +29,11 @@ use crate::{deadline, forward::Forwarder, upload};
 /// The largest answer that is turned into JSON.
 const LARGEST_ANSWER_BYTES: usize = 64 << 20;
 
+/// The largest body of a call that needs no token: strangers get no more of this process's memory.
+const LARGEST_PUBLIC_BYTES: usize = 64 << 10;
+/// JSON that is turned into messages at a time, in KiB: a message can take many times its text.
+pub(crate) const JSON_KIB: usize = 64 << 10;
+
 /// Answers a call that came as a POST of JSON.
 pub(crate) async fn unary(forwarder: Arc<Forwarder>, request: Request<Body>) -> Response<Body> {
     match call(forwarder, request).await {
@@ -57,13 +62,21 @@ async fn call(forwarder: Arc<Forwarder>, request: Request<Body>) -> Result<Vec<u
     }
     check_protocol(&parts.headers)?;
     let limits = forwarder.limits;
+    // Whether the token is good is the service's to say; without one there is no reason to read on.
+    let largest = if method.is_public() {
+        LARGEST_PUBLIC_BYTES.min(limits.message_bytes)
+    } else if parts.headers.contains_key(header::AUTHORIZATION) {
+        limits.message_bytes
+    } else {
+        return Err(KitError::Unauthenticated("TOKEN_MISSING").into());
+    };
     let asked = deadline::connect(&parts.headers)?;
     let allowed = asked.map_or(limits.timeout, |asked| asked.min(limits.timeout));
     let path = PathAndQuery::try_from(path).expect("the path of a URI is one itself");
     let descriptor = method.descriptor.clone();
 
     let work = async {
-        let body = read(body, limits.message_bytes).await?;
+        let body = read(body, largest).await?;
         Ok(send(forwarder, parts.headers, allowed, path, &descriptor, &body).await?)
     };
     timeout(allowed, work)
@@ -101,16 +114,20 @@ async fn send(
     method: &MethodDescriptor,
     body: &[u8],
 ) -> Result<Vec<u8>, Status> {
+    let kib = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX).max(1);
+    let room = forwarder.json_kib.acquire_many(kib).await.map_err(KitError::internal)?;
     let message = json::read(method.input(), body)?;
     headers.insert(deadline::GRPC_TIMEOUT, deadline::header(allowed));
     let request = tonic::Request::from_parts(MetadataMap::from_headers(headers), Extensions::new(), message);
+    let backend = forwarder.clone();
     let service = service_fn(move |request| {
-        let forwarder = forwarder.clone();
+        let forwarder = backend.clone();
         async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
     });
     let answer = Grpc::new(service)
         .max_decoding_message_size(LARGEST_ANSWER_BYTES)
         .unary(request, path, DynamicCodec::new(method.output()))
         .await?;
+    drop(room);
     json::write(answer.get_ref())
 }

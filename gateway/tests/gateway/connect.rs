@@ -23,7 +23,9 @@ async fn a_unary_rpc_is_called_with_json() {
 async fn a_charset_and_the_protocols_version_are_tolerated() {
     let world = World::new().await;
     let request = world.http.post(world.url(GET_STUDIO)).body(r#"{"id": "a"}"#);
-    let request = request.header("content-type", "application/json; charset=UTF-8");
+    let request = request
+        .header("content-type", "application/json; charset=UTF-8")
+        .header("authorization", "Bearer token");
     assert_eq!(answer(request.header("connect-protocol-version", "1")).await.0, 200);
     let request = world.json(GET_STUDIO, "{}").header("connect-protocol-version", "2");
     assert_eq!(answer(request).await.0, 400);
@@ -130,8 +132,26 @@ async fn a_body_over_the_limit_is_refused() {
         .http
         .post(world.url(GET_STUDIO))
         .header("content-type", "application/json")
+        .header("authorization", "Bearer token")
         .body(body);
     let (status, error) = answer(request).await;
+    assert_eq!((status, &error["code"]), (413, &json!("resource_exhausted")));
+    assert_eq!(world.core.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_unread_and_may_send_little_where_no_token_is_asked_for() {
+    let world = World::new().await;
+    let post = |path| {
+        world
+            .http
+            .post(world.url(path))
+            .header("content-type", "application/json")
+    };
+    let (status, error) = answer(post(GET_STUDIO).body("not even JSON")).await;
+    assert_eq!((status, &error["code"]), (401, &json!("unauthenticated")));
+    let large = format!(r#"{{"email": "{}"}}"#, "x".repeat(64 << 10));
+    let (status, error) = answer(post("/studios.core.v1.AuthService/SignIn").body(large)).await;
     assert_eq!((status, &error["code"]), (413, &json!("resource_exhausted")));
     assert_eq!(world.core.calls(), 0);
 }

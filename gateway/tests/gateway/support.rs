@@ -132,6 +132,7 @@ impl World {
         self.http
             .post(self.url(path))
             .header("content-type", "application/json")
+            .header("authorization", "Bearer token")
             .body(body)
     }
 

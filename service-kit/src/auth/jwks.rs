@@ -152,8 +152,14 @@ impl KeyStore {
                 Err(unavailable())
             };
         }
+        // Without a set everybody needs this fetch: only once it has ended does it hold up the next. A stranger who asks and
+        // gives up at once would keep all others out.
+        if believed.is_some() {
+            *asked = Some(now);
+        }
+        let fetched = self.fetch(now).await;
         *asked = Some(now);
-        let keys = Arc::new(self.fetch(now).await?);
+        let keys = Arc::new(fetched?);
         let key = keys.by_id.get(id).cloned();
         self.keys.store(Some(keys));
         Ok(key)

@@ -47,12 +47,15 @@ impl Health {
         health.set(&services, asked().await).await;
         let soft = lifecycle.soft();
         lifecycle.spawn("health", async move {
-            while soft
-                .run_until_cancelled(tokio::time::sleep(PROBE_INTERVAL))
+            // A probe that the end overtakes must not have the last word.
+            while let Some(serving) = soft
+                .run_until_cancelled(async {
+                    tokio::time::sleep(PROBE_INTERVAL).await;
+                    asked().await
+                })
                 .await
-                .is_some()
             {
-                health.set(&services, asked().await).await;
+                health.set(&services, serving).await;
             }
         });
     }

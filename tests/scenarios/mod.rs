@@ -1,0 +1,10 @@
+//! What users do, through the real services.
+
+mod companies;
+mod documents;
+mod executions;
+mod identity;
+mod lists;
+mod migrations;
+mod studios;
+mod workflows;

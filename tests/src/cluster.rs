@@ -1,0 +1,109 @@
+//! One PostgreSQL cluster for the whole run, in memory where there is a memory file system, and databases made from a template.
+//!
+//! The cluster dies with the test process (see `studios_cli::postgres`); its folder is removed by the next run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use studios_cli::{
+    home::Home,
+    migrate::{self, Mode, RolePasswords},
+    postgres::{Cluster, Durability},
+};
+use tokio::sync::OnceCell;
+
+const TEMPLATE: &str = "studios_template";
+
+/// The run's cluster with the installation folder whose keys its roles' passwords derive from.
+#[derive(Debug)]
+pub struct TestCluster {
+    cluster: Cluster,
+    home: PathBuf,
+}
+
+static CLUSTER: OnceCell<TestCluster> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+impl TestCluster {
+    /// The run's cluster, started by whoever asks first.
+    pub async fn get() -> &'static Self {
+        CLUSTER.get_or_init(Self::start).await
+    }
+
+    /// The folder with the keys that every installation of this run uses.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A database with the whole schema, for one test; returns its administrative URL.
+    pub async fn database(&self) -> SecretString {
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.create(&format!(
+            "create database {name} template {TEMPLATE} strategy file_copy"
+        ))
+        .await;
+        self.cluster.url(&name)
+    }
+
+    /// An empty database for tests of the migrations themselves; returns its administrative URL.
+    pub async fn empty_database(&self) -> SecretString {
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.create(&format!("create database {name} template template0")).await;
+        self.cluster.url(&name)
+    }
+
+    async fn create(&self, sql: &str) {
+        let url = self.cluster.url("postgres");
+        let mut admin = PgConnection::connect(url.expose_secret())
+            .await
+            .expect("the cluster answers");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut admin)
+            .await
+            .expect("a database is made");
+        admin.close().await.expect("the connection closes");
+    }
+
+    async fn start() -> Self {
+        let dir = fresh_dir();
+        let home = Home::open(&dir).expect("the folder is writable");
+        let keys = home.keys.clone();
+        let place = dir.clone();
+        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &keys, Durability::None))
+            .await
+            .expect("starting does not panic")
+            .expect("PostgreSQL starts");
+        migrate::ensure_database(&cluster.url("postgres"), TEMPLATE)
+            .await
+            .expect("the template is made");
+        migrate::run(&cluster.url(TEMPLATE), &RolePasswords::derive(&home.keys), Mode::Apply)
+            .await
+            .expect("the schema is made");
+        Self { cluster, home: dir }
+    }
+}
+
+/// A folder named after this process; those of processes that are gone are removed.
+fn fresh_dir() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+    .join("studios-tests");
+    fs::create_dir_all(&base).expect("the folder for test clusters can be made");
+    for entry in fs::read_dir(&base).expect("it can be read").flatten() {
+        let alive = Path::new("/proc").join(entry.file_name()).exists();
+        if !alive {
+            // Another run may be removing it too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    base.join(std::process::id().to_string())
+}

@@ -1,0 +1,305 @@
+//! A request for every RPC, in an order in which they can be made one after the other as their own tenant. The tenancy matrix
+//! and the contract test make them.
+
+use serde_json::{Value, json};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::tenant::{PASSWORD, Tenant, summary_stage};
+
+/// Who may knock.
+#[derive(Debug, Clone, Copy)]
+pub enum Door {
+    /// Everybody, without a token.
+    Public,
+    /// Users, and services acting for a user.
+    Member,
+    /// Services acting for a user.
+    Service,
+}
+
+/// What an RPC reaches.
+#[derive(Debug, Clone, Copy)]
+pub enum Reach {
+    /// The thing its request names: another tenant's is NOT_FOUND.
+    Resource,
+    /// What is the caller's own, or nobody's.
+    Caller,
+}
+
+/// An RPC with a request for a tenant's thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// `package.Service/Method`.
+    pub method: &'static str,
+    /// Who may knock.
+    pub door: Door,
+    /// What it reaches.
+    pub reach: Reach,
+    /// The request for this tenant's thing.
+    pub body: fn(&Tenant) -> Value,
+    /// What its own tenant is answered.
+    pub answer: Code,
+}
+
+impl Row {
+    /// The state that the requests before leave a thing in refuses this one.
+    const fn refused(mut self) -> Self {
+        self.answer = Code::FailedPrecondition;
+        self
+    }
+}
+
+const fn row(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Member,
+        reach: Reach::Resource,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn caller(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Member,
+        reach: Reach::Caller,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn public(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Public,
+        reach: Reach::Caller,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Service,
+        reach: Reach::Resource,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+/// Every RPC.
+pub const ROWS: &[Row] = &[
+    public(
+        "studios.core.v1.AuthService/Register",
+        |_| json!({ "email": format!("{}@example.com", Uuid::now_v7().simple()), "password": PASSWORD, "fullName": "New User" }),
+    ),
+    public(
+        "studios.core.v1.AuthService/SignIn",
+        |it| json!({ "email": it.email, "password": PASSWORD }),
+    ),
+    public(
+        "studios.core.v1.AuthService/Refresh",
+        |it| json!({ "refreshToken": it.refresh_token }),
+    ),
+    public(
+        "studios.core.v1.AuthService/SignOut",
+        |it| json!({ "refreshToken": it.refresh_token }),
+    ),
+    public("studios.core.v1.AuthService/GetJwks", |_| json!({})),
+    caller("studios.core.v1.UserService/GetProfile", |_| json!({})),
+    caller(
+        "studios.core.v1.UserService/UpdateProfile",
+        |it| json!({ "user": { "id": it.user, "fullName": "Renamed User" } }),
+    ),
+    caller("studios.core.v1.CompanyService/ListPlans", |_| json!({})),
+    caller("studios.core.v1.CompanyService/ListCompanies", |_| json!({})),
+    caller("studios.core.v1.CompanyService/CreateCompany", |it| {
+        json!({ "company": { "id": it.company, "name": format!("Company {}", Uuid::now_v7()), "industryType": "INDUSTRY_TYPE_RETAIL",
+            "contactEmail": "office@example.com", "headquartersAddress": "3 Pier Road, Harbour Town" } })
+    }),
+    row(
+        "studios.core.v1.CompanyService/GetCompany",
+        |it| json!({ "id": it.company }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/UpdateCompany",
+        |it| json!({ "company": { "id": it.company, "name": "Renamed Works" } }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/ListMemberships",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/CreateBranch",
+        |it| json!({ "branch": { "companyId": it.company, "name": format!("Branch {}", Uuid::now_v7().simple()), "address": "4 Pier Road, Harbour Town" } }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/GetBranch",
+        |it| json!({ "id": it.branch }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/ListBranches",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/UpdateBranch",
+        |it| json!({ "branch": { "id": it.branch, "name": "South pier" } }),
+    ),
+    row(
+        "studios.core.v1.StudioService/CreateStudio",
+        |it| json!({ "studio": { "companyId": it.company, "name": format!("Studio {}", Uuid::now_v7().simple()), "businessArea": "BUSINESS_AREA_HR" } }),
+    ),
+    row(
+        "studios.core.v1.StudioService/GetStudio",
+        |it| json!({ "id": it.studio }),
+    ),
+    row(
+        "studios.core.v1.StudioService/ListStudios",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.StudioService/UpdateStudio",
+        |it| json!({ "studio": { "id": it.studio, "description": "Everything about berths." } }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/CreateDocument",
+        |it| json!({ "document": { "studioId": it.studio, "title": "Note", "mimeType": "text/plain" }, "text": "The pier is lit at night." }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/GetDocument",
+        |it| json!({ "id": it.document }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/GetDocumentText",
+        |it| json!({ "id": it.document }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/ListDocuments",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/ListChunks",
+        |it| json!({ "documentId": it.document }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/SearchChunks",
+        |it| json!({ "studioId": it.studio, "query": "harbour" }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/ReprocessDocument",
+        |it| json!({ "id": it.document }),
+    ),
+    service(
+        "studios.core.v1.AccessService/CheckStudio",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    service(
+        "studios.core.v1.AccessService/CheckCompany",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row("studios.execution.v1.ModelService/CreateModel", |it| {
+        let name = format!("model {}", Uuid::now_v7());
+        json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })
+    }),
+    row(
+        "studios.execution.v1.ModelService/GetModel",
+        |it| json!({ "id": it.model }),
+    ),
+    row(
+        "studios.execution.v1.ModelService/ListModels",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ModelService/UpdateModel",
+        |it| json!({ "model": { "id": it.model, "contextLength": 16384 } }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/CreateWorkflow",
+        |it| json!({ "workflow": { "studioId": it.studio, "name": format!("Workflow {}", Uuid::now_v7()), "draft": { "stages": [summary_stage("offline")] } } }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/GetWorkflow",
+        |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/ListWorkflows",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/UpdateWorkflow",
+        |it| json!({ "workflow": { "id": it.workflow, "description": "Reads." } }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/ValidateWorkflow",
+        |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/PublishWorkflow",
+        |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/GetWorkflowVersion",
+        |it| json!({ "workflowId": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/ListWorkflowVersions",
+        |it| json!({ "workflowId": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/GetExecution",
+        |it| json!({ "id": it.execution }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/ListExecutions",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/ListAttempts",
+        |it| json!({ "executionId": it.execution }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/WatchExecution",
+        |it| json!({ "id": it.execution }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/StartExecution",
+        |it| json!({ "workflowId": it.workflow, "inputs": { "document_ids": [it.document] }, "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/CancelExecution",
+        |it| json!({ "id": it.execution }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.WorkflowService/DeleteWorkflow",
+        |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/UndeleteWorkflow",
+        |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.ModelService/DeleteModel",
+        |it| json!({ "id": it.model }),
+    ),
+    row(
+        "studios.core.v1.DocumentService/DeleteDocument",
+        |it| json!({ "id": it.document }),
+    ),
+    row(
+        "studios.core.v1.StudioService/DeleteStudio",
+        |it| json!({ "id": it.studio }),
+    ),
+    row(
+        "studios.core.v1.StudioService/UndeleteStudio",
+        |it| json!({ "id": it.studio }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/DeleteBranch",
+        |it| json!({ "id": it.branch }),
+    )
+    .refused(),
+];

@@ -1,0 +1,173 @@
+//! A business with one of everything, made through the public API.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// A company with its admin and one of everything.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// The admin's access token.
+    pub token: String,
+    /// The admin's refresh token.
+    pub refresh_token: String,
+    /// The admin.
+    pub user: String,
+    /// His e-mail.
+    pub email: String,
+    /// The company.
+    pub company: String,
+    /// Its branch.
+    pub branch: String,
+    /// Its studio.
+    pub studio: String,
+    /// The studio's processed document.
+    pub document: String,
+    /// The company's model.
+    pub model: String,
+    /// The studio's published workflow.
+    pub workflow: String,
+    /// A finished execution of it.
+    pub execution: String,
+}
+
+/// The password of every test user.
+pub const PASSWORD: &str = "correct horse battery staple";
+const TEXT: &str = "# Harbour rules\n\nShips report to the harbour office before they enter. The harbour office gives each ship \
+a berth and a time.\n\n## Fees\n\nThe fee depends on the length of the ship. A ship of 20 metres pays 40 coins a day. Fees are paid \
+before the ship leaves.\n\n## Safety\n\nOpen fire is forbidden on every pier. The pier is lit at night.\n";
+
+impl Tenant {
+    /// Makes a user, and for him a company, branch, studio, document, model, workflow and a finished execution.
+    pub async fn make(world: &World) -> Self {
+        let mut tenant = Self::with_studio(world).await;
+        tenant.document = tenant.add_document(world, "Harbour rules", TEXT).await;
+        let model = json!({ "model": { "companyId": tenant.company, "name": "house", "provider": "offline",
+            "providerModel": "offline-extractive-1", "contextLength": 8192, "enabled": true } });
+        tenant.model = id(&world
+            .ok("studios.execution.v1.ModelService/CreateModel", model, &tenant.token)
+            .await);
+        tenant.workflow = tenant
+            .add_workflow(world, "Summary", json!([summary_stage("offline")]))
+            .await;
+        tenant.execution = tenant
+            .start(world, &tenant.workflow, json!({ "document_ids": [tenant.document] }))
+            .await;
+        world.finished(&tenant.execution, &tenant.token).await;
+        tenant
+    }
+
+    /// Makes a user with a company, a branch and a studio, and nothing in it.
+    pub async fn with_studio(world: &World) -> Self {
+        let mut tenant = Self::user(world).await;
+        let company = json!({ "company": { "name": "Harbour Works", "industryType": "INDUSTRY_TYPE_OTHER",
+            "contactEmail": "office@example.com", "headquartersAddress": "1 Pier Road, Harbour Town" } });
+        tenant.company = id(&world
+            .ok("studios.core.v1.CompanyService/CreateCompany", company, &tenant.token)
+            .await);
+        let branch = json!({ "branch": { "companyId": tenant.company, "name": "North pier", "address": "2 Pier Road, Harbour Town" } });
+        tenant.branch = id(&world
+            .ok("studios.core.v1.CompanyService/CreateBranch", branch, &tenant.token)
+            .await);
+        let studio = json!({ "studio": { "companyId": tenant.company, "branchId": tenant.branch, "name": "Operations studio",
+            "businessArea": "BUSINESS_AREA_OPERATIONS" } });
+        tenant.studio = id(&world
+            .ok("studios.core.v1.StudioService/CreateStudio", studio, &tenant.token)
+            .await);
+        tenant
+    }
+
+    /// Makes a user who belongs to no company.
+    pub async fn user(world: &World) -> Self {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        let body = json!({ "email": email, "password": PASSWORD, "fullName": "Test User" });
+        let session = world
+            .call("studios.core.v1.AuthService/Register", body, None)
+            .await
+            .expect("registers");
+        Self {
+            token: text(&session["accessToken"]),
+            refresh_token: text(&session["refreshToken"]),
+            user: text(&session["user"]["id"]),
+            email,
+            company: String::new(),
+            branch: String::new(),
+            studio: String::new(),
+            document: String::new(),
+            model: String::new(),
+            workflow: String::new(),
+            execution: String::new(),
+        }
+    }
+
+    /// Gives the studio a markdown document and waits until it is processed.
+    pub async fn add_document(&self, world: &World, title: &str, content: &str) -> String {
+        let body = json!({ "document": { "studioId": self.studio, "title": title, "mimeType": "text/markdown" }, "text": content });
+        let document = id(&world
+            .ok("studios.core.v1.DocumentService/CreateDocument", body, &self.token)
+            .await);
+        let done = |it: &Value| it["status"] == "PROCESSING_STATUS_COMPLETED";
+        world
+            .until(
+                "studios.core.v1.DocumentService/GetDocument",
+                json!({ "id": document }),
+                &self.token,
+                done,
+            )
+            .await;
+        document
+    }
+
+    /// Registers the stub provider's model as the company's model `stub`.
+    pub async fn add_stub_model(&self, world: &World) {
+        let model = json!({ "model": { "companyId": self.company, "name": "stub", "provider": "stub",
+            "providerModel": "stub-1", "contextLength": 8192, "enabled": true } });
+        world
+            .ok("studios.execution.v1.ModelService/CreateModel", model, &self.token)
+            .await;
+    }
+
+    /// Makes and publishes a workflow of these stages.
+    pub async fn add_workflow(&self, world: &World, name: &str, stages: Value) -> String {
+        let body = json!({ "workflow": { "studioId": self.studio, "name": name, "draft": { "stages": stages } } });
+        let workflow = id(&world
+            .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &self.token)
+            .await);
+        world
+            .ok(
+                "studios.execution.v1.WorkflowService/PublishWorkflow",
+                json!({ "id": workflow }),
+                &self.token,
+            )
+            .await;
+        workflow
+    }
+
+    /// Starts a workflow and returns the execution's id.
+    pub async fn start(&self, world: &World, workflow: &str, inputs: Value) -> String {
+        let body = json!({ "workflowId": workflow, "inputs": inputs, "requestId": Uuid::now_v7().to_string() });
+        id(&world
+            .ok(
+                "studios.execution.v1.ExecutionService/StartExecution",
+                body,
+                &self.token,
+            )
+            .await)
+    }
+}
+
+/// A stage that summarises the documents named in the inputs.
+pub fn summary_stage(model: &str) -> Value {
+    json!({ "name": "summary", "llm": { "model": model, "prompt": "Summarise the passages.\n\n{{ chunks }}",
+        "retrieval": { "limit": 20, "documentIdsPath": "inputs.document_ids" } } })
+}
+
+/// The id of a resource.
+pub fn id(resource: &Value) -> String {
+    text(&resource["id"])
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
