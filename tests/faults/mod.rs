@@ -2,4 +2,6 @@
 
 mod answers;
 mod crash;
+mod database;
+mod replicas;
 mod tokens;

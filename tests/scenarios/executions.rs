@@ -344,3 +344,36 @@ async fn an_ended_execution_cannot_be_cancelled() {
         .await;
     assert_reason(&status, Code::FailedPrecondition, "EXECUTION_ENDED");
 }
+
+#[tokio::test]
+async fn a_retrieve_stages_chunks_are_read_by_the_stages_after_it() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let document = it
+        .add_document(
+            &world,
+            "Harbour",
+            &format!("# Lights\n\n{PIER}\n\n# Bread\n\nBakers start before dawn.\n"),
+        )
+        .await;
+    let find = json!({ "name": "find", "retrieve": { "retrieval": { "query": "{{ question }}", "limit": 1 } },
+        "inputMapping": { "question": "inputs.question" } });
+    let mut read = say("read", "Summarise the passage.\n\nPassage:\n{{ passage }}");
+    read["inputMapping"] = json!({ "passage": "stages.find.output.chunks[0].content" });
+    let workflow = it.add_workflow(&world, "Find", json!([find, read])).await;
+    let inputs = json!({ "question": "When is the pier lit?" });
+    let execution = it.start(&world, &workflow, inputs).await;
+    let ended = world.finished(&execution, &it.token).await;
+    assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
+    let made = attempts(&world, &it, &execution).await;
+    let chunks = made[0]["output"]["chunks"].as_array().unwrap();
+    assert_eq!((chunks.len(), &chunks[0]["section"]), (1, &json!("Lights")));
+    assert_eq!(made[0]["sources"][0]["documentId"], document);
+    assert!(
+        made[1]["prompt"]
+            .as_str()
+            .unwrap()
+            .contains("The pier is lit at night.")
+    );
+    assert!(ended["outputs"]["read"].as_str().unwrap().contains("pier"), "{ended}");
+}

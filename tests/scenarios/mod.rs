@@ -7,4 +7,5 @@ mod identity;
 mod lists;
 mod migrations;
 mod studios;
+mod terminal;
 mod workflows;

@@ -93,6 +93,11 @@ impl Deployment {
         self.execution = Some(Process::start("execution-service", &self.execution_settings));
     }
 
+    /// Starts one more replica of execution-service beside the first.
+    pub fn another_execution(&self) -> Process {
+        Process::start("execution-service", &self.execution_settings)
+    }
+
     /// Where execution-service is now.
     pub fn execution_url(&self) -> Url {
         self.execution.as_ref().expect("it is alive").url()

@@ -1,0 +1,90 @@
+//! Workflows run and watched from a terminal.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use studios_tests::{process::program, tenant::Tenant, world::World};
+
+const PIER: &str = "The pier is lit at night. Ships report to the harbour office.";
+
+async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("studios"));
+    command
+        .args(arguments)
+        .args(["--gateway", &world.url("")])
+        .env("STUDIOS_TOKEN", &it.token);
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .expect("`make test` builds it")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_is_run_watched_listed_and_asked_for_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let stage = json!({ "name": "say", "llm": { "model": "offline", "prompt": "{{ text }}" },
+        "inputMapping": { "text": "inputs.text" } });
+    let workflow = it.add_workflow(&world, "Say", json!([stage])).await;
+    let input = format!("text={PIER}");
+    let run = ["workflow", "run", &workflow, "--input", &input, "--watch", "--json"];
+    let ran = studios(&world, &it, &run).await;
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let told = lines(&ran);
+    let ended = told.last().unwrap();
+    assert_eq!(
+        (&ended["status"], &ended["inputs"]["text"]),
+        (&json!("EXECUTION_STATUS_COMPLETED"), &json!(PIER))
+    );
+    assert!(told.iter().any(|it| it["attemptRecorded"]["attempt"]["stage"] == "say"));
+
+    let id = ended["id"].as_str().unwrap();
+    let watched = studios(&world, &it, &["execution", "watch", id]).await;
+    assert_eq!(watched.status.code(), Some(0), "{watched:?}");
+    assert!(
+        String::from_utf8_lossy(&watched.stdout).contains("completed"),
+        "{watched:?}"
+    );
+    let listed = studios(&world, &it, &["execution", "list", &it.studio, "--json"]).await;
+    assert_eq!(lines(&listed)[0]["id"], id);
+    let got = studios(&world, &it, &["execution", "get", id, "--json"]).await;
+    assert_eq!(lines(&got)[0]["id"], id);
+
+    for (arguments, code, said) in [
+        (vec!["execution", "get", "not an id"], 6, "id"),
+        (
+            vec!["execution", "get", "01900000-0000-7000-8000-00000000dead"],
+            5,
+            "NotFound",
+        ),
+        (vec!["execution", "cancel", id], 6, "EXECUTION_ENDED"),
+        (vec!["execution", "get", id, "--token", "wrong"], 4, "TOKEN_INVALID"),
+    ] {
+        let refused = studios(&world, &it, &[arguments.as_slice(), &["--json"]].concat()).await;
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(
+            stderr.contains(said) && refused.stdout.is_empty(),
+            "{arguments:?}: {stderr}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_fails_is_a_failed_command() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let stage = json!({ "name": "say", "llm": { "model": "offline", "prompt": PIER },
+        "validation": { "regex": { "pattern": "never in the text" } } });
+    let workflow = it.add_workflow(&world, "Say", json!([stage])).await;
+    let ran = studios(&world, &it, &["workflow", "run", &workflow, "--watch"]).await;
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("failed"), "{ran:?}");
+}
