@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod outbound;
 pub mod page;
 pub mod program;
+pub mod requests;
 pub mod server;
 pub mod status;
 pub mod telemetry;

@@ -1,16 +1,11 @@
 //! SQL of the idempotency keys.
 
-use service_kit::error::Result;
+use service_kit::{
+    error::Result,
+    requests::{First, Key},
+};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use super::Key;
-
-/// What a key names.
-pub(super) struct First {
-    pub(super) body_hash: Vec<u8>,
-    pub(super) resource: Uuid,
-}
 
 pub(super) async fn forget_expired(tx: &mut PgConnection, key: &Key) -> Result<()> {
     sqlx::query!(
