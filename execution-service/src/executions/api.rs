@@ -124,7 +124,8 @@ impl ExecutionService for Api {
     }
 }
 
-/// The page, with no more attempts than its bytes allow.
+/// The page, with no more attempts than its bytes allow. They count for more here than in [`attempts::list`], so where that
+/// left some out, there is one beyond the page.
 fn shortened(page: &Page<i64>, attempts: &[proto::Attempt]) -> Page<i64> {
     let mut bytes = 0;
     let fitting = attempts.iter().take_while(|it| {

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// The most text of the attempts that are listed at once, in bytes, but for the last two.
+const MAX_TEXT_BYTES: usize = 2 << 20;
+
 /// Which attempts to list.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct AttemptFilter {
@@ -34,7 +37,8 @@ pub(super) struct Recorded {
     pub prompt: Prompt,
 }
 
-/// Lists an execution's attempts in the order they were recorded.
+/// Lists an execution's attempts in the order they were recorded: as many as were asked for, or one more than their text
+/// allows.
 pub(super) async fn list(
     app: &App,
     caller: &Caller,
@@ -48,7 +52,19 @@ pub(super) async fn list(
     if let Some(last) = seqs.last() {
         run.read_up_to(&mut tx, *last).await?;
     }
-    Ok(seqs.into_iter().filter_map(|seq| run.recorded(seq)).collect())
+    // Rendering takes time that no connection should wait for.
+    drop(tx);
+    let mut bytes = 0;
+    let mut all = Vec::new();
+    for recorded in seqs.into_iter().filter_map(|seq| run.recorded(seq)) {
+        let full = bytes > MAX_TEXT_BYTES;
+        bytes += recorded.attempt.raw_output.len() + recorded.prompt.prompt.len();
+        all.push(recorded);
+        if full {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// An execution's journal, as far as it was read, with what its prompts are rendered from.

@@ -6,10 +6,14 @@
 
 use std::borrow::Cow;
 
+use serde::de::Error as _;
 use serde_json::Value;
 
 /// The most bytes of a text that are kept.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// How many lists and objects of JSON may stand in each other. Readers of what it becomes part of give up beyond a depth:
+/// `serde_json` at 128 levels, protobuf at 100, of which an object takes three.
+const MAX_DEPTH: usize = 24;
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -33,11 +37,16 @@ pub fn text_of(bytes: &[u8]) -> (String, bool) {
 }
 
 /// Parses JSON text that may hold escapes of NUL (taken out) and of lone surrogates (which become U+FFFD, as parsers
-/// refuse them), and says whether it did.
+/// refuse them), and says whether it did. Refuses what is nested deeper than can be stored and read again.
 pub fn parse_json(text: &str) -> Result<(Value, bool), serde_json::Error> {
     let safe = without_bad_escapes(text);
     let changed = matches!(safe, Cow::Owned(_));
-    let value = serde_json::from_str(&safe)?;
+    let value: Value = serde_json::from_str(&safe)?;
+    if is_deeper(&value, MAX_DEPTH) {
+        return Err(serde_json::Error::custom(format!(
+            "nested more than {MAX_DEPTH} levels deep"
+        )));
+    }
     let (value, cleaned) = storable_json(value);
     Ok((value, changed || cleaned))
 }
@@ -71,6 +80,14 @@ pub fn storable_json(value: Value) -> (Value, bool) {
             (Value::Object(members), changed)
         }
         other => (other, false),
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(members) => levels == 0 || members.values().any(|member| is_deeper(member, levels - 1)),
+        _ => false,
     }
 }
 
@@ -175,6 +192,13 @@ mod tests {
         }
         assert!(parse_json("{\"a\":\\").is_err());
         assert!(parse_json("\\é").is_err());
+    }
+
+    #[test]
+    fn json_that_could_not_be_read_again_is_refused() {
+        let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse_json(&nested(MAX_DEPTH)).is_ok());
+        assert!(parse_json(&nested(MAX_DEPTH + 1)).is_err());
     }
 
     proptest! {

@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
 /// A million tokens, which is what prices are for.
 const PRICED_TOKENS: u128 = 1_000_000;
+/// The largest count that is recorded: canonical JSON has doubles, which are not exact beyond it.
+const MAX_COUNT: u64 = 1 << 53;
 
 /// What a try has come to so far.
 #[derive(Default)]
@@ -141,7 +143,7 @@ fn attempt(
         prompt_sha256: draft.prompt_sha256,
         usage: draft.usage,
         started_at,
-        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(MAX_COUNT),
     }
 }
 
@@ -277,12 +279,13 @@ fn settle(checked: Checked, draft: &mut Draft) -> Result<(), AttemptFailure> {
 }
 
 fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: u64, uncertain: bool) {
-    usage.input_tokens = input_tokens;
-    usage.output_tokens = output_tokens;
+    usage.input_tokens = input_tokens.min(MAX_COUNT);
+    usage.output_tokens = output_tokens.min(MAX_COUNT);
     usage.billing_uncertain = uncertain;
     let price = |tokens: u64, micros: i64| u128::from(tokens) * u128::from(micros.unsigned_abs());
     let cost = price(input_tokens, model.input_price_micros) + price(output_tokens, model.output_price_micros);
-    usage.cost_micros = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);
+    let cost = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);
+    usage.cost_micros = cost.min(MAX_COUNT);
 }
 
 /// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
@@ -363,7 +366,7 @@ mod tests {
             "0.4 + 0.1 micros are rounded together"
         );
         assert_eq!(cost(&priced(400_000, 0), 1, 0), 0);
-        assert_eq!(cost(&priced(i64::MAX, i64::MAX), u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(cost(&priced(i64::MAX, i64::MAX), u64::MAX, u64::MAX), MAX_COUNT);
     }
 
     #[test]

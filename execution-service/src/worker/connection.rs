@@ -90,9 +90,10 @@ fn classify(error: sqlx::Error) -> Trouble {
     let code = error.as_database_error().and_then(DatabaseError::code);
     match code.as_deref() {
         Some("40001" | "40P01") => Trouble::Conflict(error),
-        // Connection exceptions, out of resources, shutting down or starting up, a standby: not the statement's fault.
+        // Connection exceptions, an unknown completion, out of resources, shutting down or starting up, the server's own
+        // system, a standby: not the statement's fault.
         Some(code)
-            if ["08", "53", "57", "25006"]
+            if ["08", "40003", "53", "57", "58", "25006"]
                 .iter()
                 .any(|passing| code.starts_with(passing)) =>
         {

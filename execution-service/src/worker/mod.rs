@@ -234,11 +234,11 @@ impl Shared {
         };
         let sealed = entry.seal(&GENESIS);
         let lease = self.lease.borrow().clone().filter(|lease| !lease.lost.is_cancelled());
-        let stopping = self.lifecycle.soft().is_cancelled();
+        // Whether the service stops is looked at with the place taken: either the drain waits for it, or it is given up here.
         let place = lease
             .as_ref()
-            .filter(|_| !stopping)
-            .and_then(|_| self.held.enter(start.execution));
+            .and_then(|_| self.held.enter(start.execution))
+            .filter(|_| !self.lifecycle.soft().is_cancelled());
         let new = NewRun {
             execution: start.execution,
             company: start.company,

@@ -155,6 +155,12 @@ impl Task {
             match result {
                 Ok(answer) => return answer,
                 Err(Trouble::Conflict(_)) => {}
+                // It met its own first try, which was still under way when it was looked for.
+                Err(Trouble::Refused(error)) if may_be_done && is_there_already(&error) => {
+                    if pause(lost).await.is_none() {
+                        return Started::Failed(Trouble::Unknown(error).into());
+                    }
+                }
                 Err(trouble @ Trouble::Refused(_)) => return Started::Failed(trouble.into()),
                 Err(trouble @ Trouble::Away(_)) if !may_be_done => return Started::Failed(trouble.into()),
                 Err(trouble) => {
@@ -182,6 +188,8 @@ impl Task {
                 };
                 Ok(
                     match writes::keyed(connection, new.company, new.started_by, key).await? {
+                        // Its own first try, which was still under way when it was looked for.
+                        Some((execution, _)) if execution == new.execution => Started::Written,
                         Some((execution, body_hash)) if body_hash == key.body_hash => Started::Existing(execution),
                         Some(_) => Started::KeyReused,
                         None => Started::Failed(Error::Aborted {
@@ -287,6 +295,12 @@ impl Task {
         }
         Ok(open)
     }
+}
+
+fn is_there_already(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|refusal| refusal.is_unique_violation())
 }
 
 /// Answers for those whose instance has no lease any more, and gives back the others.
