@@ -4,13 +4,18 @@
 //! rules out joining and repeating texts, lists and objects made of variables, names for intermediate values, captured
 //! blocks, calls and recursion. The check goes over the parsed template, before anything of it is computed.
 
-use minijinja::machinery::{Span, ast, parse};
+use minijinja::machinery::{Span, Token, ast, parse, tokenize};
 
 use super::{
     MAX_TEMPLATE_BYTES, TemplateError,
     filters::{FILTERS, TESTS},
     syntax,
 };
+
+/// The names, operators and values that one expression may be made of.
+const MAX_EXPRESSION_TOKENS: u32 = 200;
+/// The `{% … %}` of one template.
+const MAX_TAGS: u32 = 200;
 
 /// An error that names the first thing beyond the subset.
 pub(super) fn check(template: &str) -> Result<(), TemplateError> {
@@ -19,7 +24,34 @@ pub(super) fn check(template: &str) -> Result<(), TemplateError> {
             "a template has at most {MAX_TEMPLATE_BYTES} bytes"
         )));
     }
+    check_depth(template)?;
     statement(&parse(template, "", syntax())?)
+}
+
+/// Refuses, before anything recurses over it, what would nest deeper than the stack is: the parser bounds brackets, but not
+/// chains of operators, filters, attributes and `elif`, each of which nests the tree by one.
+fn check_depth(template: &str) -> Result<(), TemplateError> {
+    let (mut pieces, mut tags) = (0, 0);
+    for token in tokenize(template, false, syntax()) {
+        let (token, span) = token?;
+        match token {
+            Token::TemplateData(_) => continue,
+            Token::VariableStart => pieces = 0,
+            Token::BlockStart => {
+                pieces = 0;
+                tags += 1;
+            }
+            _ => pieces += 1,
+        }
+        let line = span.start_line;
+        if pieces > MAX_EXPRESSION_TOKENS {
+            return Err(TemplateError::new(format!("line {line}: an expression is too long")));
+        }
+        if tags > MAX_TAGS {
+            return Err(TemplateError::new(format!("line {line}: a template has at most {MAX_TAGS} tags")));
+        }
+    }
+    Ok(())
 }
 
 fn refused(span: Span, what: &str) -> TemplateError {
@@ -142,4 +174,35 @@ fn constants(items: &[ast::Expr<'_>], span: Span) -> Result<(), TemplateError> {
         return Ok(());
     }
     Err(refused(span, "a list of anything but constants"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_nest_deeper_than_the_stack_is_refused_before_anything_recurses() {
+        let chains = [
+            "not ".repeat(15_000) + "x",
+            "-".repeat(30_000) + "x",
+            "x".to_owned() + &"|trim".repeat(12_000),
+            "x".to_owned() + &".a".repeat(30_000),
+            "x".to_owned() + &" and x".repeat(9_000),
+            "x if x else ".repeat(4_500) + "x",
+        ];
+        for chain in chains {
+            let error = check(&format!("{{{{ {chain} }}}}")).unwrap_err();
+            assert!(error.to_string().contains("too long"), "{error}");
+        }
+        let elifs = "{% if x %}".to_owned() + &"{% elif x %}".repeat(5_000) + "{% endif %}";
+        assert!(check(&elifs).is_err());
+    }
+
+    #[test]
+    fn what_people_write_is_taken() {
+        let chain = "x".to_owned() + &" and x".repeat(90);
+        check(&format!("{{{{ {chain} }}}}")).unwrap();
+        check(&"{% if x %}a{% endif %}".repeat(100)).unwrap();
+        check(&"plain text {{ x }} ".repeat(2_000)).unwrap();
+    }
 }
