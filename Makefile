@@ -11,8 +11,8 @@ DOC ?= README.md
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-setup:           ## install what is missing: PostgreSQL, curl, buf, cargo-deny, cargo-machete
-	@scripts/setup.sh $(TOOLS)
+setup:           ## install what building, running and testing lack: a C compiler, curl, PostgreSQL
+	@scripts/setup.sh
 
 run: setup       ## build, start everything on a private PostgreSQL, run the demo on DOC, stay up
 	cargo build --package studios-cli
@@ -23,6 +23,7 @@ test: setup      ## every test, the faults and the README's commands included
 	cargo test --workspace
 
 check: setup     ## format, lints, docs, licences, bans, unused dependencies, contracts
+	@scripts/setup.sh --checks $(TOOLS)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items

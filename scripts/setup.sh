@@ -1,27 +1,20 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks. Quick when nothing is missing.
-#   scripts/setup.sh TOOLS_DIR
+# Installs what this machine lacks. Quick when nothing is missing.
+#   scripts/setup.sh                  what building, running and testing need: a C compiler, curl, PostgreSQL
+#   scripts/setup.sh --checks DIR     what `make check` needs besides: buf (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
-tools=$1
 buf=1.75.0
 deny=0.20.2
 machete=0.9.2
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-packages=()
-command -v cc >/dev/null || packages+=(build-essential)
-command -v curl >/dev/null || packages+=(curl)
-command -v setpriv >/dev/null || packages+=(util-linux)
-command -v npm >/dev/null || packages+=(nodejs npm)
-if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
-    packages+=(postgresql)
-fi
-if [ ${#packages[@]} -gt 0 ]; then
-    echo "setup: installing ${packages[*]}" >&2
+apt_install() {
+    [ $# -gt 0 ] || return 0
+    echo "setup: installing $*" >&2
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
 
 cargo_tool() { # name version
     if [ "$("$1" --version 2>/dev/null | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)" != "$2" ]; then
@@ -29,9 +22,24 @@ cargo_tool() { # name version
         cargo install --quiet --locked "$1@$2"
     fi
 }
+
+if [ "${1:-}" != --checks ]; then
+    missing=()
+    command -v cc >/dev/null || missing+=(build-essential)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v setpriv >/dev/null || missing+=(util-linux)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+    command -v psql >/dev/null || missing+=(postgresql-client)
+    apt_install "${missing[@]}"
+    exit
+fi
+
+tools=$2
+missing=()
+command -v npm >/dev/null || missing+=(nodejs npm)
+apt_install "${missing[@]}"
 cargo_tool cargo-deny "$deny"
 cargo_tool cargo-machete "$machete"
-
 if [ "$("$tools/node_modules/.bin/buf" --version 2>/dev/null)" != "$buf" ]; then
     echo "setup: installing buf $buf" >&2
     npm install --silent --no-audit --no-fund --no-save --prefix "$tools" "@bufbuild/buf@$buf" >&2
