@@ -190,7 +190,34 @@ fn make(binaries: &Path, data: &Path, user: &Unprivileged, password: &SecretStri
 
 type Serving = (u16, mpsc::Sender<()>, thread::JoinHandle<()>);
 
+/// A server that was cut off from its parent takes a moment to shut down; a second one must not start before it is gone.
+fn wait_for_predecessor(data: &Path) -> Result<()> {
+    let deadline = SystemClock.monotonic() + STOPPED_WITHIN;
+    while let Some(pid) = running_server(data) {
+        if SystemClock.monotonic() >= deadline {
+            bail!(
+                "PostgreSQL (process {pid}) still serves {}: is another one up in this folder?",
+                data.display()
+            );
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn running_server(data: &Path) -> Option<u32> {
+    let pid = fs::read_to_string(data.join("postmaster.pid"))
+        .ok()?
+        .lines()
+        .next()?
+        .parse()
+        .ok()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    (name.trim() == "postgres" && is_running(pid)).then_some(pid)
+}
+
 fn serve(binaries: &Path, data: &Path, user: &Unprivileged, durability: Durability) -> Result<Serving> {
+    wait_for_predecessor(data)?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut command = server_command(binaries, data, port, durability);
     user.apply(&mut command);

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -16,12 +17,15 @@ const README: &str = include_str!("../../README.md");
 struct Up {
     child: Child,
     ready: Value,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 impl Up {
     fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a folder can be made");
+        Self::start_in(Arc::new(tempfile::tempdir().expect("a folder can be made")))
+    }
+
+    fn start_in(dir: Arc<tempfile::TempDir>) -> Self {
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "--"])
             .arg(program("studios"))
@@ -71,6 +75,36 @@ fn up_prints_one_line_that_scripts_can_read_and_its_database_takes_psql() {
         "core execution",
         "{output:?}"
     );
+}
+
+#[test]
+fn after_a_kill_9_up_starts_again_at_once_in_the_same_folder_with_what_was_there() {
+    let mut up = Up::start();
+    let register = r#"{"email":"kept@example.com","password":"a long enough password","fullName":"Kept User"}"#;
+    assert_eq!(post(&up, "Register", register)["user"]["email"], "kept@example.com");
+    let dir = Arc::clone(&up.dir);
+    up.child.kill().expect("it is ours to kill");
+    up.child.wait().expect("it ends");
+    let again = Up::start_in(dir);
+    let sign_in = r#"{"email":"kept@example.com","password":"a long enough password"}"#;
+    assert_eq!(post(&again, "SignIn", sign_in)["user"]["email"], "kept@example.com");
+    std::mem::forget(up);
+}
+
+fn post(up: &Up, method: &str, body: &str) -> Value {
+    let url = format!("{}/studios.core.v1.AuthService/{method}", up.url("gateway"));
+    let output = Command::new("curl")
+        .args([
+            "--silent",
+            "--header",
+            "content-type: application/json",
+            "--data",
+            body,
+            &url,
+        ])
+        .output()
+        .expect("curl is installed");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 #[test]
