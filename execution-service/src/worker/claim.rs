@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use service_kit::ids::ExecutionId;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Lease, Shared,
@@ -25,9 +26,10 @@ const OVER: i64 = 16;
 /// How often forgotten runs are looked for.
 const SEARCH: Duration = Duration::from_secs(5);
 
-/// Claims until the service stops.
-pub(super) async fn keep(shared: Arc<Shared>) {
-    let soft = shared.lifecycle.soft();
+/// Claims until the service stops. A claim under way is waited for, so that what it brings is given back; `over` fires when
+/// none can follow.
+pub(super) async fn keep(shared: Arc<Shared>, over: CancellationToken) {
+    let _over = over.drop_guard();
     let connection = OwnConnection::new(shared.pool.clone());
     let next_search = Instant::now() + SEARCH;
     let mut claimer = Claimer {
@@ -36,7 +38,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         suspects: HashMap::new(),
         next_search,
     };
-    let _stopped = soft.run_until_cancelled(claimer.work()).await;
+    claimer.work().await;
 }
 
 struct Claimer {
@@ -49,11 +51,15 @@ struct Claimer {
 
 impl Claimer {
     async fn work(&mut self) {
-        loop {
+        let soft = self.shared.lifecycle.soft();
+        while !soft.is_cancelled() {
             let left_behind = self.claim().await.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "nothing could be claimed");
                 false
             });
+            if soft.is_cancelled() {
+                return;
+            }
             if Instant::now() >= self.next_search {
                 self.next_search = Instant::now() + SEARCH;
                 if let Err(error) = self.search().await {
@@ -68,6 +74,7 @@ impl Claimer {
                 () = sleep(INTERVAL) => {}
                 () = shared.claim_now.notified() => {}
                 () = shared.held.changed(), if left_behind => {}
+                () = soft.cancelled() => {}
             }
         }
     }
@@ -88,7 +95,7 @@ impl Claimer {
         let left_behind = room == 0 || claimed.len() == room;
         let taken_over = claimed.iter().filter(|run| run.takeovers > 0).count();
         if taken_over > 0 {
-            tracing::info!(runs = taken_over, "runs taken over");
+            tracing::info!(runs = taken_over, "runs taken over, or given back with a call cut");
         }
         for run in claimed {
             self.take(&lease, run);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::{
     definition::Definition,
-    journal::{Entry, Hash, MalformedEntry},
+    journal::{Entry, GENESIS, Hash, MalformedEntry, chain},
 };
 
 /// How long to wait before asking again a database that did not answer.
@@ -31,6 +31,8 @@ enum Unusable {
     Malformed(#[from] MalformedEntry),
     #[error("the journal does not end where the run stands")]
     Torn,
+    #[error("the hash of the journal is not the run's head")]
+    Altered,
 }
 
 impl Unusable {
@@ -77,6 +79,9 @@ async fn read(shared: &Arc<Shared>, instance: i32, claimed: &Claimed) -> Result<
     let head: Hash = claimed.head.as_slice().try_into().map_err(|_| Unusable::Torn)?;
     if journal.last().map(|last| last.seq) != Some(claimed.seq) {
         return Err(Unusable::Torn);
+    }
+    if stored.iter().fold(GENESIS, |previous, bytes| chain(&previous, bytes)) != head {
+        return Err(Unusable::Altered);
     }
     if !facts.begun {
         claims::begin(&mut connection, instance, claimed).await?;

@@ -180,10 +180,11 @@ impl Engine {
         });
         lifecycle.spawn("engine.lease", keep_lease);
         lifecycle.spawn("engine.writer", write);
-        lifecycle.spawn("engine.claim", claim::keep(shared.clone()));
+        let claimed = CancellationToken::new();
+        lifecycle.spawn("engine.claim", claim::keep(shared.clone(), claimed.clone()));
         lifecycle.spawn("engine.commands", commands::poll(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
-        lifecycle.spawn("engine.drain", drain(shared.clone(), done));
+        lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))
     }
 
@@ -303,9 +304,11 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-/// Once the service stops and all its runs are ended or given back, lets the writer and the lease end.
-async fn drain(shared: Arc<Shared>, done: CancellationToken) {
+/// Once the service stops, `claimed` says that no run comes any more, and all runs are ended or given back, lets the writer
+/// and the lease end.
+async fn drain(shared: Arc<Shared>, claimed: CancellationToken, done: CancellationToken) {
     shared.lifecycle.soft().cancelled().await;
+    claimed.cancelled().await;
     shared.held.none().await;
     done.cancel();
 }

@@ -121,6 +121,7 @@ async fn aside(shared: &Shared, lease: &Lease, claimed: &Claimed) {
         commands_done: claimed.commands_done,
         then: Then::GiveBack {
             wait_s: ASIDE.as_secs_f64(),
+            cut: false,
         },
     };
     let _fenced = shared.writer.record(record, &lease.lost).await;
@@ -218,7 +219,7 @@ impl Run {
             biased;
             attempt = Box::pin(call::perform(&self.scene, &call, &self.live)).instrument(span) => attempt,
             cancel = self.commands.cancel() => return self.cancel(cancel, Some(call.key.stage)).await,
-            () = drained => return self.give_back(Duration::ZERO, call.key.stage).await,
+            () = drained => return self.give_back_cut(call.key.stage).await,
         };
         self.record(Some(attempt)).await
     }
@@ -231,13 +232,21 @@ impl Run {
 
     async fn cancel(&mut self, cancel: Cancel, interrupted: Option<String>) -> Step {
         let reason = clean::storable(&cancel.reason).0;
+        let cut = interrupted.is_some();
         let cancelled = Cancelled {
             by: cancel.by,
             reason,
             interrupted,
         };
         if let Outcome::Refused = self.write(Some(Payload::Cancelled(cancelled))).await {
-            return self.give_back(ASIDE, String::new()).await;
+            let then = Then::GiveBack {
+                wait_s: ASIDE.as_secs_f64(),
+                cut,
+            };
+            let mut record = self.progress(Vec::new(), self.scene.seq(), String::new(), then);
+            // Nothing is done by it: who looks at the run again finds the wish still there.
+            record.commands_done = 0;
+            return self.let_go(record).await;
         }
         Step::Break(())
     }
@@ -261,8 +270,20 @@ impl Run {
     async fn give_back(&mut self, wait: Duration, stage: String) -> Step {
         let then = Then::GiveBack {
             wait_s: wait.as_secs_f64(),
+            cut: false,
         };
         let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
+        self.let_go(record).await
+    }
+
+    /// Gives the run back at once, with its call in flight cut.
+    async fn give_back_cut(&mut self, stage: String) -> Step {
+        let then = Then::GiveBack { wait_s: 0.0, cut: true };
+        let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
+        self.let_go(record).await
+    }
+
+    async fn let_go(&mut self, record: Record) -> Step {
         let _fenced = self.scene.shared.writer.record(record, &self.lease.lost).await;
         Step::Break(())
     }
@@ -308,6 +329,7 @@ impl Run {
         if wait > SHORT_WAIT || self.scene.shared.lifecycle.soft().is_cancelled() {
             Then::GiveBack {
                 wait_s: wait.as_secs_f64(),
+                cut: false,
             }
         } else {
             Then::Keep

@@ -21,7 +21,7 @@ pub(super) struct Scene {
     pub journal: Vec<Entry>,
     /// The hash of the last entry.
     pub head: Hash,
-    /// How often the run was taken over from an instance that died, since its last entry.
+    /// How often the run was taken over from an instance that died, since its last entry; at least 1 if a call of it was cut.
     pub takeovers: i16,
 }
 

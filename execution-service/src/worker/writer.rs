@@ -12,7 +12,7 @@ use service_kit::{
     error::{Error, Result},
     ids::ExecutionId,
 };
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgPool, error::DatabaseError};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
@@ -186,6 +186,12 @@ impl Task {
                 let Some(key) = &new.key else {
                     return Ok(Started::Failed(Error::internal("a start without a key wrote nothing")));
                 };
+                // Only looked at where the key is taken, so that other starts do not pay for it.
+                if writes::forget_expired(connection, new.company, new.started_by, key).await?
+                    && writes::start(connection, new).await?
+                {
+                    return Ok(Started::Written);
+                }
                 Ok(
                     match writes::keyed(connection, new.company, new.started_by, key).await? {
                         // Its own first try, which was still under way when it was looked for.
@@ -300,7 +306,7 @@ impl Task {
 fn is_there_already(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .is_some_and(|refusal| refusal.is_unique_violation())
+        .is_some_and(DatabaseError::is_unique_violation)
 }
 
 /// Answers for those whose instance has no lease any more, and gives back the others.

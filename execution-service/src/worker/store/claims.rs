@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Result};
 pub(in crate::worker) struct Claimed {
     pub execution: ExecutionId,
     pub epoch: i32,
-    /// How often the run was taken over from an instance that died, since its last entry.
+    /// How often the run was taken over from an instance that died, since its last entry; at least 1 if a call of it was cut.
     pub takeovers: i16,
     pub seq: i64,
     pub head: Vec<u8>,
@@ -19,19 +19,33 @@ pub(in crate::worker) struct Claimed {
 
 /// Claims runs that are due, and runs whose owner's lease ran out. Companies take turns, so that the burst of one does not
 /// hold up another; runs with commands come first, and alone where `commanded_only`. Rows that another claims are skipped.
+///
+/// Turns are taken among those that are due longest, so that a claim costs the same whatever the backlog; runs with commands
+/// and runs of the dead are found by ways of their own and do not wait for the backlog. `limit 1` keeps the planner from looking
+/// commands up by run, and runs by when they are due.
 pub(in crate::worker) async fn claim(
     connection: &mut PgConnection,
     instance: i32,
     limit: i64,
     commanded_only: bool,
 ) -> Result<Vec<Claimed>> {
+    /// The most runs that take turns, and the most with commands.
+    const WINDOW: i64 = 5_000;
     sqlx::query_as!(
         Claimed,
         r#"with dead as materialized (
                select id as owner from execution.instances where lease_until <= now()
            ), free as materialized (
-               select execution_id, company_id, priority, run_at, commands_seq > commands_done as commanded
-               from execution.runs where owner is null and run_at <= now()
+               (select execution_id, company_id, priority, run_at, false as commanded
+                from execution.runs
+                where owner is null and run_at <= now() and commands_seq <= commands_done and not $3
+                order by run_at limit $4)
+               union all
+               (select r.execution_id, r.company_id, r.priority, r.run_at, true
+                from (select distinct execution_id from execution.execution_commands) c
+                cross join lateral (select * from execution.runs r where r.execution_id = c.execution_id limit 1) r
+                where r.owner is null and r.run_at <= now() and r.commands_seq > r.commands_done
+                limit $4)
                union all
                select r.execution_id, r.company_id, r.priority, r.run_at, r.commands_seq > r.commands_done
                from dead join execution.runs r on r.owner = dead.owner
@@ -60,6 +74,7 @@ pub(in crate::worker) async fn claim(
         instance,
         limit,
         commanded_only,
+        WINDOW,
     )
     .fetch_all(connection)
     .await

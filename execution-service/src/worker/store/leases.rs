@@ -23,17 +23,12 @@ pub(in crate::worker) async fn renew(connection: &mut PgConnection, instance: i3
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Takes an instance out that holds nothing any more. One that still holds runs only loses its lease.
+/// Ends the lease. The row stays for the upkeep, as a claim whose answer was lost may still bring runs to the instance: they
+/// are claimed like those of one that died.
 pub(in crate::worker) async fn resign(connection: &mut PgConnection, instance: i32) -> Result<()> {
     sqlx::query!(
         "update execution.instances set lease_until = now() where id = $1",
         instance
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "delete from execution.instances i where id = $1 and not exists (select from execution.runs r where r.owner = i.id)",
-        instance,
     )
     .execute(connection)
     .await?;

@@ -26,7 +26,11 @@ pub(in crate::worker) enum Then {
     /// The instance keeps it.
     Keep,
     /// It is given back and due after so many seconds, or at once if there are commands that were not seen.
-    GiveBack { wait_s: f64 },
+    GiveBack {
+        wait_s: f64,
+        /// Whether a call in flight was cut: the next holder makes it again, and it may be billed twice.
+        cut: bool,
+    },
     /// It ends.
     End(End),
 }
@@ -73,14 +77,17 @@ pub(in crate::worker) async fn record(connection: &mut PgConnection, records: &[
         r#"with item as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
                    $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[],
-                   $15::timestamptz[])
+                   $15::timestamptz[], $27::bool[])
                as i (execution_id, me, epoch, seq_before, seq_after, head, stage,
-                   commands_seen, commands_done, wait_s, status, outputs, failure_class, failure_message, ended_at)
+                   commands_seen, commands_done, wait_s, status, outputs, failure_class, failure_message, ended_at, cut)
            ), kept as (
                update execution.runs r set
                    seq = i.seq_after, head = i.head, stage = i.stage,
                    commands_done = greatest(r.commands_done, i.commands_done),
-                   takeovers = case when i.seq_after > i.seq_before then 0 else r.takeovers end,
+                   takeovers = case
+                       when i.seq_after > i.seq_before then 0
+                       when i.cut then greatest(r.takeovers, 1)
+                       else r.takeovers end,
                    owner = case when i.wait_s is null then r.owner end,
                    run_at = case
                        when i.wait_s is null then r.run_at
@@ -140,6 +147,7 @@ pub(in crate::worker) async fn record(connection: &mut PgConnection, records: &[
         &entries.payload,
         &entries.hash,
         &entries.occurred_at,
+        &runs.cut,
     )
     .fetch_all(connection)
     .await?;
@@ -260,6 +268,27 @@ pub(in crate::worker) async fn start(connection: &mut PgConnection, new: &NewRun
     Ok(started.is_some())
 }
 
+/// Forgets a start key that is older than a day, and so names nothing any more. True if there was one.
+pub(in crate::worker) async fn forget_expired(
+    connection: &mut PgConnection,
+    company: CompanyId,
+    caller: UserId,
+    key: &NewKey,
+) -> Result<bool> {
+    let forgotten = sqlx::query!(
+        "delete from execution.start_keys
+         where company_id = $1 and caller_id = $2 and method = $3 and key = $4
+             and created_at < now() - interval '24 hours'",
+        company.as_uuid(),
+        caller.as_uuid(),
+        key.method,
+        key.key,
+    )
+    .execute(connection)
+    .await?;
+    Ok(forgotten.rows_affected() > 0)
+}
+
 /// The run that a key names, and the hash of the request it was made by.
 pub(in crate::worker) async fn keyed(
     connection: &mut PgConnection,
@@ -308,6 +337,7 @@ struct Runs {
     failure_class: Vec<Option<String>>,
     failure_message: Vec<Option<String>>,
     ended_at: Vec<Option<OffsetDateTime>>,
+    cut: Vec<bool>,
 }
 
 impl Runs {
@@ -316,7 +346,7 @@ impl Runs {
         for record in records {
             let (wait_s, end) = match &record.then {
                 Then::Keep => (None, None),
-                Then::GiveBack { wait_s } => (Some(*wait_s), None),
+                Then::GiveBack { wait_s, .. } => (Some(*wait_s), None),
                 Then::End(end) => (None, Some(end)),
             };
             runs.execution.push(record.fence.execution.as_uuid());
@@ -336,6 +366,7 @@ impl Runs {
             runs.failure_message
                 .push(end.and_then(|end| end.failure_message.clone()));
             runs.ended_at.push(end.map(|end| end.at));
+            runs.cut.push(matches!(record.then, Then::GiveBack { cut: true, .. }));
         }
         runs
     }
