@@ -10,6 +10,7 @@ use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
 pub mod access;
+mod aside;
 mod config;
 pub mod engine;
 pub mod executions;

@@ -3,5 +3,6 @@
 mod answers;
 mod crash;
 mod database;
+mod hostile;
 mod replicas;
 mod tokens;

@@ -15,8 +15,10 @@ use super::{
 };
 use crate::providers::clean;
 
+mod visits;
+
 /// The most memory, in bytes, that a compiled expression may take.
-const MAX_REGEX_BYTES: usize = 1 << 20;
+const MAX_REGEX_BYTES: usize = 64 << 10;
 /// How many things wrong with an output are named.
 const MAX_PROBLEMS: usize = 8;
 /// The longest notes, in characters.
@@ -49,8 +51,9 @@ pub struct Problem {
 }
 
 impl Schema {
-    /// Compiles a schema (draft 2020-12); the error says what is wrong with it.
+    /// Compiles a schema (draft 2020-12); the error says what is wrong with it. One that would take long to check is refused.
     pub fn compile(schema: &Value) -> Result<Self, String> {
+        visits::check(schema)?;
         let patterns = PatternOptions::regex()
             .size_limit(MAX_REGEX_BYTES)
             .dfa_size_limit(MAX_REGEX_BYTES);

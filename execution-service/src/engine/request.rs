@@ -22,6 +22,9 @@ pub const CHUNKS: &str = "chunks";
 /// The variable with what the check said of the try before; empty on a first try.
 pub const NOTES: &str = "validation_notes";
 
+/// How many documents a retrieval may name.
+const MAX_DOCUMENTS: usize = 100;
+
 /// Whether the engine itself gives templates a variable of this name, so that no mapping can.
 pub fn is_reserved(name: &str) -> bool {
     matches!(name, CHUNKS | NOTES) || is_root(name)
@@ -51,6 +54,29 @@ impl Prompt {
     }
 }
 
+/// A prompt before it is rendered: all that takes time is left to [`Rendering::prompt`], and nothing is borrowed.
+#[derive(Debug)]
+pub struct Rendering {
+    inputs: Map<String, Value>,
+    /// What failures call the second of the templates.
+    what: &'static str,
+    system: String,
+    prompt: String,
+    sources: Option<Vec<Source>>,
+}
+
+impl Rendering {
+    /// Renders it.
+    pub fn prompt(self) -> Result<Prompt, AttemptFailure> {
+        let sources = self.sources.as_deref();
+        Ok(Prompt {
+            system: render("system", &self.system, &self.inputs, sources)?,
+            prompt: render(self.what, &self.prompt, &self.inputs, sources)?,
+            inputs: self.inputs,
+        })
+    }
+}
+
 /// What a try of a stage is rendered from.
 #[derive(Debug)]
 pub struct Renderer<'a> {
@@ -65,22 +91,30 @@ pub struct Renderer<'a> {
 impl Renderer<'_> {
     /// The query of a retrieval as a prompt without a system message.
     pub fn query(&self, retrieval: &Retrieval) -> Result<Prompt, AttemptFailure> {
-        let inputs = self.variables([&retrieval.query])?;
-        let prompt = render("query", &retrieval.query, &inputs, None)?;
-        Ok(Prompt {
-            inputs,
+        let query = Rendering {
+            inputs: self.variables([&retrieval.query])?,
+            what: "query",
             system: String::new(),
-            prompt,
-        })
+            prompt: retrieval.query.clone(),
+            sources: None,
+        };
+        query.prompt()
     }
 
     /// The prompt of a model's call. `sources` are there where the stage retrieves.
     pub fn prompt(&self, llm: &Llm, sources: &[Source]) -> Result<Prompt, AttemptFailure> {
-        let inputs = self.variables([&llm.prompt, &llm.system])?;
-        let sources = llm.retrieval.is_some().then_some(sources);
-        let system = render("system", &llm.system, &inputs, sources)?;
-        let prompt = render("prompt", &llm.prompt, &inputs, sources)?;
-        Ok(Prompt { inputs, system, prompt })
+        self.rendering(llm, sources)?.prompt()
+    }
+
+    /// The same, not rendered yet.
+    pub fn rendering(&self, llm: &Llm, sources: &[Source]) -> Result<Rendering, AttemptFailure> {
+        Ok(Rendering {
+            inputs: self.variables([&llm.prompt, &llm.system])?,
+            what: "prompt",
+            system: llm.system.clone(),
+            prompt: llm.prompt.clone(),
+            sources: llm.retrieval.is_some().then(|| sources.to_vec()),
+        })
     }
 
     /// The documents to search in; empty means all of the studio's.
@@ -96,6 +130,13 @@ impl Renderer<'_> {
             Some(Value::Array(many)) => many.iter().map(|id| id.as_str().unwrap_or_default()).collect(),
             _ => Vec::new(),
         };
+        if texts.len() > MAX_DOCUMENTS {
+            return Err(AttemptFailure::lasting(
+                FailureClass::Validation,
+                "document_ids",
+                format!("{path} names {} documents; at most {MAX_DOCUMENTS} can be", texts.len()),
+            ));
+        }
         let ids: Option<Vec<DocumentId>> = texts.iter().map(|id| id.parse().ok()).collect();
         ids.filter(|ids| !ids.is_empty()).ok_or_else(|| {
             AttemptFailure::lasting(
@@ -186,7 +227,8 @@ mod tests {
             ..Definition::default()
         };
         let id = "01900000-0000-7000-8000-000000000001";
-        let inputs = json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": []});
+        let inputs =
+            json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": [], "many": vec![id; 101]});
         let journal = entries([attempt_of("one", 1, 1, json!({"title": "T"}))]);
         let context = Context::new(&definition, inputs.as_object().unwrap(), &journal);
         let mapped = serde_json::from_value(mapped).unwrap();
@@ -283,7 +325,14 @@ mod tests {
         assert_eq!(documents(None).unwrap(), []);
         assert_eq!(documents(Some("inputs.id")).unwrap().len(), 1);
         assert_eq!(documents(Some("inputs.ids")).unwrap().len(), 2);
-        for path in ["inputs.topic", "inputs.bad", "inputs.none", "inputs.gone", "inputs"] {
+        for path in [
+            "inputs.topic",
+            "inputs.bad",
+            "inputs.many",
+            "inputs.none",
+            "inputs.gone",
+            "inputs",
+        ] {
             assert_eq!(documents(Some(path)).unwrap_err().reason, "document_ids", "{path}");
         }
     }

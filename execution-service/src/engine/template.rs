@@ -1,17 +1,19 @@
 //! Prompt templates: Jinja, cut down to inserting and choosing.
 //!
 //! Templates are written by members and run inside a process that serves everybody. So what is not defined is an error and
-//! not an empty text, nothing is escaped, the work is bounded by fuel and the text by [`MAX_TEXT_BYTES`], and the language
-//! has only what cannot make a value larger than those it was given (see `subset`): no other bound holds memory.
+//! not an empty text, nothing is escaped, the work is bounded by fuel and by the bytes it touches (see `metered`), the text by
+//! [`MAX_TEXT_BYTES`], and the language has only what cannot make a value larger than those it was given (see `subset`): no other bound holds memory.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value,
+    machinery::{CodeGenerator, eval, make_string_output, parse},
+    syntax::SyntaxConfig,
 };
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
-
 mod filters;
+mod metered;
 mod subset;
 
 /// The longest template, in bytes.
@@ -19,7 +21,7 @@ pub const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
 /// The longest rendered text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 4 << 20;
 /// How many steps a rendering may take.
-const FUEL: u64 = 200_000;
+const FUEL: u64 = 400_000;
 /// How deep its expressions and loops may go.
 const MAX_DEPTH: usize = 50;
 
@@ -63,12 +65,23 @@ pub fn variables(template: &str) -> Result<BTreeSet<String>, TemplateError> {
 pub fn render(template: &str, values: BTreeMap<String, Value>) -> Result<String, TemplateError> {
     subset::check(template)?;
     let environment = environment();
-    let mut text = Capped(Vec::new());
+    let parsed = parse(template, "", syntax())?;
+    let mut generator = CodeGenerator::new("", template);
+    generator.compile_stmt(&metered::statement(&parsed));
+    let (instructions, blocks) = generator.finish();
+    let mut text = String::new();
+    let mut output = make_string_output(&mut text);
     let root = Value::from_pairs(values);
-    environment
-        .template_from_str(template)?
-        .render_captured_to(root, &mut text)?;
-    String::from_utf8(text.0).map_err(|_| TemplateError::new("the text is not UTF-8"))
+    eval(
+        &environment,
+        &instructions,
+        root,
+        &blocks,
+        &mut output,
+        AutoEscape::None,
+    )?;
+    drop(output);
+    Ok(text)
 }
 
 fn environment() -> Environment<'static> {
@@ -79,6 +92,7 @@ fn environment() -> Environment<'static> {
     environment.set_recursion_limit(MAX_DEPTH);
     environment.set_syntax(syntax());
     filters::add_to(&mut environment);
+    metered::add_to(&mut environment);
     environment
 }
 
@@ -88,23 +102,6 @@ fn syntax() -> SyntaxConfig {
         .keep_trailing_newline(true)
         .build()
         .expect("the delimiters are Jinja's own")
-}
-
-/// A text that refuses to grow beyond [`MAX_TEXT_BYTES`].
-struct Capped(Vec<u8>);
-
-impl io::Write for Capped {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if self.0.len() + piece.len() > MAX_TEXT_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -252,5 +249,36 @@ mod tests {
         let joined = rendered("{{ l | join(y) }}", json!({"l": list, "y": "y".repeat(100_000)}));
         assert!(joined.unwrap_err().contains("longer than"));
         assert!(variables(&format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500))).is_err());
+    }
+
+    #[test]
+    fn the_bytes_that_steps_touch_are_bounded() {
+        let big = "x".repeat(1 << 20);
+        let words: Vec<_> = (0..100_000).collect();
+        let json = json!({"l": (0..2_000).collect::<Vec<_>>(), "x": big, "y": big, "words": words});
+        let steps = [
+            "x | upper",
+            "x | length",
+            "words | sort",
+            "words | tojson",
+            "x == y",
+            "x < y",
+            "'y' in x",
+            "-1 in words",
+            "x[1:]",
+            "x is endingwith 'y'",
+            "'ab' | replace('a', x)",
+            "none | default(x)",
+        ];
+        let values = values(json);
+        for step in steps {
+            let once = format!("{{% if {step} %}}{{% endif %}}");
+            assert_eq!(render(&once, values.clone()), Ok(String::new()), "{step}");
+            let often = format!("{{% for i in l %}}{once}{{% endfor %}}");
+            let error = render(&often, values.clone()).unwrap_err();
+            assert_eq!(error.to_string(), "line 1: the template does too much", "{step}");
+        }
+        let raw = format!("{{% for i in l %}}{}{{% endfor %}}", "x".repeat(10_000));
+        assert!(render(&raw, values).unwrap_err().to_string().contains("longer than"));
     }
 }

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::{enter, journal_store, not_found};
 use crate::{
-    App,
+    App, aside,
     engine::{
         definition::Definition,
         journal::{AttemptPayload, Entry},
@@ -54,17 +54,7 @@ pub(super) async fn list(
     }
     // Rendering takes time that no connection should wait for.
     drop(tx);
-    let mut bytes = 0;
-    let mut all = Vec::new();
-    for recorded in seqs.into_iter().filter_map(|seq| run.recorded(seq)) {
-        let full = bytes > MAX_TEXT_BYTES;
-        bytes += recorded.attempt.raw_output.len() + recorded.prompt.prompt.len();
-        all.push(recorded);
-        if full {
-            break;
-        }
-    }
-    Ok(all)
+    Ok(aside::run(move || run.recorded_at(&seqs)).await)
 }
 
 /// An execution's journal, as far as it was read, with what its prompts are rendered from.
@@ -120,6 +110,21 @@ impl Run {
             attempt,
             prompt: self.prompt(seq),
         })
+    }
+
+    /// The attempts at these places, but no more than one beyond what may be listed at once.
+    fn recorded_at(&self, seqs: &[i64]) -> Vec<Recorded> {
+        let mut bytes = 0;
+        let mut all = Vec::new();
+        for recorded in seqs.iter().filter_map(|seq| self.recorded(*seq)) {
+            let full = bytes > MAX_TEXT_BYTES;
+            bytes += recorded.attempt.raw_output.len() + recorded.prompt.prompt.len();
+            all.push(recorded);
+            if full {
+                break;
+            }
+        }
+        all
     }
 
     fn prompt(&self, seq: i64) -> Prompt {

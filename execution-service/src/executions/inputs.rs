@@ -13,8 +13,15 @@ use crate::engine::check::Schema;
 /// How many wrong fields are named.
 const MAX_VIOLATIONS: usize = 100;
 
+/// How deep inputs may be nested: a schema that refers to itself twice costs twice as much with every level.
+const MAX_DEPTH: usize = 16;
+
 /// Refuses inputs that do not fit; without a schema any object fits.
 pub(super) fn check(schema: Option<&Value>, inputs: &Map<String, Value>) -> Result<()> {
+    if inputs.values().any(|value| is_deeper(value, MAX_DEPTH)) {
+        let description = format!("must not be nested deeper than {MAX_DEPTH} levels");
+        return Err(Error::invalid("inputs", description));
+    }
     let Some(schema) = schema else { return Ok(()) };
     let schema =
         Schema::compile(schema).map_err(|error| Error::internal(format!("a published input schema: {error}")))?;
@@ -23,6 +30,15 @@ pub(super) fn check(schema: Option<&Value>, inputs: &Map<String, Value>) -> Resu
         note(&mut violations, &error);
     }
     violations.finish()
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(left) = levels.checked_sub(1) else { return true };
+    match value {
+        Value::Array(items) => items.iter().any(|it| is_deeper(it, left)),
+        Value::Object(members) => members.values().any(|it| is_deeper(it, left)),
+        _ => false,
+    }
 }
 
 fn note(violations: &mut Violations, error: &ValidationError<'_>) {
@@ -90,6 +106,14 @@ mod tests {
             ["inputs.count", "inputs.documents[1].id", "inputs.extra", "inputs.topic"]
         );
         assert_eq!(fields(&schema, &json!({})), ["inputs.topic", "inputs.documents"]);
+    }
+
+    #[test]
+    fn a_schema_that_doubles_itself_with_every_level_meets_no_deep_inputs() {
+        let schema = json!({ "allOf": [{ "properties": { "x": { "$ref": "#" } } }, { "properties": { "x": { "$ref": "#" } } }] });
+        let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!({ "x": inner }));
+        assert_eq!(fields(&schema, &nested(60)), ["inputs"]);
+        assert!(fields(&schema, &nested(8)).is_empty());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 use crate::{
     App,
     access::{Access, hidden_as},
+    aside,
     engine::failure::Failure,
     worker::{Start, StartKey, StartOutcome},
     workflows,
@@ -161,7 +162,8 @@ pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
     let mut tx = TenantTx::begin(&app.pool, "executions.prepare", &access.claims).await?;
     let pinned = workflows::find_version(&mut tx, new.workflow, new.version).await?;
     tx.commit().await?;
-    inputs::check(pinned.definition.input_schema.as_ref(), &new.inputs)?;
+    let (schema, given) = (pinned.definition.input_schema.clone(), new.inputs.clone());
+    aside::run(move || inputs::check(schema.as_ref(), &given)).await?;
     let outcome = app.engine.start(Start {
         execution: ExecutionId::generate(),
         company: access.company,

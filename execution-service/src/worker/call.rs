@@ -14,6 +14,7 @@ use super::{
     store::{self, Model},
 };
 use crate::{
+    aside,
     engine::{
         check::{self, Checked},
         context::Context,
@@ -162,7 +163,8 @@ async fn find(
     draft.prompt_sha256 = retrieved.query.sha256();
     draft.sources = retrieved.sources;
     let text = passages::text(&draft.sources);
-    settle(check::value(stage, passages::output(&draft.sources), &text), draft)
+    let (stage, output) = (stage.clone(), passages::output(&draft.sources));
+    settle(aside::run(move || check::value(&stage, output, &text)).await, draft)
 }
 
 /// A stage that calls a model.
@@ -193,7 +195,8 @@ async fn ask(
             .unwrap_or_else(|_| Err(retrieval::late()))?;
         draft.sources = retrieved.sources;
     }
-    let prompt = renderer.prompt(llm, &draft.sources)?;
+    let rendering = renderer.rendering(llm, &draft.sources)?;
+    let prompt = aside::run(move || rendering.prompt()).await?;
     draft.prompt_sha256 = prompt.sha256();
     draft.usage = Some(ModelUse {
         model: llm.model.clone(),
@@ -223,12 +226,12 @@ async fn ask(
     // An earlier holder may have made the same call and not lived to record it.
     let may_repeat = scene.takeovers > 0;
     match answered {
-        Ok(answer) => take(answer, &model, may_repeat, stage, draft),
+        Ok(answer) => take(answer, &model, may_repeat, stage, draft).await,
         Err(error) => Err(refuse(error, &model, may_repeat, draft)),
     }
 }
 
-fn take(
+async fn take(
     answer: Answer,
     model: &Model,
     may_repeat: bool,
@@ -243,8 +246,9 @@ fn take(
         usage.finish_reason = clean::storable(&answer.finish_reason).0;
         spend(usage, model, answer.input_tokens, answer.output_tokens, may_repeat);
     }
-    let checked = check::answer(stage, &text);
-    draft.raw_output = text;
+    draft.raw_output.clone_from(&text);
+    let stage = stage.clone();
+    let checked = aside::run(move || check::answer(&stage, &text)).await;
     settle(checked, draft)
 }
 

@@ -1,10 +1,10 @@
 //! The filters and tests that templates have. None makes a value larger than its input, but for three that are capped.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, filters, tests};
 
-use super::MAX_TEXT_BYTES;
+use super::{MAX_TEXT_BYTES, metered};
 use crate::engine::passages::Passages;
 
 macro_rules! known {
@@ -67,13 +67,28 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.set_formatter(write_value);
 }
 
+/// How many bytes a rendering has written.
+struct Written(usize);
+
 /// Texts and passages as they are, everything else as JSON, which is what models read best.
 fn write_value(output: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    let is_text = value.as_str().is_some() || value.is_undefined() || value.downcast_object_ref::<Passages>().is_some();
-    if is_text {
+    if value.is_undefined() {
         return escape_formatter(output, state, value);
     }
-    output.write_str(&to_json(value)?).map_err(Error::from)
+    metered::write(state, value)?;
+    let text = if let Some(text) = value.as_str() {
+        Cow::Borrowed(text)
+    } else if value.downcast_object_ref::<Passages>().is_some() {
+        Cow::Owned(value.to_string())
+    } else {
+        Cow::Owned(to_json(value)?)
+    };
+    let written = &mut state.get_or_insert_extension(Written(0)).0;
+    *written += text.len();
+    if *written > MAX_TEXT_BYTES {
+        return Err(ErrorKind::WriteFailure.into());
+    }
+    output.write_str(&text).map_err(Error::from)
 }
 
 fn join(list: &Value, separator: Option<&str>) -> Result<String, Error> {

@@ -48,7 +48,9 @@ fn check_depth(template: &str) -> Result<(), TemplateError> {
             return Err(TemplateError::new(format!("line {line}: an expression is too long")));
         }
         if tags > MAX_TAGS {
-            return Err(TemplateError::new(format!("line {line}: a template has at most {MAX_TAGS} tags")));
+            return Err(TemplateError::new(format!(
+                "line {line}: a template has at most {MAX_TAGS} tags"
+            )));
         }
     }
     Ok(())
