@@ -37,7 +37,7 @@ bench: setup     ## the benchmarks; prints medians
 soak: setup      ## the long runs: the properties with many more seeds, execution-service killed again and again
 	cargo build --workspace --bins
 	PROPTEST_CASES=20000 cargo test --workspace --lib
-	STUDIOS_KILLS=30 cargo test --package studios-tests every_run_survives
+	for round in 1 2 3 4 5; do STUDIOS_KILLS=4 cargo test --package studios-tests every_run_survives || exit 1; done
 
 queries: setup   ## check every query against a fresh schema and write its offline data (.sqlx)
 	scripts/queries.sh

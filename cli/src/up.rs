@@ -67,7 +67,7 @@ impl Installation {
         let report = migrate::run(&database_url, &passwords, Mode::Apply).await?;
         tracing::info!(
             applied = report.applied.len(),
-            took_ms = report.took.as_millis(),
+            took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
         );
 
