@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use studios_proto::execution::{
     AttemptStatus, ExecutionEvent, ExecutionStatus, GetExecutionRequest, WatchExecutionRequest, execution_event::Event,
 };
@@ -32,26 +32,23 @@ pub async fn follow(remote: &Remote, id: &str, after: i64, output: Output) -> Re
         };
         match ended {
             Ok(Some(status)) => return Ok(status),
-            Ok(None) => {}
-            Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal)
-                    && broken < RETRIES_IN_A_ROW =>
-            {
+            // A stream that starts after the last event ends without one.
+            Ok(None) => {
+                let request = remote.request(GetExecutionRequest { id: id.into() });
+                let execution = remote.executions().get_execution(request).await?.into_inner();
+                if is_terminal(execution.status()) {
+                    return Ok(execution.status());
+                }
+            }
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal) => {
                 tracing::debug!(%status, "the stream broke; resuming");
+                if broken >= RETRIES_IN_A_ROW {
+                    return Err(status.into());
+                }
             }
             Err(status) => return Err(status.into()),
         }
-        let request = remote.request(GetExecutionRequest { id: id.into() });
-        if let Ok(execution) = remote.executions().get_execution(request).await
-            && is_terminal(execution.get_ref().status())
-            && broken > 0
-        {
-            return Ok(execution.get_ref().status());
-        }
         broken += 1;
-        if broken > RETRIES_IN_A_ROW {
-            bail!("the stream of events broke {broken} times in a row");
-        }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
