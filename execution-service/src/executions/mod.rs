@@ -4,8 +4,6 @@
 //! leaves a command for the holder of the run and wakes it. An execution is pinned to the version it started with, and
 //! stays readable when its workflow is deleted. What is terminal never changes again.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
@@ -14,17 +12,13 @@ use service_kit::{
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
     page::Page,
-    telemetry,
 };
 use time::OffsetDateTime;
 
 use crate::{
     App,
     access::{Access, hidden_as},
-    aside,
     engine::failure::Failure,
-    worker::{Start, StartKey, StartOutcome},
-    workflows,
 };
 
 mod api;
@@ -33,10 +27,12 @@ mod convert;
 mod events;
 mod inputs;
 mod journal_store;
+mod start;
 mod store;
 mod watch;
 
 pub use api::Api;
+pub use start::{New, start};
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -128,19 +124,6 @@ pub struct Execution {
     pub outputs: Map<String, Value>,
 }
 
-/// What to start.
-#[derive(Clone, Debug)]
-pub struct New {
-    /// The workflow.
-    pub workflow: WorkflowId,
-    /// The version's number; 0 is the newest.
-    pub version: i32,
-    /// What to start it with.
-    pub inputs: Map<String, Value>,
-    /// Makes a repeated start answer with the first execution.
-    pub key: Option<StartKey>,
-}
-
 /// Which executions to list.
 #[derive(Clone, Debug, Serialize)]
 pub struct Filter {
@@ -154,31 +137,6 @@ pub struct Filter {
     pub from: Option<OffsetDateTime>,
     /// Only started before this time.
     pub before: Option<OffsetDateTime>,
-}
-
-/// Starts a run of a published version; it is durable when this answers.
-pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
-    let access = workflows::enter(app, caller, new.workflow).await?;
-    let mut tx = TenantTx::begin(&app.pool, "executions.prepare", &access.claims).await?;
-    let pinned = workflows::find_version(&mut tx, new.workflow, new.version).await?;
-    tx.commit().await?;
-    let (schema, given) = (pinned.definition.input_schema.clone(), new.inputs.clone());
-    aside::run(move || inputs::check(schema.as_ref(), &given)).await?;
-    let outcome = app.engine.start(Start {
-        execution: ExecutionId::generate(),
-        company: access.company,
-        studio: pinned.studio,
-        workflow: new.workflow,
-        version_id: pinned.version,
-        version_number: pinned.number,
-        definition: Arc::new(pinned.definition),
-        inputs: new.inputs.clone(),
-        started_by: caller.user,
-        key: new.key.clone(),
-        trace_context: telemetry::current_traceparent(),
-    });
-    let (StartOutcome::Started(id) | StartOutcome::Existing(id)) = outcome.await?;
-    read(app, &access, id).await
 }
 
 /// Reads an execution.
