@@ -1,0 +1,72 @@
+//! The benchmarks run, and say what they say in the form that is promised. What they measure is no test's business.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use studios_tests::process::program;
+
+fn bench(arguments: &[&str]) -> Output {
+    let ran = Command::new(program("studios"))
+        .args(["bench", "--json"])
+        .args(arguments)
+        .output()
+        .expect("`make test` builds it");
+    assert!(ran.status.success(), "{ran:?}");
+    ran
+}
+
+fn last_line(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn every_benchmark_is_listed_with_what_it_measures() {
+    let listed = last_line(&bench(&["list"]));
+    let names: Vec<_> = listed["benches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .inspect(|it| assert!(!it["measures"].as_str().unwrap().is_empty(), "{it}"))
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    let all = ["migrate", "start-up", "idle", "engine", "read", "write", "users"];
+    assert_eq!(names, all);
+}
+
+#[test]
+fn a_benchmarks_last_line_has_its_figures_the_machines_limits_and_the_conditions() {
+    let report = last_line(&bench(&["migrate", "--quick"]));
+    assert_eq!(report["name"], "migrate");
+    for figure in ["migrate_s", "plan_ms", "nothing_to_do_ms"] {
+        let value = report["figures"][figure].as_f64().unwrap();
+        assert!(value > 0.0, "{figure}: {report}");
+    }
+    assert!(report["limits"]["fdatasync_ms"].as_f64().unwrap() > 0.0, "{report}");
+    let conditions = &report["conditions"];
+    assert_eq!(
+        (
+            &conditions["postgres_fsync"],
+            &conditions["postgres_synchronous_commit"]
+        ),
+        (&"on".into(), &"on".into())
+    );
+    assert_eq!(conditions["quick"], true);
+}
+
+#[test]
+fn the_engines_benchmark_checks_every_execution_it_made() {
+    let report = last_line(&bench(&["engine", "--quick"]));
+    assert!(
+        report["conditions"]["executions_checked"].as_i64().unwrap() > 0,
+        "{report}"
+    );
+    for figure in [
+        "p50_ms_at_1",
+        "executions_per_s",
+        "cpu_s_per_1000",
+        "commits_per_execution_at_1",
+    ] {
+        assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
+    }
+}
