@@ -1,7 +1,9 @@
 //! SQL of companies.
 
+use futures::future::BoxFuture;
 use service_kit::{
     error::{Error, Result, constraint},
+    gather::{Answer, Owner},
     ids::{CompanyId, UserId},
     page::Page,
 };
@@ -85,6 +87,49 @@ pub(super) async fn find(tx: &mut PgConnection, id: CompanyId) -> Result<Option<
     .fetch_optional(tx)
     .await?;
     Ok(row.map(Company::from))
+}
+
+/// Reads companies for many callers; see [`gather_reads`](super::gather_reads).
+pub(super) fn find_each<'c>(
+    connection: &'c mut PgConnection,
+    claims: &'c [String],
+    ids: &'c [CompanyId],
+) -> BoxFuture<'c, sqlx::Result<Vec<Answer<Company>>>> {
+    Box::pin(async move {
+        let ids: Vec<_> = ids.iter().map(|it| it.as_uuid()).collect();
+        let rows = sqlx::query!(
+            r#"select item as "item!", seen_claims as "seen_claims!", id as "id!: CompanyId", name as "name!",
+                      industry_type as "industry!: Industry", contact_email as "contact_email!: Email",
+                      contact_phone as "contact_phone: Phone", headquarters_address as "headquarters_address!",
+                      plan as "plan!", created_by as "created_by!: UserId", revision as "revision!",
+                      created_at as "created_at!", updated_at as "updated_at!"
+               from core.get_companies($1, $2)"#,
+            claims,
+            &ids,
+        )
+        .fetch_all(connection)
+        .await?;
+        let answers = rows.into_iter().map(|row| Answer {
+            item: row.item,
+            owner: Owner::Claims(row.seen_claims),
+            row: Company {
+                id: row.id,
+                details: Details {
+                    name: row.name,
+                    industry: row.industry,
+                    contact_email: row.contact_email,
+                    contact_phone: row.contact_phone,
+                    headquarters_address: row.headquarters_address,
+                },
+                plan: row.plan,
+                created_by: row.created_by,
+                revision: row.revision,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+            },
+        });
+        Ok(answers.collect())
+    })
 }
 
 pub(super) async fn list(tx: &mut PgConnection, page: &Page<Cursor>) -> Result<Vec<Company>> {

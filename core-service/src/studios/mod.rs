@@ -7,26 +7,32 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
 use service_kit::{
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
+    gather::{Bounds, Gatherer, Kind},
     ids::{BranchId, CompanyId, StudioId, UserId},
+    lifecycle::Lifecycle,
     page::Page,
     update,
 };
+use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::{
     App,
     companies::memberships::{self, Place},
-    outbox, requests,
+    outbox::{self, Event},
+    requests,
 };
 
 pub mod api;
 mod convert;
+mod create;
 mod store;
+
+pub use create::{Creations, create, gather_creations};
 
 /// How long a softly deleted studio can be brought back.
 pub const RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -136,9 +142,22 @@ pub struct Filter {
     pub show_deleted: bool,
 }
 
+/// Reads single studios, for many callers at a time.
+pub type Reads = Gatherer<StudioId, Studio>;
+
+/// Gathers reads of single studios.
+pub fn gather_reads(pool: PgPool, lifecycle: Lifecycle) -> Reads {
+    let kind = Kind {
+        name: "studios.get",
+        reads: true,
+        statement: store::find_each,
+    };
+    Gatherer::new(pool, lifecycle, kind, Bounds::default())
+}
+
 /// How many studios a company uses, and may use by its plan.
 #[derive(Clone, Copy, Debug)]
-struct Quota {
+pub struct Quota {
     used: i64,
     allowed: i32,
 }
@@ -149,34 +168,22 @@ impl Quota {
         if self.used < self.allowed.into() {
             return Ok(());
         }
-        Err(Error::ResourceExhausted {
+        Err(self.exceeded())
+    }
+
+    fn exceeded(self) -> Error {
+        Error::ResourceExhausted {
             reason: "STUDIO_QUOTA_EXCEEDED",
             message: format!("the company's plan has room for {} studios", self.allowed),
             retry_after: None,
-        })
+        }
     }
-}
-
-/// Makes a studio.
-pub async fn create(app: &App, caller: &Caller, new: &NewStudio) -> Result<Studio> {
-    let id = StudioId::generate();
-    let mut tx = TenantTx::begin(&app.pool, "studios.create", &Claims::user(caller.user)).await?;
-    let place = memberships::place(&mut tx, new.company).await?;
-    place.require_reach(new.details.branch)?;
-    if let Some(first) = requests::claim(&mut tx, new.key.as_ref(), id).await? {
-        return store::find(&mut tx, first).await?.ok_or_else(|| not_found(first));
-    }
-    store::quota(&mut tx, new.company).await?.require_room()?;
-    store::insert(&mut tx, id, new.company, caller.user, &new.details).await?;
-    let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    tx.commit().await?;
-    Ok(studio)
 }
 
 /// Reads a studio that the caller reaches, softly deleted or not.
 pub async fn get(app: &App, caller: &Caller, id: StudioId) -> Result<Studio> {
-    let mut tx = TenantTx::begin(&app.pool, "studios.get", &Claims::user(caller.user)).await?;
-    store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))
+    let studio = app.studio_reads.call(&Claims::user(caller.user), id).await?;
+    studio.ok_or_else(|| not_found(id))
 }
 
 /// Lists the studios that the caller reaches, newest first.
@@ -207,7 +214,15 @@ pub async fn update(app: &App, caller: &Caller, update: &StudioUpdate) -> Result
     }
     place.require_reach(details.branch)?;
     store::update(&mut tx, id, &details).await?;
+    let is_renamed_or_moved = details.name != studio.details.name || details.branch != studio.details.branch;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    if is_renamed_or_moved {
+        let event = Event::StudioChanged {
+            company: studio.company,
+            studio: id,
+        };
+        outbox::publish(&mut tx, &event).await?;
+    }
     tx.commit().await?;
     Ok(studio)
 }
@@ -223,7 +238,11 @@ pub async fn delete(app: &App, caller: &Caller, id: StudioId, etag: &str) -> Res
     }
     store::set_deleted(&mut tx, &studio, Some(app.clock.now())).await?;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    outbox::publish(&mut tx, studio.company, "studio_deleted", json!({ "studio_id": id })).await?;
+    let event = Event::StudioDeleted {
+        company: studio.company,
+        studio: id,
+    };
+    outbox::publish(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(studio)
 }
@@ -240,7 +259,11 @@ pub async fn undelete(app: &App, caller: &Caller, id: StudioId) -> Result<Studio
     store::quota(&mut tx, studio.company).await?.require_room()?;
     store::set_deleted(&mut tx, &studio, None).await?;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    outbox::publish(&mut tx, studio.company, "studio_undeleted", json!({ "studio_id": id })).await?;
+    let event = Event::StudioUndeleted {
+        company: studio.company,
+        studio: id,
+    };
+    outbox::publish(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(studio)
 }

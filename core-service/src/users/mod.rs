@@ -9,9 +9,12 @@ use service_kit::{
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
+    gather::{Bounds, Gatherer, Kind},
     ids::UserId,
+    lifecycle::Lifecycle,
     update,
 };
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -103,12 +106,23 @@ impl Profile {
     }
 }
 
+/// Reads profiles, for many callers at a time.
+pub type Reads = Gatherer<UserId, User>;
+
+/// Gathers reads of profiles.
+pub fn gather_reads(pool: PgPool, lifecycle: Lifecycle) -> Reads {
+    let kind = Kind {
+        name: "users.get",
+        reads: true,
+        statement: store::find_each,
+    };
+    Gatherer::new(pool, lifecycle, kind, Bounds::default())
+}
+
 /// Reads the caller's profile.
 pub async fn get(app: &App, caller: &Caller) -> Result<User> {
-    let mut tx = TenantTx::begin(&app.pool, "users.get", &Claims::user(caller.user)).await?;
-    store::find(&mut tx, caller.user)
-        .await?
-        .ok_or_else(|| not_found(caller.user))
+    let user = app.profile_reads.call(&Claims::user(caller.user), caller.user).await?;
+    user.ok_or_else(|| not_found(caller.user))
 }
 
 /// Changes the caller's profile.

@@ -1,7 +1,12 @@
 //! SQL of users.
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value};
-use service_kit::{error::Result, ids::UserId};
+use service_kit::{
+    error::Result,
+    gather::{Answer, Owner},
+    ids::UserId,
+};
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
@@ -76,6 +81,50 @@ pub(crate) async fn find(tx: &mut PgConnection, id: UserId) -> Result<Option<Use
     .fetch_optional(tx)
     .await?;
     Ok(row.map(User::from))
+}
+
+/// Reads profiles for many callers; see [`gather_reads`](super::gather_reads).
+pub(super) fn find_each<'c>(
+    connection: &'c mut PgConnection,
+    claims: &'c [String],
+    ids: &'c [UserId],
+) -> BoxFuture<'c, sqlx::Result<Vec<Answer<User>>>> {
+    Box::pin(async move {
+        let ids: Vec<_> = ids.iter().map(|it| it.as_uuid()).collect();
+        let rows = sqlx::query!(
+            r#"select item as "item!", seen_claims as "seen_claims!", id as "id!: UserId", email,
+                      full_name as "full_name!", preferences as "preferences!: Json<Map<String, Value>>",
+                      saved_prompts as "saved_prompts!: Json<Vec<SavedPrompt>>", max_snapshots as "max_snapshots!",
+                      plan as "plan!", subscription_status as "subscription!: Subscription", last_sign_in_at,
+                      revision as "revision!", created_at as "created_at!", updated_at as "updated_at!"
+               from core.get_users($1, $2)"#,
+            claims,
+            &ids,
+        )
+        .fetch_all(connection)
+        .await?;
+        let answers = rows.into_iter().map(|row| Answer {
+            item: row.item,
+            owner: Owner::Claims(row.seen_claims),
+            row: User {
+                id: row.id,
+                email: row.email,
+                profile: Profile {
+                    full_name: row.full_name,
+                    preferences: row.preferences.0,
+                    saved_prompts: row.saved_prompts.0,
+                },
+                max_snapshots: row.max_snapshots,
+                plan: row.plan,
+                subscription: row.subscription,
+                last_sign_in_at: row.last_sign_in_at,
+                revision: row.revision,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+            },
+        });
+        Ok(answers.collect())
+    })
 }
 
 pub(super) async fn update(tx: &mut PgConnection, id: UserId, profile: &Profile) -> Result<()> {

@@ -81,6 +81,16 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_users_tokens_are_remembered_at_once() {
+        let cache = TokenCache::default();
+        let hashes: Vec<_> = (0..10_000).map(|it| TokenCache::hash(&format!("{it}.b.c"))).collect();
+        for hash in &hashes {
+            cache.put(*hash, verified(), 100, 0);
+        }
+        assert!(hashes.iter().all(|it| cache.get(it, 99).is_some()));
+    }
+
+    #[test]
     fn entries_are_bounded_and_the_expired_ones_go_first() {
         let cache = TokenCache::default();
         let hash = |i: usize| {

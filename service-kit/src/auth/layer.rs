@@ -16,6 +16,11 @@ use crate::{
 /// Services that come with every server and are open to everybody.
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 
+/// Whether a method, by its path, is one of these.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.iter().any(|it| path.starts_with(it))
+}
+
 /// Puts the [`Caller`] into the request's extensions, or answers UNAUTHENTICATED.
 #[derive(Clone)]
 pub struct AuthLayer {
@@ -30,11 +35,7 @@ impl AuthLayer {
     }
 
     fn door(&self, path: &str) -> Door {
-        if OPEN.iter().any(|it| path.starts_with(it)) {
-            Door::Public
-        } else {
-            (self.door)(path)
-        }
+        if is_open(path) { Door::Public } else { (self.door)(path) }
     }
 
     async fn caller(&self, door: Door, headers: &HeaderMap) -> Result<Option<Caller>> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub use jwks::{ClientJwks, JwksSource, StaticJwks};
 pub use layer::AuthLayer;
+pub(crate) use layer::is_open;
 pub use verifier::{Peer, UserTokens, Verified, Verifier};
 
 use crate::{

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use time::OffsetDateTime;
 use tonic::{Code, Status, body::Body};
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -78,9 +79,15 @@ fn correlation_id(headers: &HeaderMap) -> Arc<str> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
-    given
-        .filter(sane)
-        .map_or_else(|| Uuid::now_v7().to_string().into(), Into::into)
+    given.filter(sane).map_or_else(new_correlation_id, Into::into)
+}
+
+/// A UUIDv7 whose random part comes from the thread's generator: to ask the system for it would be a call for each request.
+fn new_correlation_id() -> Arc<str> {
+    let since_1970 = SystemClock.now() - OffsetDateTime::UNIX_EPOCH;
+    let millis = u64::try_from(since_1970.whole_milliseconds()).unwrap_or(0);
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
+    Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }
 
 /// How a call ended, told once: in the span, and in the log where somebody wants to know.
@@ -147,18 +154,16 @@ impl HttpBody for Traced {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        let _entered = this.outcome.span.clone().entered();
-        let body = &mut this.body;
-        let frame = status::with_request_id(this.id.clone(), poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
-        let frame = ready!(pin!(frame).poll(cx));
+        let Self { body, id, outcome } = &mut *self;
+        let frame = status::with_request_id(id.clone(), poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
+        let frame = ready!(outcome.span.in_scope(|| pin!(frame).poll(cx)));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    this.outcome.look_at(trailers);
+                    outcome.look_at(trailers);
                 }
             }
-            Some(Err(status)) => this.outcome.tell(status.code()),
+            Some(Err(status)) => outcome.tell(status.code()),
             None => {}
         }
         Poll::Ready(frame)

@@ -12,14 +12,12 @@ use tracing::{
     Event, Subscriber,
     dispatcher::get_default,
     field::{Field, Visit},
-    span::Id,
+    span::{Id, Record},
 };
 use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::{
-    fmt::{
-        FmtContext, FormatEvent, FormattedFields,
-        format::{JsonFields, Writer},
-    },
+    field::RecordFields,
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
     registry::{LookupSpan, Scope},
 };
 
@@ -27,13 +25,78 @@ use crate::clock::{Clock, SystemClock};
 
 pub(super) struct JsonLines;
 
-impl<S> FormatEvent<S, JsonFields> for JsonLines
+/// Keeps a span's fields as a line each, `name=value` with the value as JSON. Every request has spans and few have lines in
+/// the log, so they are made cheaply, another one simply behind them, and read when there is something to log.
+pub(super) struct SpanFields;
+
+impl<'w> FormatFields<'w> for SpanFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut kept = Kept { writer, result: Ok(()) };
+        fields.record(&mut kept);
+        kept.result
+    }
+
+    fn add_fields(&self, current: &'w mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        self.format_fields(current.as_writer(), fields)
+    }
+}
+
+struct Kept<'w> {
+    writer: Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Kept<'_> {
+    fn keep(&mut self, field: &Field, value: impl fmt::Display) {
+        // What OpenTelemetry alone understands is no news to a reader of logs.
+        if !field.name().starts_with("otel.") {
+            self.result = self
+                .result
+                .and_then(|()| writeln!(self.writer, "{}={value}", field.name()));
+        }
+    }
+}
+
+impl Visit for Kept<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if value
+            .bytes()
+            .all(|it| (b' '..=b'~').contains(&it) && it != b'"' && it != b'\\')
+        {
+            self.keep(field, format_args!("\"{value}\""));
+        } else {
+            self.keep(field, Value::from(value));
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, Value::from(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value);
+    }
+}
+
+impl<S> FormatEvent<S, SpanFields> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, JsonFields>,
+        context: &FmtContext<'_, S, SpanFields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -46,7 +109,7 @@ where
         line.0.insert("target".into(), event.metadata().target().into());
         for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             line.0.insert("span".into(), span.name().into());
-            if let Some(fields) = span.extensions().get::<FormattedFields<JsonFields>>() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<SpanFields>>() {
                 line.add_fields(fields);
             }
         }
@@ -64,12 +127,11 @@ struct Line(Map<String, Value>);
 
 impl Line {
     fn add_fields(&mut self, fields: &str) {
-        let Ok(Value::Object(fields)) = serde_json::from_str(fields) else {
-            return;
-        };
-        // What OpenTelemetry alone understands is no news to a reader of logs.
-        self.0
-            .extend(fields.into_iter().filter(|(name, _)| !name.starts_with("otel.")));
+        for (name, value) in fields.lines().filter_map(|it| it.split_once('=')) {
+            if let Ok(value) = serde_json::from_str(value) {
+                self.0.insert(name.into(), value);
+            }
+        }
     }
 
     fn add_trace_id(&mut self, span: &Id) {
@@ -161,7 +223,8 @@ mod tests {
                 otel.name = "x",
                 correlation_id = "c-1",
                 user = tracing::field::Empty,
-                attempt = 1
+                attempt = 1,
+                text = "a=\"1\"\nb\\",
             );
             span.record("user", "u-1");
             span.in_scope(|| {
@@ -171,6 +234,7 @@ mod tests {
         });
         let line = &lines[0];
         assert_eq!((&line["correlation_id"], &line["user"]), (&"c-1".into(), &"u-1".into()));
+        assert_eq!(line["text"], "a=\"1\"\nb\\");
         assert_eq!((&line["span"], &line["attempt"]), (&"query".into(), &2.into()));
         assert_eq!((&line["rows"], &line["cached"]), (&3.into(), &false.into()));
         assert_eq!(

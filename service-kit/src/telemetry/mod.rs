@@ -33,7 +33,7 @@ use tracing_subscriber::{
 };
 use url::Url;
 
-use crate::config::Reader;
+use crate::{config::Reader, gather};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub fn init(service_name: &'static str, config: &TelemetryConfig) -> Guard {
         .with_target(false)
         .with_tracked_inactivity(false)
         .with_context_activation(false)
-        .with_filter(traced());
+        .with_filter(traced(config.otlp_endpoint.is_some()));
     if Registry::default()
         .with(traces)
         .with(lines(config, io::stderr))
@@ -148,18 +148,21 @@ where
     let layer = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(writer);
     let layer = match config.log_format {
         LogFormat::Pretty => layer.boxed(),
-        LogFormat::Json => layer
-            .fmt_fields(fmt::format::JsonFields::new())
-            .event_format(json::JsonLines)
-            .boxed(),
+        LogFormat::Json => layer.fmt_fields(json::SpanFields).event_format(json::JsonLines).boxed(),
     };
     // Spans count however few lines are wanted: the ids on a line are theirs.
     let spans = filter_fn(|it| it.is_span() && *it.level() <= Level::INFO).with_max_level_hint(Level::INFO);
-    layer.with_filter(EnvFilter::new(&config.log.0).or(spans))
+    // What names targets and levels only is answered once for each place in the code; EnvFilter looks at every span.
+    let filter = match config.log.0.parse::<Targets>() {
+        Ok(targets) => FilterExt::boxed(targets.or(spans)),
+        Err(_) => FilterExt::boxed(EnvFilter::new(&config.log.0).or(spans)),
+    };
+    layer.with_filter(filter)
 }
 
-/// Our spans, whatever is logged; not the transports', which would trace the export of traces.
-fn traced() -> Targets {
+/// Our spans, whatever is logged; not the transports', which would trace the export of traces. Those of gathered calls, which
+/// are many and say nothing that their requests do not say to a reader of logs, are made only where they are exported.
+fn traced(exported: bool) -> Targets {
     let transports = [
         "h2",
         "hyper",
@@ -171,7 +174,11 @@ fn traced() -> Targets {
         "sqlx",
     ];
     let transports = transports.map(|it| (it, LevelFilter::OFF));
-    Targets::new().with_default(Level::INFO).with_targets(transports)
+    let gathered = if exported { Level::DEBUG } else { Level::INFO };
+    Targets::new()
+        .with_default(Level::INFO)
+        .with_target(gather::TARGET, gathered)
+        .with_targets(transports)
 }
 
 fn provider(service_name: &'static str, endpoint: Option<&Url>) -> Result<SdkTracerProvider, ExporterBuildError> {
