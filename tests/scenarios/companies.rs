@@ -97,14 +97,7 @@ async fn a_member_who_is_no_admin_sees_the_company_and_cannot_change_it() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
     let member = Tenant::user(&world).await;
-    // Until people can join by themselves, the administrator of the database makes the membership.
-    sqlx::query("insert into core.memberships (id, company_id, user_id, role, state) values ($1, $2::uuid, $3::uuid, 'member', 'approved')")
-        .bind(Uuid::now_v7())
-        .bind(&it.company)
-        .bind(&member.user)
-        .execute(&world.admin().await)
-        .await
-        .unwrap();
+    it.add_member(&world, &member, "ROLE_MEMBER").await;
     world
         .ok(
             &format!("{COMPANIES}/GetCompany"),

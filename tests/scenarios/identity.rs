@@ -1,12 +1,13 @@
 //! Sign-up, sessions and profiles.
 
+use futures::future::join_all;
 use serde_json::json;
 use studios_tests::{
     refusal::{assert_reason, fields},
     tenant::{PASSWORD, Tenant},
     world::World,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 
 const AUTH: &str = "studios.core.v1.AuthService";
 const USERS: &str = "studios.core.v1.UserService";
@@ -55,32 +56,62 @@ async fn a_user_registers_signs_in_refreshes_and_signs_out() {
     assert_eq!(late.code(), Code::Unauthenticated);
 }
 
-#[tokio::test]
-async fn a_spent_refresh_token_ends_its_session() {
-    let world = World::start().await;
-    let user = Tenant::user(&world).await;
-    let spent = json!({ "refreshToken": user.refresh_token });
-    let renewed = world
-        .call(&format!("{AUTH}/Refresh"), spent.clone(), None)
+/// Refreshes, and returns the next refresh token or why there is none.
+async fn refresh(world: &World, token: &str) -> Result<String, Status> {
+    let body = json!({ "refreshToken": token });
+    let session = world.call(&format!("{AUTH}/Refresh"), body, None).await?;
+    Ok(session["refreshToken"].as_str().unwrap().to_owned())
+}
+
+/// Lets as much time pass for the refresh tokens of a user as makes two tabs implausible.
+async fn age_spent_tokens(world: &World, user: &Tenant) {
+    sqlx::query("update core.refresh_tokens set spent_at = spent_at - interval '1 minute' where user_id = $1::uuid")
+        .bind(&user.user)
+        .execute(&world.admin().await)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_lost_the_answer_to_a_refresh_gets_the_same_token_again() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let second = refresh(&world, &user.refresh_token).await.unwrap();
+    age_spent_tokens(&world, &user).await;
+    assert_eq!(refresh(&world, &user.refresh_token).await.unwrap(), second);
+    let third = refresh(&world, &second).await.unwrap();
+    assert_ne!(third, second);
     assert_eq!(
-        world
-            .call(&format!("{AUTH}/Refresh"), spent, None)
-            .await
-            .unwrap_err()
-            .code(),
-        Code::Unauthenticated
+        refresh(&world, &user.refresh_token).await.unwrap_err().code(),
+        Code::Unauthenticated,
+        "two behind, long after its use"
     );
-    let newest = json!({ "refreshToken": renewed["refreshToken"] });
-    assert_eq!(
-        world
-            .call(&format!("{AUTH}/Refresh"), newest, None)
-            .await
-            .unwrap_err()
-            .code(),
-        Code::Unauthenticated
-    );
+}
+
+#[tokio::test]
+async fn tabs_that_refresh_at_the_same_time_all_stay_signed_in() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let tabs = (0..8).map(|_| refresh(&world, &user.refresh_token));
+    let tokens: Vec<_> = join_all(tabs).await.into_iter().map(Result::unwrap).collect();
+    assert!(tokens.iter().all(|it| *it == tokens[0]), "one successor for all");
+    let newest = refresh(&world, &tokens[0]).await.unwrap();
+    assert_eq!(refresh(&world, &user.refresh_token).await.unwrap(), newest);
+}
+
+#[tokio::test]
+async fn an_old_refresh_token_ends_its_session_for_all_who_have_it() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let second = refresh(&world, &user.refresh_token).await.unwrap();
+    let third = refresh(&world, &second).await.unwrap();
+    age_spent_tokens(&world, &user).await;
+    let stolen = refresh(&world, &user.refresh_token).await.unwrap_err();
+    assert_reason(&stolen, Code::Unauthenticated, "REFRESH_TOKEN_REUSED");
+    for token in [&user.refresh_token, &second, &third] {
+        let status = refresh(&world, token).await.unwrap_err();
+        assert_reason(&status, Code::Unauthenticated, "SESSION_ENDED");
+    }
 }
 
 #[tokio::test]

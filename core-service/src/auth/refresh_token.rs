@@ -1,10 +1,16 @@
-//! Refresh tokens: 32 random bytes for the client, their SHA-256 for the database.
+//! Refresh tokens: 32 bytes for the client, their SHA-256 for the database.
+//!
+//! The first of a session is random. Each later one is a keyed hash of the one before, so that a client that lost an answer can
+//! be given the same one again, though nobody keeps it.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use service_kit::error::Error;
+use service_kit::{error::Error, keys::KeyRing};
 use sha2::{Digest, Sha256};
+
+/// What the key of the keyed hash is for, in the key ring's terms.
+const PURPOSE: &str = "core.refresh-tokens";
 
 /// A refresh token. Whoever has it has the session.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,7 +22,15 @@ impl RefreshToken {
         Self(rand::random())
     }
 
-    /// What is stored of it. A fast hash will do: nobody guesses 32 random bytes.
+    /// The one that follows it; another one under another key ring.
+    #[must_use]
+    pub fn successor(&self, keys: &KeyRing) -> Self {
+        let mac = keys.mac(PURPOSE, &self.0);
+        let tag = mac.last_chunk().expect("a tag of SHA-256 stands at the end");
+        Self(*tag)
+    }
+
+    /// What is stored of it. A fast hash will do: nobody guesses 32 such bytes.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0).into()
     }
@@ -56,6 +70,16 @@ mod tests {
         assert_eq!(token.expose().parse::<RefreshToken>().unwrap(), token);
         assert_ne!(RefreshToken::generate(), token);
         assert!(!format!("{token:?}").contains(&token.expose()));
+    }
+
+    #[test]
+    fn a_successor_follows_from_the_token_and_the_key_ring() {
+        let (token, keys) = (RefreshToken::generate(), KeyRing::generate());
+        let next = token.successor(&keys);
+        assert_eq!(token.successor(&keys), next);
+        assert_ne!(next.successor(&keys), next);
+        assert_ne!(token.successor(&KeyRing::generate()), next);
+        assert_ne!(RefreshToken::generate().successor(&keys), next);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The RPCs of `CompanyService`: companies with their branches, memberships and plans.
+//! The RPCs of `CompanyService`: companies with their branches, join codes, memberships and plans.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Cursor,
     branches::{self, BranchUpdate, NewBranch},
-    memberships, plans,
+    join_codes, memberships, plans,
 };
 use crate::App;
 
@@ -17,6 +17,7 @@ pub(super) const CREATE_COMPANY: &str = "/studios.core.v1.CompanyService/CreateC
 pub(super) const CREATE_BRANCH: &str = "/studios.core.v1.CompanyService/CreateBranch";
 const LIST_COMPANIES: &str = "/studios.core.v1.CompanyService/ListCompanies";
 const LIST_BRANCHES: &str = "/studios.core.v1.CompanyService/ListBranches";
+const LIST_OWN_MEMBERSHIPS: &str = "/studios.core.v1.CompanyService/ListOwnMemberships";
 const LIST_MEMBERSHIPS: &str = "/studios.core.v1.CompanyService/ListMemberships";
 
 /// Serves `CompanyService`.
@@ -29,6 +30,15 @@ impl Companies {
     /// Serves it from `app`.
     pub fn new(app: Arc<App>) -> Self {
         Self { app }
+    }
+
+    async fn change_membership(
+        &self,
+        caller: &Caller,
+        change: memberships::Change,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let membership = db::retry("memberships.change", || memberships::change(&self.app, caller, &change)).await?;
+        Ok(Response::new(membership.into()))
     }
 }
 
@@ -137,6 +147,97 @@ impl CompanyService for Companies {
         })
         .await?;
         Ok(Response::new(proto::DeleteBranchResponse {}))
+    }
+
+    async fn get_join_code(
+        &self,
+        request: Request<proto::GetJoinCodeRequest>,
+    ) -> Result<Response<proto::JoinCode>, Status> {
+        let caller = Caller::of(&request)?;
+        let company = Violations::only_id("company_id", &request.get_ref().company_id)?;
+        let code = db::retry("join_codes.get", || join_codes::get(&self.app, &caller, company)).await?;
+        Ok(Response::new(code.into()))
+    }
+
+    async fn rotate_join_code(
+        &self,
+        request: Request<proto::RotateJoinCodeRequest>,
+    ) -> Result<Response<proto::JoinCode>, Status> {
+        let caller = Caller::of(&request)?;
+        let company = Violations::only_id("company_id", &request.get_ref().company_id)?;
+        let code = db::retry("join_codes.rotate", || join_codes::rotate(&self.app, &caller, company)).await?;
+        Ok(Response::new(code.into()))
+    }
+
+    async fn delete_join_code(
+        &self,
+        request: Request<proto::DeleteJoinCodeRequest>,
+    ) -> Result<Response<proto::DeleteJoinCodeResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let company = Violations::only_id("company_id", &request.get_ref().company_id)?;
+        db::retry("join_codes.delete", || join_codes::delete(&self.app, &caller, company)).await?;
+        Ok(Response::new(proto::DeleteJoinCodeResponse {}))
+    }
+
+    async fn join_company(
+        &self,
+        request: Request<proto::JoinCompanyRequest>,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let caller = Caller::of(&request)?;
+        let code = join_codes::convert::code(request.get_ref())?;
+        let membership = db::retry("join_codes.join", || join_codes::join(&self.app, &caller, &code)).await?;
+        Ok(Response::new(membership.into()))
+    }
+
+    async fn list_own_memberships(
+        &self,
+        request: Request<proto::ListOwnMembershipsRequest>,
+    ) -> Result<Response<proto::ListOwnMembershipsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (request, keys) = (request.get_ref(), &self.app.keys);
+        let page = Page::parse(keys, LIST_OWN_MEMBERSHIPS, &(), request.page_size, &request.page_token)?;
+        let rows = db::retry("memberships.list_own", || {
+            memberships::list_own(&self.app, &caller, &page)
+        })
+        .await?;
+        let (memberships, next_page_token) = page.finish(keys, LIST_OWN_MEMBERSHIPS, &(), rows, |it| it.id);
+        let memberships = memberships.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::ListOwnMembershipsResponse {
+            memberships,
+            next_page_token,
+        }))
+    }
+
+    async fn approve_membership(
+        &self,
+        request: Request<proto::ApproveMembershipRequest>,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change_membership(&caller, request.into_inner().try_into()?).await
+    }
+
+    async fn reject_membership(
+        &self,
+        request: Request<proto::RejectMembershipRequest>,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change_membership(&caller, request.into_inner().try_into()?).await
+    }
+
+    async fn update_membership(
+        &self,
+        request: Request<proto::UpdateMembershipRequest>,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change_membership(&caller, request.into_inner().try_into()?).await
+    }
+
+    async fn remove_membership(
+        &self,
+        request: Request<proto::RemoveMembershipRequest>,
+    ) -> Result<Response<proto::Membership>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change_membership(&caller, request.into_inner().try_into()?).await
     }
 
     async fn list_memberships(

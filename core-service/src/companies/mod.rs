@@ -4,28 +4,30 @@
 //! else it does not exist.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use service_kit::{
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
+    gather::{Bounds, Gatherer, Kind},
     ids::{CompanyId, UserId},
+    lifecycle::Lifecycle,
     page::Page,
     update,
 };
+use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::{
     App,
     contact::{Email, Phone},
-    outbox, requests,
+    outbox::{self, Event},
+    requests,
 };
-
-use memberships::{Role, State};
 
 pub mod api;
 pub mod branches;
 mod convert;
+pub mod join_codes;
 pub mod memberships;
 pub mod plans;
 mod store;
@@ -138,6 +140,19 @@ impl From<&Company> for Cursor {
     }
 }
 
+/// Reads single companies, for many callers at a time.
+pub type Reads = Gatherer<CompanyId, Company>;
+
+/// Gathers reads of single companies.
+pub fn gather_reads(pool: PgPool, lifecycle: Lifecycle) -> Reads {
+    let kind = Kind {
+        name: "companies.get",
+        reads: true,
+        statement: store::find_each,
+    };
+    Gatherer::new(pool, lifecycle, kind, Bounds::default())
+}
+
 /// Makes a company with the caller as its admin.
 pub async fn create(app: &App, caller: &Caller, new: &NewCompany) -> Result<Company> {
     let id = CompanyId::generate();
@@ -148,16 +163,19 @@ pub async fn create(app: &App, caller: &Caller, new: &NewCompany) -> Result<Comp
     store::insert(&mut tx, id, caller.user, &new.details).await?;
     memberships::found(&mut tx, id, caller.user).await?;
     let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    let founder = json!({ "user_id": caller.user, "role": Role::Admin, "state": State::Approved });
-    outbox::publish(&mut tx, id, "membership_changed", founder).await?;
+    let event = Event::MembershipChanged {
+        company: id,
+        user: caller.user,
+    };
+    outbox::publish(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(company)
 }
 
 /// Reads a company of the caller's.
 pub async fn get(app: &App, caller: &Caller, id: CompanyId) -> Result<Company> {
-    let mut tx = TenantTx::begin(&app.pool, "companies.get", &Claims::user(caller.user)).await?;
-    store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))
+    let company = app.company_reads.call(&Claims::user(caller.user), id).await?;
+    company.ok_or_else(|| not_found(id))
 }
 
 /// Lists the caller's companies by name.

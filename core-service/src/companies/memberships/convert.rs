@@ -6,7 +6,9 @@ use service_kit::{
 };
 use studios_proto::core as proto;
 
-use super::{Filter, Membership, Role, State};
+use super::{Act, Change, Filter, Membership, Role, State};
+
+const CHANGEABLE: &[&str] = &["role"];
 
 impl TryFrom<&proto::ListMembershipsRequest> for Filter {
     type Error = Error;
@@ -23,6 +25,82 @@ impl TryFrom<&proto::ListMembershipsRequest> for Filter {
             company: company.expect("a missing one is a violation"),
             state: state.ok().and_then(known),
         })
+    }
+}
+
+impl TryFrom<proto::ApproveMembershipRequest> for Change {
+    type Error = Error;
+
+    fn try_from(request: proto::ApproveMembershipRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let id = violations.id("id", &request.id);
+        let role = match request.role {
+            0 => Some(Role::Member),
+            given => role(&mut violations, "role", given),
+        };
+        violations.finish()?;
+        Ok(Self {
+            id: id.expect("a missing one is a violation"),
+            etag: request.etag,
+            act: role.map(Act::Approve),
+        })
+    }
+}
+
+impl TryFrom<proto::RejectMembershipRequest> for Change {
+    type Error = Error;
+
+    fn try_from(request: proto::RejectMembershipRequest) -> Result<Self> {
+        Ok(Self {
+            id: Violations::only_id("id", &request.id)?,
+            etag: request.etag,
+            act: Some(Act::Reject),
+        })
+    }
+}
+
+impl TryFrom<proto::UpdateMembershipRequest> for Change {
+    type Error = Error;
+
+    fn try_from(request: proto::UpdateMembershipRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let given = request.membership.unwrap_or_default();
+        let id = violations.id("membership.id", &given.id);
+        let set: &[&str] = if given.role == 0 { &[] } else { CHANGEABLE };
+        let paths = violations.include(update::paths(request.update_mask.as_ref(), CHANGEABLE, set))?;
+        let named = paths.is_some_and(|paths| !paths.is_empty());
+        let role = named
+            .then(|| role(&mut violations, "membership.role", given.role))
+            .flatten();
+        violations.finish()?;
+        Ok(Self {
+            id: id.expect("a missing one is a violation"),
+            etag: given.etag,
+            act: role.map(Act::SetRole),
+        })
+    }
+}
+
+impl TryFrom<proto::RemoveMembershipRequest> for Change {
+    type Error = Error;
+
+    fn try_from(request: proto::RemoveMembershipRequest) -> Result<Self> {
+        Ok(Self {
+            id: Violations::only_id("id", &request.id)?,
+            etag: request.etag,
+            act: Some(Act::End),
+        })
+    }
+}
+
+fn role(violations: &mut Violations, field: &str, given: i32) -> Option<Role> {
+    match proto::Role::try_from(given) {
+        Ok(proto::Role::Admin) => Some(Role::Admin),
+        Ok(proto::Role::Member) => Some(Role::Member),
+        Ok(proto::Role::Unspecified) | Err(_) => {
+            violations.add(field, "must be ROLE_ADMIN or ROLE_MEMBER");
+            None
+        }
     }
 }
 
@@ -67,6 +145,9 @@ impl From<Membership> for proto::Membership {
             state: proto::MembershipState::from(membership.state).into(),
             create_time: Some(update::timestamp(membership.created_at)),
             update_time: Some(update::timestamp(membership.updated_at)),
+            etag: update::etag(membership.revision),
+            email: membership.email.unwrap_or_default(),
+            company_name: membership.company_name,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Memberships: a user's place in a company, from which row level security derives everything he reaches.
 //!
-//! Only approved memberships count. A member who has been narrowed to branches reaches the studios of these alone.
+//! Only approved memberships count. A member who has been narrowed to branches reaches the studios of these alone. A user has
+//! at most one membership in a company: asked for, decided by an admin, ended, and perhaps approved again.
 
 use serde::Serialize;
 use service_kit::{
@@ -16,8 +17,11 @@ use time::OffsetDateTime;
 use super::not_found;
 use crate::App;
 
+mod changes;
 pub(super) mod convert;
 mod store;
+
+pub use changes::{Act, Change, change};
 
 /// A user's place in a company, as its members see it.
 #[derive(Clone, Debug)]
@@ -26,14 +30,20 @@ pub struct Membership {
     pub id: MembershipId,
     /// The company.
     pub company: CompanyId,
+    /// The company's name.
+    pub company_name: String,
     /// The member.
     pub user: UserId,
     /// The member's name.
     pub full_name: String,
+    /// The member's e-mail address, where the caller is an admin of the company or the member.
+    pub email: Option<String>,
     /// What the member may do.
     pub role: Role,
     /// Whether it is in force.
     pub state: State,
+    /// Grows with every update.
+    pub revision: i64,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When it last changed.
@@ -97,10 +107,15 @@ impl Place {
         if self.branches.is_empty() || branch.is_some_and(|it| self.branches.contains(&it)) {
             return Ok(());
         }
-        Err(Error::PermissionDenied {
-            reason: "BRANCH_OUT_OF_REACH",
-            message: "the membership is narrowed to other branches".into(),
-        })
+        Err(out_of_reach())
+    }
+}
+
+/// The caller is narrowed to other branches.
+pub(crate) fn out_of_reach() -> Error {
+    Error::PermissionDenied {
+        reason: "BRANCH_OUT_OF_REACH",
+        message: "the membership is narrowed to other branches".into(),
     }
 }
 
@@ -118,6 +133,17 @@ pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<Membe
     let mut tx = TenantTx::begin(&app.pool, "memberships.list", &Claims::user(caller.user)).await?;
     place(&mut tx, filter.company).await?;
     store::list(&mut tx, filter, page).await
+}
+
+/// Lists the caller's own memberships, oldest first.
+pub async fn list_own(app: &App, caller: &Caller, page: &Page<MembershipId>) -> Result<Vec<Membership>> {
+    let mut tx = TenantTx::begin(&app.pool, "memberships.list_own", &Claims::user(caller.user)).await?;
+    store::list_own(&mut tx, caller.user, page).await
+}
+
+/// The caller's membership in a company, in whatever state.
+pub(super) async fn own(tx: &mut PgConnection, company: CompanyId, caller: UserId) -> Result<Option<Membership>> {
+    store::of_user(tx, company, caller).await
 }
 
 /// The caller's place in a company; `NotFound` of the company where he has none.
