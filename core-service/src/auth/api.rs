@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{db, error::Error, update};
+use service_kit::{db, error::Error, limits::ClientAddress, update};
 use studios_proto::core::{self as proto, auth_service_server::AuthService};
 use tonic::{Request, Response, Status};
 
@@ -25,14 +25,16 @@ impl Auth {
 #[tonic::async_trait]
 impl AuthService for Auth {
     async fn register(&self, request: Request<proto::RegisterRequest>) -> Result<Response<proto::Session>, Status> {
+        let from = ClientAddress::of(&request);
         let new = request.into_inner().try_into()?;
-        let session = super::register(&self.app, &new).await?;
+        let session = super::register(&self.app, &new, from).await?;
         Ok(Response::new(session.into()))
     }
 
     async fn sign_in(&self, request: Request<proto::SignInRequest>) -> Result<Response<proto::Session>, Status> {
         let (email, password) = convert::credentials(request.get_ref())?;
-        let session = super::sign_in(&self.app, &email, &password).await?;
+        let from = ClientAddress::of(&request);
+        let session = super::sign_in(&self.app, &email, &password, from).await?;
         Ok(Response::new(session.into()))
     }
 

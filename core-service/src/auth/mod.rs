@@ -1,9 +1,10 @@
 //! Sign-up and sessions.
 //!
-//! A session is a family of refresh tokens: each is spent by its first use and followed by the next. A token that comes a
-//! second time is in two hands, and nobody knows which is the thief's, so its session ends for both. Access tokens are
-//! short-lived JWTs that nobody has to ask about; what ends a session stops the next refresh, not the token in use.
-//! An unknown e-mail and a wrong password take the same time and get the same answer.
+//! A session is a family of refresh tokens: each is spent by its first use and followed by the next. A spent token that comes
+//! again is in two hands, or its answer was lost: the one before the newest, and within seconds older ones too, get the newest
+//! once more; anything else ends the session for all who have it. Access tokens are short-lived JWTs that nobody has to ask
+//! about; what ends a session stops the next refresh, not the token in use. An unknown e-mail and a wrong password take the
+//! same time and get the same answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use service_kit::{
     db::{self, Claims, TenantTx, WorkerTx},
     error::{Error, Result},
     ids::{SessionId, UserId},
+    limits::ClientAddress,
     token::{USER_ROLE, UserClaims},
 };
 use sqlx::PgPool;
@@ -24,11 +26,13 @@ use crate::{
 
 pub mod api;
 mod convert;
+mod limits;
 mod password;
 mod refresh_token;
 mod signing;
 mod store;
 
+pub use limits::{AuthLimits, remove_expired as remove_expired_rates};
 pub use password::{Password, Passwords};
 pub use refresh_token::RefreshToken;
 pub use signing::SigningKeys;
@@ -39,6 +43,11 @@ pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long the key set may be cached.
 pub const JWKS_MAX_AGE: Duration = Duration::from_mins(10);
+
+/// How long two tabs, or a client that asks again and again, may present a spent token.
+const REUSE_INTERVAL: Duration = Duration::from_secs(10);
+/// How far behind the newest a token may be then.
+const MOST_BEHIND: usize = 8;
 
 /// How long a session that ran out is kept, so that a late refresh learns why it fails.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_hours(24);
@@ -111,27 +120,34 @@ struct Presented {
 /// What a presented refresh token leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
+    /// It is the newest.
     Renew,
+    /// It was spent, and gets the newest again if that is at most so many behind it.
+    Repeat {
+        behind: usize,
+    },
     Refuse(&'static str),
-    EndSession,
 }
 
 impl Presented {
     fn judge(&self, now: OffsetDateTime) -> Verdict {
         if self.ended_at.is_some() {
-            Verdict::Refuse("SESSION_ENDED")
-        } else if self.spent_at.is_some() {
-            Verdict::EndSession
-        } else if self.expires_at <= now {
-            Verdict::Refuse("SESSION_EXPIRED")
-        } else {
-            Verdict::Renew
+            return Verdict::Refuse("SESSION_ENDED");
+        }
+        if self.expires_at <= now {
+            return Verdict::Refuse("SESSION_EXPIRED");
+        }
+        match self.spent_at {
+            None => Verdict::Renew,
+            Some(spent_at) if now < spent_at + REUSE_INTERVAL => Verdict::Repeat { behind: MOST_BEHIND },
+            Some(_) => Verdict::Repeat { behind: 1 },
         }
     }
 }
 
 /// Makes a user with an e-mail and a password and signs him in.
-pub async fn register(app: &App, new: &Registration) -> Result<Session> {
+pub async fn register(app: &App, new: &Registration, from: Option<ClientAddress>) -> Result<Session> {
+    limits::registration(app, from).await?;
     let hash = app.passwords.hash(&new.password).await?;
     db::retry("auth.register", || async {
         let user = UserId::generate();
@@ -144,7 +160,8 @@ pub async fn register(app: &App, new: &Registration) -> Result<Session> {
 }
 
 /// Opens a session for whoever knows the password.
-pub async fn sign_in(app: &App, email: &Email, password: &Password) -> Result<Session> {
+pub async fn sign_in(app: &App, email: &Email, password: &Password, from: Option<ClientAddress>) -> Result<Session> {
+    let attempt = limits::Attempt::begin(app, email, from).await?;
     let mut tx = nobodys(app, "auth.find_by_email").await?;
     let known = store::find_user_by_email(&mut tx, email).await?;
     tx.commit().await?;
@@ -156,6 +173,7 @@ pub async fn sign_in(app: &App, email: &Email, password: &Password) -> Result<Se
     if !app.passwords.verify(password, hash.as_deref()).await? {
         return Err(CREDENTIALS_WRONG);
     }
+    attempt.succeeded(app).await?;
     db::retry("auth.sign_in", || async {
         let tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
         open_session(app, tx, user).await
@@ -170,20 +188,41 @@ pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
     };
     let presented = store::lock_token(&mut tx, token.hash()).await?;
     let presented = presented.ok_or(Error::Unauthenticated("REFRESH_TOKEN_INVALID"))?;
+    limits::refresh(app, &mut tx, presented.session).await?;
     let now = app.clock.now();
     match presented.judge(now) {
         Verdict::Renew => {
+            let successor = token.successor(&app.keys);
             store::spend_token(&mut tx, token.hash(), now).await?;
-            hand_out(app, tx, user, presented.session, now).await
+            store::insert_token(&mut tx, successor.hash(), presented.session, user).await?;
+            hand_out(app, tx, user, presented.session, successor, now).await
         }
-        Verdict::Refuse(reason) => Err(Error::Unauthenticated(reason)),
-        Verdict::EndSession => {
+        Verdict::Repeat { behind } => {
+            if let Some(newest) = newest(app, &mut tx, token, behind).await? {
+                return hand_out(app, tx, user, presented.session, newest, now).await;
+            }
             store::end_session(&mut tx, presented.session, now, Ended::TokenReuse).await?;
             tx.commit().await?;
             tracing::warn!(user = %user, session = %presented.session, "refresh token reused: session ended");
             Err(Error::Unauthenticated("REFRESH_TOKEN_REUSED"))
         }
+        Verdict::Refuse(reason) => Err(Error::Unauthenticated(reason)),
     }
+}
+
+/// The unspent token of a spent one's session, if it is at most so many behind it.
+async fn newest(app: &App, tx: &mut TenantTx, spent: &RefreshToken, behind: usize) -> Result<Option<RefreshToken>> {
+    let followers = std::iter::successors(Some(spent.successor(&app.keys)), |it| Some(it.successor(&app.keys)));
+    for token in followers.take(behind) {
+        // Under another key ring nothing follows: the answer cannot be given again.
+        let Some(known) = store::lock_token(tx, token.hash()).await? else {
+            return Ok(None);
+        };
+        if known.spent_at.is_none() {
+            return Ok(Some(token));
+        }
+    }
+    Ok(None)
 }
 
 /// Ends the session of a refresh token, spent or not. A session that has ended, or that nobody knows, stays so.
@@ -223,21 +262,22 @@ async fn enter(app: &App, token: &RefreshToken, name: &'static str) -> Result<Op
 async fn open_session(app: &App, mut tx: TenantTx, user: UserId) -> Result<Session> {
     let now = app.clock.now();
     let session = SessionId::generate();
+    let refresh_token = RefreshToken::generate();
     users::store::signed_in(&mut tx, user, now).await?;
     store::insert_session(&mut tx, session, user, now + SESSION_LIFETIME).await?;
-    hand_out(app, tx, user, session, now).await
+    store::insert_token(&mut tx, refresh_token.hash(), session, user).await?;
+    hand_out(app, tx, user, session, refresh_token, now).await
 }
 
-/// Gives a session its next tokens, and commits.
+/// Commits, and gives out a session's newest tokens.
 async fn hand_out(
     app: &App,
     mut tx: TenantTx,
     user: UserId,
     session: SessionId,
+    refresh_token: RefreshToken,
     now: OffsetDateTime,
 ) -> Result<Session> {
-    let refresh_token = RefreshToken::generate();
-    store::insert_token(&mut tx, refresh_token.hash(), session, user).await?;
     let user = users::store::find(&mut tx, user).await?.ok_or(CREDENTIALS_WRONG)?;
     let access_token = app.issuer.access_token(&user, session, now)?;
     tx.commit().await?;
@@ -269,13 +309,20 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_token_ends_its_session() {
+    fn a_spent_token_may_be_one_behind_and_for_seconds_some_more() {
         let spent = Presented {
             spent_at: Some(NOW),
+            expires_at: NOW + SESSION_LIFETIME,
             ..presented()
         };
-        assert_eq!(spent.judge(NOW), Verdict::EndSession);
-        assert_eq!(spent.judge(NOW + SESSION_LIFETIME), Verdict::EndSession);
+        let behind = |after: Duration| match spent.judge(NOW + after) {
+            Verdict::Repeat { behind } => behind,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(behind(Duration::ZERO), MOST_BEHIND);
+        assert_eq!(behind(Duration::from_millis(9_999)), MOST_BEHIND);
+        assert_eq!(behind(REUSE_INTERVAL), 1);
+        assert_eq!(spent.judge(NOW + SESSION_LIFETIME), Verdict::Refuse("SESSION_EXPIRED"));
     }
 
     #[test]
