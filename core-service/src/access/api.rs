@@ -1,12 +1,21 @@
-//! The RPCs of `AccessService`, for the user that a service acts for.
+//! The RPCs of `AccessService`: for the user that a service acts for, and what a service follows for itself.
 
 use std::sync::Arc;
 
-use service_kit::{auth::Caller, db, error::Violations};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use service_kit::{
+    auth::Caller,
+    db,
+    error::{Error, Violations},
+};
 use studios_proto::core::{self as proto, access_service_server::AccessService};
 use tonic::{Request, Response, Status};
 
-use crate::App;
+use super::convert;
+use crate::{App, outbox::Follower};
 
 /// Serves `AccessService`.
 #[derive(Clone)]
@@ -23,6 +32,8 @@ impl AccessApi {
 
 #[tonic::async_trait]
 impl AccessService for AccessApi {
+    type FollowEventsStream = BoxStream<'static, Result<proto::FollowEventsResponse, Status>>;
+
     async fn check_studio(
         &self,
         request: Request<proto::CheckStudioRequest>,
@@ -47,5 +58,22 @@ impl AccessService for AccessApi {
         })
         .await?;
         Ok(Response::new(decision.into()))
+    }
+
+    async fn follow_events(
+        &self,
+        request: Request<proto::FollowEventsRequest>,
+    ) -> Result<Response<Self::FollowEventsStream>, Status> {
+        // The events of all companies are no user's to see.
+        if Caller::of(&request).is_ok() {
+            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
+        }
+        let after = convert::after(request.get_ref())?;
+        let follower = Follower::open(&self.app.outbox, after).await?;
+        let news = stream::try_unfold(follower, async |mut follower: Follower| {
+            let told = follower.next().await?;
+            Ok::<_, Error>(Some((told.into(), follower)))
+        });
+        Ok(Response::new(news.map_err(Status::from).boxed()))
     }
 }

@@ -1,9 +1,21 @@
-//! Access decisions as the contract writes them.
+//! Access decisions, and the events that change them, as the contract writes them.
 
-use service_kit::update;
-use studios_proto::core as proto;
+use service_kit::{
+    error::{Error, Result},
+    update,
+};
+use studios_proto::core::{self as proto, AccessEventKind as Kind, follow_events_response::News};
 
 use super::Decision;
+use crate::outbox::{Event, Published, Told};
+
+/// Where a follower goes on.
+pub(super) fn after(request: &proto::FollowEventsRequest) -> Result<Option<i64>> {
+    if request.after.is_some_and(i64::is_negative) {
+        return Err(Error::invalid("after", "must not be negative"));
+    }
+    Ok(request.after)
+}
 
 impl From<Decision> for proto::AccessDecision {
     fn from(decision: Decision) -> Self {
@@ -21,6 +33,40 @@ impl From<Decision> for proto::AccessDecision {
             outbox_position: decision.outbox_position,
             read_time: Some(update::timestamp(decision.read_at)),
             studio_name,
+        }
+    }
+}
+
+impl From<Told> for proto::FollowEventsResponse {
+    fn from(told: Told) -> Self {
+        let (position, news) = match told {
+            Told::Event(published) => (published.position, News::Event(published.into())),
+            Told::Heartbeat(position) => (position, News::Heartbeat(proto::Heartbeat {})),
+            Told::Reset(position) => (position, News::Reset(proto::Reset {})),
+        };
+        Self {
+            position,
+            news: Some(news),
+        }
+    }
+}
+
+impl From<Published> for proto::AccessEvent {
+    fn from(published: Published) -> Self {
+        let (kind, user, studio) = match published.event {
+            Some(Event::MembershipChanged { user, .. }) => (Kind::MembershipChanged, Some(user), None),
+            Some(Event::PlanChanged { .. }) => (Kind::PlanChanged, None, None),
+            Some(Event::StudioChanged { studio, .. }) => (Kind::StudioChanged, None, Some(studio)),
+            Some(Event::StudioDeleted { studio, .. }) => (Kind::StudioDeleted, None, Some(studio)),
+            Some(Event::StudioUndeleted { studio, .. }) => (Kind::StudioUndeleted, None, Some(studio)),
+            Some(Event::CompanyDeleted { .. }) => (Kind::CompanyDeleted, None, None),
+            None => (Kind::Unspecified, None, None),
+        };
+        Self {
+            company_id: published.company.to_string(),
+            kind: kind.into(),
+            user_id: user.map(|it| it.to_string()).unwrap_or_default(),
+            studio_id: studio.map(|it| it.to_string()).unwrap_or_default(),
         }
     }
 }

@@ -4,11 +4,34 @@ use service_kit::{
     db::Claims,
     error::{Error, Result},
 };
-use studios_proto::core::{self as proto, AccessDecision, Chunk, SearchResult};
+use studios_proto::core::{
+    self as proto, AccessDecision, Chunk, FollowEventsResponse, SearchResult, follow_events_response as follow,
+};
 
-use super::{Access, Found, Role};
+use super::{
+    Access, Found, Role,
+    answers::{Answer, News},
+};
 
-pub(super) fn access(decision: &AccessDecision) -> Result<Access> {
+pub(super) fn answer(decision: &AccessDecision) -> Result<Answer> {
+    Ok(Answer {
+        access: access(decision)?,
+        position: decision.outbox_position,
+    })
+}
+
+/// What a message of the stream says, and the position to go on after. What exactly changed in a company does not matter.
+pub(super) fn news(message: &FollowEventsResponse) -> Result<(News, i64)> {
+    let news = match &message.news {
+        Some(follow::News::Event(event)) => News::Event(id(&event.company_id)?),
+        Some(follow::News::Heartbeat(_)) => News::Heartbeat,
+        Some(follow::News::Reset(_)) => News::Reset,
+        None => return Err(Error::internal("core-service told something unknown")),
+    };
+    Ok((news, message.position))
+}
+
+fn access(decision: &AccessDecision) -> Result<Access> {
     let role = match decision.role() {
         proto::Role::Admin => Role::Admin,
         proto::Role::Member => Role::Member,
@@ -107,5 +130,28 @@ mod tests {
         for given in [nobody, nowhere] {
             assert!(matches!(access(&given), Err(Error::Internal(_))));
         }
+    }
+
+    #[test]
+    fn what_is_heard_of_the_outbox_is_an_event_a_heartbeat_or_a_reset() {
+        let company = CompanyId::generate();
+        let event = proto::AccessEvent {
+            company_id: company.to_string(),
+            ..Default::default()
+        };
+        let heard = |news| {
+            let message = FollowEventsResponse { position: 7, news };
+            super::news(&message)
+        };
+        let told = [
+            (follow::News::Event(event), News::Event(company)),
+            (follow::News::Heartbeat(proto::Heartbeat {}), News::Heartbeat),
+            (follow::News::Reset(proto::Reset {}), News::Reset),
+        ];
+        for (given, expected) in told {
+            assert_eq!(heard(Some(given)).unwrap(), (expected, 7));
+        }
+        assert!(heard(None).is_err());
+        assert!(heard(Some(follow::News::Event(proto::AccessEvent::default()))).is_err());
     }
 }

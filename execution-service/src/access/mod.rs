@@ -2,9 +2,10 @@
 //!
 //! Claims of the execution schema come from here and from nowhere else: core-service reads them in one snapshot of the
 //! memberships, for the user that this service's token acts for. What the user may not see is NOT_FOUND there, and the
-//! caller of this module says NOT_FOUND of the thing that was asked for ([`hidden_as`]). Answers are not cached.
+//! caller of this module says NOT_FOUND of the thing that was asked for ([`hidden_as`]). Answers are given out again as long as
+//! they are known to be true: a change is felt within a second, or nobody gets in by what was answered before it.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use service_kit::{
     client,
@@ -18,12 +19,20 @@ use studios_proto::core::{
     CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, SearchChunksRequest,
     access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
 };
-use tonic::transport::Channel;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status, transport::Channel};
 
+use answers::{Answer, Place, Question};
+use cache::Cache;
+
+mod answers;
+mod cache;
 mod convert;
+mod follow;
 
-/// How long core-service may take to say what a user may do.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long core-service may take to say what a user may do, connecting to it included.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long core-service may take to find chunks.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest query that core-service takes, in characters.
@@ -98,6 +107,7 @@ pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
+    cache: Arc<Cache>,
 }
 
 impl CoreClient {
@@ -107,45 +117,56 @@ impl CoreClient {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel),
             identity,
+            cache: Arc::default(),
         }
     }
 
-    /// A user's place in a studio; `NotFound` if he may not see it.
+    /// Keeps answers, as long as this runs and hears of what changes them; until the token fires.
+    pub async fn follow(self, stopping: CancellationToken) {
+        follow::run(self, stopping).await;
+    }
+
+    /// A user's place in a studio; `NotFound` if he may not see it, `Unavailable` if core-service has to be asked and does
+    /// not answer.
     pub async fn check_studio(&self, user: UserId, studio: StudioId) -> Result<Access> {
+        let place = Place::Studio(studio);
+        let ask = self.ask_about_studio(user, studio);
+        self.cache.answer(Question { user, place }, ask).await
+    }
+
+    /// A user's place in a company; `NotFound` if he may not see it, `Unavailable` if core-service has to be asked and does
+    /// not answer.
+    pub async fn check_company(&self, user: UserId, company: CompanyId) -> Result<Access> {
+        let place = Place::Company(company);
+        let ask = self.ask_about_company(user, company);
+        self.cache.answer(Question { user, place }, ask).await
+    }
+
+    async fn ask_about_studio(&self, user: UserId, studio: StudioId) -> Result<Answer> {
         let request = CheckStudioRequest {
             studio_id: studio.to_string(),
         };
-        let answer = self
-            .access
-            .clone()
-            .check_studio(self.call(user, request, CHECK_TIMEOUT))
-            .await;
-        let answer = answer
-            .map_err(status::from_status)
-            .map_err(hidden_as("studio", studio))?;
-        let access = convert::access(answer.get_ref())?;
-        if access.claims.sub == user && access.claims.studio_id == Some(studio) {
-            return Ok(access);
+        let mut access = self.access.clone();
+        let asked = access.check_studio(self.call(user, request, CHECK_TIMEOUT));
+        let decision = in_time(asked).await.map_err(hidden_as("studio", studio))?;
+        let answer = convert::answer(&decision)?;
+        let claims = &answer.access.claims;
+        if claims.sub == user && claims.studio_id == Some(studio) {
+            return Ok(answer);
         }
         Err(Error::internal("core-service answered about another user or studio"))
     }
 
-    /// A user's place in a company; `NotFound` if he may not see it.
-    pub async fn check_company(&self, user: UserId, company: CompanyId) -> Result<Access> {
+    async fn ask_about_company(&self, user: UserId, company: CompanyId) -> Result<Answer> {
         let request = CheckCompanyRequest {
             company_id: company.to_string(),
         };
-        let answer = self
-            .access
-            .clone()
-            .check_company(self.call(user, request, CHECK_TIMEOUT))
-            .await;
-        let answer = answer
-            .map_err(status::from_status)
-            .map_err(hidden_as("company", company))?;
-        let access = convert::access(answer.get_ref())?;
-        if access.claims.sub == user && access.company == company {
-            return Ok(access);
+        let mut access = self.access.clone();
+        let asked = access.check_company(self.call(user, request, CHECK_TIMEOUT));
+        let decision = in_time(asked).await.map_err(hidden_as("company", company))?;
+        let answer = convert::answer(&decision)?;
+        if answer.access.claims.sub == user && answer.access.company == company {
+            return Ok(answer);
         }
         Err(Error::internal("core-service answered about another user or company"))
     }
@@ -202,6 +223,23 @@ impl CoreClient {
 
     fn call<T>(&self, user: UserId, message: T, timeout: Duration) -> tonic::Request<T> {
         client::call(Some(&self.identity), Some(user), message, timeout)
+    }
+}
+
+/// The answer to a check; who may do what is not known while there is none.
+async fn in_time<T>(asked: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    let answered = match timeout(CHECK_TIMEOUT, asked).await {
+        Ok(answered) => answered.map_err(status::from_status),
+        Err(_) => Err(Error::DeadlineExceeded),
+    };
+    match answered {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(Error::DeadlineExceeded) => Err(Error::Unavailable {
+            reason: "PEER_UNAVAILABLE",
+            message: "core-service does not answer".into(),
+            retry_after: Some(Duration::from_secs(1)),
+        }),
+        Err(error) => Err(error),
     }
 }
 
