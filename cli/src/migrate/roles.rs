@@ -27,6 +27,9 @@ const ROLE_SETTINGS: [(&str, &str); 3] = [
     ("jit", "off"),
 ];
 
+/// The engine's statements are prepared once and kept, perhaps over tables that were empty then: they look rows up by key.
+const ENGINE_SETTINGS: [(&str, &str); 2] = [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")];
+
 /// The login roles' passwords.
 #[derive(Debug, Clone)]
 pub struct RolePasswords(pub(super) BTreeMap<&'static str, SecretString>);
@@ -80,7 +83,7 @@ pub(super) async fn make(tx: &mut PgConnection, database_url: &SecretString, pas
              alter role {role} login nosuperuser nocreatedb nocreaterole nobypassrls noreplication password '{}';",
             scram_verifier(password)?
         )?;
-        for (setting, value) in ROLE_SETTINGS {
+        for (setting, value) in settings(role) {
             write!(sql, "alter role {role} set {setting} = '{value}';")?;
         }
     }
@@ -88,9 +91,17 @@ pub(super) async fn make(tx: &mut PgConnection, database_url: &SecretString, pas
     Ok(())
 }
 
+fn settings(role: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own: &[_] = if role == "studios_engine" {
+        &ENGINE_SETTINGS
+    } else {
+        &[]
+    };
+    ROLE_SETTINGS.iter().chain(own).copied()
+}
+
 async fn is_well(tx: &mut PgConnection, role: &str) -> Result<bool> {
-    let settings: Vec<String> = ROLE_SETTINGS
-        .iter()
+    let settings: Vec<String> = settings(role)
         .map(|(setting, value)| format!("{setting}={value}"))
         .collect();
     let well = sqlx::query_scalar(

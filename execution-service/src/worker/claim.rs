@@ -6,19 +6,22 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use service_kit::ids::ExecutionId;
+use service_kit::ids::{CompanyId, ExecutionId};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Lease, Shared,
     connection::{OwnConnection, Trouble},
+    held::Place,
     run,
     store::claims,
 };
 
 /// How often runs are claimed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How soon again when more is due than a claim looked at, and it brought nothing.
+const SOON: Duration = Duration::from_millis(50);
 /// The most that are claimed at once.
 const BATCH: usize = 64;
 /// The most runs with commands that are claimed at once when there is no room.
@@ -35,15 +38,29 @@ pub(super) async fn keep(shared: Arc<Shared>, over: CancellationToken) {
     let mut claimer = Claimer {
         shared,
         connection,
+        after: None,
         suspects: HashMap::new(),
         next_search,
     };
     claimer.work().await;
 }
 
+/// What a claim left behind.
+#[derive(Clone, Copy)]
+enum Left {
+    /// All that was due has come.
+    Nothing,
+    /// There may be more.
+    More,
+    /// There is more, but not where it looked.
+    Unseen,
+}
+
 struct Claimer {
     shared: Arc<Shared>,
     connection: OwnConnection,
+    /// The company whose turn was last.
+    after: Option<CompanyId>,
     /// Owned but not held when that was last looked at, with their epochs.
     suspects: HashMap<ExecutionId, i32>,
     next_search: Instant,
@@ -53,9 +70,9 @@ impl Claimer {
     async fn work(&mut self) {
         let soft = self.shared.lifecycle.soft();
         while !soft.is_cancelled() {
-            let left_behind = self.claim().await.unwrap_or_else(|error| {
+            let left = self.claim().await.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "nothing could be claimed");
-                false
+                Left::Nothing
             });
             if soft.is_cancelled() {
                 return;
@@ -66,52 +83,69 @@ impl Claimer {
                     tracing::warn!(error = %error, "forgotten runs could not be looked for");
                 }
             }
-            if left_behind && self.shared.held.room() > 0 {
-                continue;
-            }
+            let pause = match left {
+                Left::More if self.shared.held.room() > 0 => continue,
+                Left::More | Left::Nothing => INTERVAL,
+                Left::Unseen => SOON,
+            };
             let shared = self.shared.clone();
             tokio::select! {
-                () = sleep(INTERVAL) => {}
+                () = sleep(pause) => {}
                 () = shared.claim_now.notified() => {}
-                () = shared.held.changed(), if left_behind => {}
+                () = shared.held.changed(), if matches!(left, Left::More) => {}
                 () = soft.cancelled() => {}
             }
         }
     }
 
-    /// Claims what there is room for. True if there may be more.
-    async fn claim(&mut self) -> Result<bool, Trouble> {
-        let Some(lease) = self.lease() else { return Ok(false) };
+    /// Claims what there is room for.
+    async fn claim(&mut self) -> Result<Left, Trouble> {
+        let Some(lease) = self.lease() else {
+            return Ok(Left::Nothing);
+        };
         let room = self.shared.held.room().min(BATCH);
         let limit = if room == 0 {
             OVER
         } else {
             i64::try_from(room).unwrap_or(i64::MAX)
         };
-        let claimed = self
+        let after = self.after;
+        let claim = self
             .connection
-            .with(async |connection| claims::claim(connection, lease.instance, limit, room == 0).await)
+            .with(async |connection| claims::claim(connection, lease.instance, limit, room == 0, after).await)
             .await?;
-        let left_behind = room == 0 || claimed.len() == room;
-        let taken_over = claimed.iter().filter(|run| run.takeovers > 0).count();
+        self.after = claim.after;
+        let left = if room == 0 || claim.runs.len() == room || claim.more && !claim.runs.is_empty() {
+            Left::More
+        } else if claim.more {
+            Left::Unseen
+        } else {
+            Left::Nothing
+        };
+        let taken_over = claim.runs.iter().filter(|run| run.takeovers > 0).count();
         if taken_over > 0 {
             tracing::info!(runs = taken_over, "runs taken over, or given back with a call cut");
         }
-        for run in claimed {
+        for run in claim.runs {
             self.take(&lease, run);
         }
-        Ok(left_behind)
+        Ok(left)
     }
 
     fn take(&self, lease: &Lease, claimed: claims::Claimed) {
-        // None while its last holder here winds down; then it is found by the search.
-        let Some(place) = self.shared.held.enter_over(claimed.execution) else {
-            return;
-        };
-        if claimed.commands_seq > claimed.commands_done {
-            self.shared.held.announce(claimed.execution, claimed.commands_seq);
+        let (shared, lease) = (self.shared.clone(), lease.clone());
+        let mut place = shared.held.enter_over(claimed.execution);
+        if let Ok(place) = place.try_recv() {
+            return take_up(shared, lease, claimed, place);
         }
-        run::take_up(self.shared.clone(), lease.clone(), claimed, place);
+        // Its last holder here winds down.
+        let lifecycle = self.shared.lifecycle.clone();
+        lifecycle.spawn("engine.take", async move {
+            let lost = lease.lost.clone();
+            if let Some(Ok(place)) = lost.run_until_cancelled(place).await {
+                take_up(shared, lease, claimed, place);
+            }
+        });
     }
 
     /// Takes up what this instance owns and nobody works on.
@@ -148,4 +182,11 @@ impl Claimer {
     fn lease(&self) -> Option<Lease> {
         self.shared.lease.borrow().clone()
     }
+}
+
+fn take_up(shared: Arc<Shared>, lease: Lease, claimed: claims::Claimed, place: Place) {
+    if claimed.commands_seq > claimed.commands_done {
+        shared.held.hint(claimed.execution);
+    }
+    run::take_up(shared, lease, claimed, place);
 }

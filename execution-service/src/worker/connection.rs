@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use service_kit::error::Error;
+use service_kit::{db::Sessions, error::Error};
 use sqlx::{ConnectOptions, PgConnection, PgPool, error::DatabaseError};
 use tokio::time::timeout;
-
-use super::store;
 
 /// How long connecting, and then an operation, may take before the connection counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,13 +46,18 @@ impl From<Trouble> for Error {
 #[derive(Debug)]
 pub(super) struct OwnConnection {
     pool: PgPool,
+    sessions: Sessions,
     connection: Option<PgConnection>,
 }
 
 impl OwnConnection {
     /// A connection to where the pool's lead.
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, connection: None }
+        Self {
+            sessions: Sessions::of(&pool),
+            pool,
+            connection: None,
+        }
     }
 
     /// Does something over the connection.
@@ -66,7 +69,8 @@ impl OwnConnection {
             Some(connection) => connection,
             None => in_time(self.connect()).await.map_err(Trouble::Away)?,
         };
-        let result = in_time(operation(&mut connection)).await.map_err(classify);
+        let done = self.sessions.run(&mut connection, operation);
+        let result = in_time(done).await.map_err(classify);
         if !matches!(result, Err(Trouble::Unknown(_))) {
             self.connection = Some(connection);
         }
@@ -74,9 +78,7 @@ impl OwnConnection {
     }
 
     async fn connect(&self) -> sqlx::Result<PgConnection> {
-        let mut connection = self.pool.connect_options().connect().await?;
-        store::plan_by_key(&mut connection).await?;
-        Ok(connection)
+        self.pool.connect_options().connect().await
     }
 }
 

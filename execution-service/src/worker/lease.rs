@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{OwnConnection, Trouble},
+    held::Held,
     store::leases,
 };
 
@@ -41,12 +42,14 @@ pub(super) type CurrentLease = watch::Receiver<Option<Lease>>;
 pub(super) async fn take(
     pool: PgPool,
     address: String,
+    held: Held,
     done: CancellationToken,
 ) -> Result<(CurrentLease, impl Future<Output = ()> + Send + 'static), Trouble> {
     let begun = Instant::now();
     let (publish, current) = watch::channel(None);
     let mut keeper = Keeper {
         address,
+        held,
         publish,
         connection: OwnConnection::new(pool),
     };
@@ -61,6 +64,7 @@ pub(super) async fn take(
 
 struct Keeper {
     address: String,
+    held: Held,
     publish: watch::Sender<Option<Lease>>,
     connection: OwnConnection,
 }
@@ -98,22 +102,27 @@ impl Keeper {
     }
 
     async fn renew(&mut self, instance: i32) -> Result<bool, Trouble> {
+        let room = self.room();
         self.connection
-            .with(async |connection| leases::renew(connection, instance).await)
+            .with(async |connection| leases::renew(connection, instance, room).await)
             .await
     }
 
     async fn register(&mut self) -> Result<Lease, Trouble> {
-        let address = self.address.clone();
+        let (address, room) = (self.address.clone(), self.room());
         let instance = self
             .connection
-            .with(async |connection| leases::register(connection, &address).await)
+            .with(async |connection| leases::register(connection, &address, room).await)
             .await?;
         tracing::info!(instance, "registered");
         Ok(Lease {
             instance,
             lost: CancellationToken::new(),
         })
+    }
+
+    fn room(&self) -> i32 {
+        i32::try_from(self.held.room()).unwrap_or(i32::MAX)
     }
 
     async fn register_again(&mut self) -> (Lease, Instant) {

@@ -9,25 +9,12 @@ use sqlx::{PgConnection, Result, types::Json};
 
 use crate::engine::definition::Definition;
 
+mod arrays;
 pub(super) mod claims;
+pub(super) mod hints;
 pub(super) mod leases;
 pub(super) mod upkeep;
 pub(super) mod writes;
-
-/// Tells the planner of a connection that lasts to look rows up by key, whatever the tables' sizes were when it made its
-/// plans. It changes how fast statements are, not what they do, so nothing is lost where a pooler drops it.
-pub(super) async fn plan_by_key(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query!(
-        "select set_config(name, 'off', false) from unnest(array['jit', 'enable_seqscan', 'enable_hashjoin',
-             'enable_mergejoin', 'enable_material']) as t(name)"
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    sqlx::query!("select set_config('plan_cache_mode', 'force_generic_plan', false)")
-        .fetch_all(connection)
-        .await?;
-    Ok(())
-}
 
 /// What a run is continued from, beside its journal.
 #[derive(Debug, Clone)]
@@ -124,7 +111,7 @@ pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, nam
 }
 
 /// What somebody asks of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Command {
     pub seq: i64,
     pub kind: String,
@@ -149,14 +136,34 @@ pub(super) async fn commands(
     .await
 }
 
-/// Which of an instance's runs have commands that are not done, and up to which place.
-pub(super) async fn commanded(connection: &mut PgConnection, instance: i32) -> Result<Vec<(ExecutionId, i64)>> {
+/// The most commands of a run that come at once.
+pub(super) const MOST_COMMANDS: usize = 32;
+
+/// The commands that are not done of an instance's runs, each run's in order; of each at most [`MOST_COMMANDS`].
+pub(super) async fn commands_of(connection: &mut PgConnection, instance: i32) -> Result<Vec<(ExecutionId, Command)>> {
+    const MOST_RUNS: i64 = 4_096;
     let rows = sqlx::query!(
-        r#"select execution_id as "execution: ExecutionId", commands_seq from execution.runs
-           where owner = $1 and commands_seq > commands_done"#,
+        r#"select c.execution_id as "execution: ExecutionId", c.seq, c.kind, c.payload, c.issued_by as "issued_by: UserId"
+           from (select execution_id, commands_done from execution.runs
+                 where owner = $1 and commands_seq > commands_done order by run_at limit $2) r
+           cross join lateral (
+               select * from execution.execution_commands c
+               where c.execution_id = r.execution_id and c.seq > r.commands_done order by c.seq limit $3) c
+           order by c.execution_id, c.seq"#,
         instance,
+        MOST_RUNS,
+        i64::try_from(MOST_COMMANDS).unwrap_or(i64::MAX),
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.execution, row.commands_seq)).collect())
+    let commands = rows.into_iter().map(|row| {
+        let command = Command {
+            seq: row.seq,
+            kind: row.kind,
+            payload: row.payload,
+            issued_by: row.issued_by,
+        };
+        (row.execution, command)
+    });
+    Ok(commands.collect())
 }

@@ -1,7 +1,8 @@
-//! What has to be kept in order from time to time: partitions to come, keys that ran out, instances that are gone.
+//! What has to be kept in order from time to time: partitions to come, what ran out or is done, instances that are gone.
 
 use std::{sync::Arc, time::Duration};
 
+use service_kit::db;
 use tokio::time::sleep;
 
 use super::{Shared, store::upkeep};
@@ -30,12 +31,13 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 }
 
 async fn tidy(shared: &Shared) -> sqlx::Result<()> {
-    let mut connection = shared.pool.acquire().await?;
-    let made = upkeep::ensure_partitions(&mut connection).await?;
+    let pool = &shared.pool;
+    let made = db::with(pool, upkeep::ensure_partitions).await?;
     if made > 0 {
         tracing::info!(made, "partitions made");
     }
-    upkeep::forget_instances(&mut connection).await?;
-    while upkeep::forget_keys(&mut connection).await? {}
-    Ok(())
+    db::with(pool, upkeep::forget_instances).await?;
+    while db::with(pool, upkeep::forget_commands).await? {}
+    while db::with(pool, upkeep::forget_keys).await? {}
+    db::with(pool, upkeep::forget_start_rates).await
 }

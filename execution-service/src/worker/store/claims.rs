@@ -1,6 +1,6 @@
 //! SQL of claiming: how runs that nobody holds come to an instance.
 
-use service_kit::ids::ExecutionId;
+use service_kit::ids::{CompanyId, ExecutionId};
 use sqlx::{PgConnection, Result};
 
 /// A run that now belongs to the instance.
@@ -17,67 +17,133 @@ pub(in crate::worker) struct Claimed {
     pub commands_done: i64,
 }
 
-/// Claims runs that are due, and runs whose owner's lease ran out. Companies take turns, so that the burst of one does not
-/// hold up another; runs with commands come first, and alone where `commanded_only`. Rows that another claims are skipped.
+/// What a claim brought.
+#[derive(Debug)]
+pub(in crate::worker) struct Claim {
+    pub runs: Vec<Claimed>,
+    /// The company whose turn was last, if others wait for theirs.
+    pub after: Option<CompanyId>,
+    /// Whether more is due than was looked at.
+    pub more: bool,
+}
+
+/// Claims runs that are due, and runs whose owner's lease ran out. Runs with commands come first, and alone where
+/// `commanded_only`; then those of the dead, which had begun; then the companies take turns, from the one `after`, so that the
+/// burst of one does not hold up another. Rows that another claims are skipped.
 ///
-/// Turns are taken among those that are due longest, so that a claim costs the same whatever the backlog; runs with commands
-/// and runs of the dead are found by ways of their own and do not wait for the backlog. `limit 1` keeps the planner from looking
-/// commands up by run, and runs by when they are due.
+/// A claim costs the same whatever the backlog. Where more is due than a look at the oldest shows, the companies are found by
+/// going from one to the next in an index, some of them each time; what they leave room for is taken from the oldest.
 pub(in crate::worker) async fn claim(
     connection: &mut PgConnection,
     instance: i32,
     limit: i64,
     commanded_only: bool,
-) -> Result<Vec<Claimed>> {
-    /// The most runs that take turns, and the most with commands.
-    const WINDOW: i64 = 5_000;
-    sqlx::query_as!(
-        Claimed,
-        r#"with dead as materialized (
+    after: Option<CompanyId>,
+) -> Result<Claim> {
+    /// The most runs of a kind that are looked at.
+    const WINDOW: i64 = 1_000;
+    /// The most companies that are gone to.
+    const COMPANIES: i64 = 128;
+    /// The most runs of each of them.
+    const EACH: i64 = 16;
+    let rows = sqlx::query!(
+        r#"with recursive dead as materialized (
                select id as owner from execution.instances where lease_until <= now()
-           ), free as materialized (
-               (select execution_id, company_id, priority, run_at, false as commanded
-                from execution.runs
-                where owner is null and run_at <= now() and commands_seq <= commands_done and not $3
-                order by run_at limit $4)
+           ), oldest as materialized (
+               select execution_id, company_id, priority, run_at from execution.runs
+               where owner is null and run_at <= now() and commands_seq <= commands_done and not $3
+               order by run_at limit $4
+           ), seen as materialized (
+               select count(*) >= $4 as more from oldest
+           ), round as (
+               select (select r.company_id from execution.runs r where r.owner is null and r.company_id > $5
+                       order by r.company_id limit 1) as company_id, 1::bigint as place
+               from seen where more
                union all
-               (select r.execution_id, r.company_id, r.priority, r.run_at, true
-                from (select distinct execution_id from execution.execution_commands) c
-                cross join lateral (select * from execution.runs r where r.execution_id = c.execution_id limit 1) r
-                where r.owner is null and r.run_at <= now() and r.commands_seq > r.commands_done
-                limit $4)
+               select (select r.company_id from execution.runs r where r.owner is null and r.company_id > o.company_id
+                       order by r.company_id limit 1), o.place + 1
+               from round o where o.company_id is not null and o.place < $6
+           ), due as materialized (
+               select r.execution_id, r.company_id, r.priority, r.run_at, o.place
+               from round o cross join lateral (
+                   select * from execution.runs r
+                   where r.company_id = o.company_id and r.owner is null and r.run_at <= now()
+                       and r.commands_seq <= r.commands_done
+                   order by r.run_at limit $7) r
                union all
-               select r.execution_id, r.company_id, r.priority, r.run_at, r.commands_seq > r.commands_done
-               from dead join execution.runs r on r.owner = dead.owner
-           ), turns as materialized (
-               select execution_id, commanded,
-                      row_number() over (partition by company_id order by priority desc, run_at, execution_id) as turn
-               from free where commanded or not $3
+               select o.*, dense_rank() over (order by o.company_id <= $5, o.company_id)
+               from oldest o cross join seen where not more
+           ), candidate as materialized (
+               (select execution_id, company_id, 0 as kind, 1::bigint as turn, 0::bigint as place from execution.runs
+                where owner is null and run_at <= now() and commands_seq > commands_done limit $4)
+               union all
+               select r.execution_id, r.company_id, 1, 1, 0
+               from dead cross join lateral (
+                   select * from execution.runs r where r.owner = dead.owner limit $4) r
+               where r.commands_seq > r.commands_done or not $3
+               union all
+               select execution_id, company_id, 2,
+                   row_number() over (partition by company_id order by priority desc, run_at, execution_id), place
+               from due
+               union all
+               select execution_id, company_id, 3, row_number() over (order by run_at), 0
+               from oldest cross join seen where more and execution_id not in (select execution_id from due)
            ), picked as materialized (
-               select r.execution_id, r.taken_over
-               from (select execution_id from turns order by commanded desc, turn, execution_id) t
+               select c.*, r.taken_over
+               from (select * from candidate order by kind, turn, place) c
                cross join lateral (
-                   select r.execution_id, r.owner is not null as taken_over from execution.runs r
-                   where r.execution_id = t.execution_id
+                   select r.owner is not null as taken_over from execution.runs r
+                   where r.execution_id = c.execution_id
                        and (r.owner is null and r.run_at <= now() or r.owner in (select owner from dead))
                    for update skip locked) r
                limit $2
            ), claimed as (
                update execution.runs r
-               set owner = $1, epoch = r.epoch + 1, takeovers = least(r.takeovers + p.taken_over::int, 100)
-               from picked p where r.execution_id = p.execution_id
+               set owner = $1, epoch = r.epoch + 1, takeovers = least(r.takeovers + p.taken_over::int, 100), updated_at = now()
+               from picked p where r.execution_id = any(array[p.execution_id])
                returning r.*
+           ), turn as (
+               select (select company_id from picked where kind = 2 and turn = 1 order by place desc limit 1) as served,
+                      (select count(*) from picked where kind = 2 and turn = 1) < (select count(distinct company_id) from due)
+                          as waits,
+                      (select company_id from round order by place desc limit 1) as gone_to
            )
-           select execution_id as "execution: ExecutionId", epoch, takeovers, seq, head,
-                  stage, commands_seq, commands_done
-           from claimed"#,
+           select seen.more as "more!", case when waits then coalesce(served, gone_to) else gone_to end as "after?: CompanyId",
+                  c.execution_id as "execution?: ExecutionId", c.epoch as "epoch?", c.takeovers as "takeovers?",
+                  c.seq as "seq?", c.head as "head?", c.stage as "stage?", c.commands_seq as "commands_seq?",
+                  c.commands_done as "commands_done?"
+           from seen cross join turn left join claimed c on true"#,
         instance,
         limit,
         commanded_only,
         WINDOW,
+        after.map_or(sqlx::types::Uuid::nil(), CompanyId::as_uuid),
+        COMPANIES,
+        EACH,
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    let claim = Claim {
+        runs: Vec::new(),
+        after: rows.first().and_then(|row| row.after),
+        more: rows.first().is_some_and(|row| row.more),
+    };
+    let runs = rows.into_iter().filter_map(|row| {
+        Some(Claimed {
+            execution: row.execution?,
+            epoch: row.epoch?,
+            takeovers: row.takeovers?,
+            seq: row.seq?,
+            head: row.head?,
+            stage: row.stage?,
+            commands_seq: row.commands_seq?,
+            commands_done: row.commands_done?,
+        })
+    });
+    Ok(Claim {
+        runs: runs.collect(),
+        ..claim
+    })
 }
 
 /// The runs that belong to the instance, with their epochs.

@@ -2,21 +2,25 @@
 
 use sqlx::{PgConnection, Result};
 
-/// A new instance with a lease.
-pub(in crate::worker) async fn register(connection: &mut PgConnection, address: &str) -> Result<i32> {
+/// A new instance with a lease, and room for so many runs.
+pub(in crate::worker) async fn register(connection: &mut PgConnection, address: &str, room: i32) -> Result<i32> {
     sqlx::query_scalar!(
-        "insert into execution.instances (address, lease_until) values ($1, now() + interval '10 seconds') returning id",
+        "insert into execution.instances (address, lease_until, room)
+         values ($1, now() + interval '10 seconds', $2) returning id",
         address,
+        room,
     )
     .fetch_one(connection)
     .await
 }
 
-/// Whether the lease had not run out and is renewed.
-pub(in crate::worker) async fn renew(connection: &mut PgConnection, instance: i32) -> Result<bool> {
+/// Whether the lease had not run out and is renewed. `room` is for how many more runs.
+pub(in crate::worker) async fn renew(connection: &mut PgConnection, instance: i32, room: i32) -> Result<bool> {
     let renewed = sqlx::query!(
-        "update execution.instances set lease_until = now() + interval '10 seconds' where id = $1 and lease_until > now()",
+        "update execution.instances set lease_until = now() + interval '10 seconds', room = $2
+         where id = $1 and lease_until > now()",
         instance,
+        room,
     )
     .execute(connection)
     .await?;

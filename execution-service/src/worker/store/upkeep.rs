@@ -29,6 +29,14 @@ pub(in crate::worker) async fn forget_keys(connection: &mut PgConnection) -> Res
     Ok(starts.rows_affected().max(requests.rows_affected()) >= BATCH.unsigned_abs())
 }
 
+/// Forgets the rates of companies that have not started anything for a while.
+pub(in crate::worker) async fn forget_start_rates(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("delete from execution.start_rates where over_at < now() - interval '1 minute'")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Takes out instances whose lease ran out long ago and that hold nothing, and frees runs whose owner is not there at all.
 pub(in crate::worker) async fn forget_instances(connection: &mut PgConnection) -> Result<()> {
     sqlx::query!(
@@ -44,4 +52,21 @@ pub(in crate::worker) async fn forget_instances(connection: &mut PgConnection) -
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Takes out commands that are done, and those that were left while their run ended; at most so many at once. True if there may
+/// be more.
+pub(in crate::worker) async fn forget_commands(connection: &mut PgConnection) -> Result<bool> {
+    const BATCH: i64 = 5_000;
+    let forgotten = sqlx::query!(
+        "delete from execution.execution_commands where (execution_id, seq) in (
+             select c.execution_id, c.seq from execution.execution_commands c
+             left join execution.runs r on r.execution_id = c.execution_id
+             where c.created_at < now() - interval '1 minute' and (r.execution_id is null or c.seq <= r.commands_done)
+             limit $1)",
+        BATCH,
+    )
+    .execute(connection)
+    .await?;
+    Ok(forgotten.rows_affected() >= BATCH.unsigned_abs())
 }

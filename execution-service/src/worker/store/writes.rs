@@ -1,85 +1,121 @@
-//! The writer's SQL: what makes a run's progress durable, fenced by owner, epoch and place in the journal.
+//! The writer's SQL: what makes starts and the runs' progress durable, the latter fenced by owner, epoch and place in the journal.
 //!
 //! A statement updates the hot rows first, of those runs alone that still belong to the writer and stand where it thinks;
 //! entries are inserted from what the update returned. So a run that was taken over writes nothing, and an entry that was
-//! written once is not written again. The constants come out of a materialized CTE as join clauses, and the owner is compared
-//! in a way that no index serves: a plan that was made while the table was empty still looks rows up by their key.
+//! written once is not written again; nor is a start. One statement for each content of a batch: what it has not, costs nothing.
+//!
+//! **Plans are made once and kept, perhaps while a table is empty.** Then looking at all its rows seems cheapest, for ever. So
+//! rows are named by `key = any(array[..])`, which only a lookup of its index serves (no hash, no merge, no order), whole
+//! tables are not read (`enable_seqscan` is off for the engine's role), and the owner is compared in a way that no index serves.
 
-use service_kit::ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId};
+use std::collections::{HashMap, HashSet};
+
+use service_kit::ids::ExecutionId;
 use sqlx::{PgConnection, Result};
 use time::OffsetDateTime;
 
-use crate::engine::journal::{Payload, Sealed};
+use super::arrays::{Entries, Runs, Starts};
+use crate::worker::writer::{Fence, NewRun, Record, Times};
 
-/// What a write may touch: a run that belongs to the instance at this epoch and whose journal ends there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) struct Fence {
-    pub execution: ExecutionId,
-    pub instance: i32,
-    pub epoch: i32,
-    pub seq: i64,
+/// What of a batch was done: runs that were started, with their times, and runs that were still the writer's.
+pub(in crate::worker) type Done = HashMap<ExecutionId, Option<Times>>;
+
+struct DoneRow {
+    execution: ExecutionId,
+    created_at: Option<OffsetDateTime>,
+    started_at: Option<OffsetDateTime>,
 }
 
-/// What happens to a run beside the entries it gets.
-#[derive(Debug, Clone)]
-pub(in crate::worker) enum Then {
-    /// The instance keeps it.
-    Keep,
-    /// It is given back and due after so many seconds, or at once if there are commands that were not seen.
-    GiveBack {
-        wait_s: f64,
-        /// Whether a call in flight was cut: the next holder makes it again, and it may be billed twice.
-        cut: bool,
-    },
-    /// It ends.
-    End(End),
-}
-
-/// How a run ends.
-#[derive(Debug, Clone)]
-pub(in crate::worker) struct End {
-    pub status: &'static str,
-    /// JSON text.
-    pub outputs: Option<String>,
-    pub failure_class: Option<&'static str>,
-    pub failure_message: Option<String>,
-    pub at: OffsetDateTime,
-}
-
-/// One run's progress.
-#[derive(Debug, Clone)]
-pub(in crate::worker) struct Record {
-    pub fence: Fence,
-    pub entries: Vec<Sealed>,
-    /// The hash of the last entry, new or old.
-    pub head: Vec<u8>,
-    /// The stage it is at now.
-    pub stage: String,
-    /// Commands up to here were seen: a later one makes a run that is given back due at once.
-    pub commands_seen: i64,
-    /// Commands up to here need not be seen again.
-    pub commands_done: i64,
-    pub then: Then,
-}
-
-impl Record {
-    /// Where the journal ends afterwards.
-    pub(in crate::worker) fn seq_after(&self) -> i64 {
-        self.entries.last().map_or(self.fence.seq, |last| last.entry.seq)
+impl From<DoneRow> for (ExecutionId, Option<Times>) {
+    fn from(row: DoneRow) -> Self {
+        let started_at = row.started_at;
+        let times = row.created_at.map(|created_at| Times { created_at, started_at });
+        (row.execution, times)
     }
 }
 
-/// Writes the progress of several runs, in one statement; answers which of them were still the writer's.
-pub(in crate::worker) async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Vec<ExecutionId>> {
+/// Writes a batch in one statement. No execution may be in it twice, and no key.
+pub(in crate::worker) async fn write(
+    connection: &mut PgConnection,
+    starts: &[&NewRun],
+    records: &[&Record],
+) -> Result<Done> {
+    let rows = match (starts.is_empty(), records.is_empty()) {
+        (true, _) => record(connection, records).await?,
+        (false, true) => start(connection, starts).await?,
+        (false, false) => both(connection, starts, records).await?,
+    };
+    Ok(rows.into_iter().map(DoneRow::into).collect())
+}
+
+async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<DoneRow>> {
+    let new = Starts::of(starts);
+    sqlx::query_as!(
+        DoneRow,
+        r#"with fresh as materialized (
+               select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::uuid[],
+                   $8::text[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::bytea[], $15::bytea[],
+                   $16::bytea[], $17::timestamptz[])
+               as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
+                   stage, owner, method, key, body_hash, payload, hash, occurred_at)
+           ), keyed as (
+               insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
+               select company_id, started_by, method, key, id, body_hash from fresh where key is not null
+               on conflict (company_id, caller_id, method, key) do update
+                   set execution_id = excluded.execution_id, body_hash = excluded.body_hash, created_at = now()
+                   where k.created_at < now() - interval '24 hours'
+               returning execution_id
+           ), made as (
+               insert into execution.executions (id, company_id, studio_id, workflow_id, version_id, workflow_version,
+                   started_by, status, inputs, trace_context, started_at)
+               select id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by,
+                   case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
+                   case when owner is not null then now() end
+               from fresh where key is null or id in (select execution_id from keyed)
+               on conflict (id) do nothing
+               returning id, created_at, started_at
+           ), run as (
+               insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
+               select f.id, f.company_id, f.studio_id, f.owner, 1, f.hash, f.stage from fresh f join made m on m.id = f.id
+           ), entered as (
+               insert into execution.journal (execution_id, seq, company_id, studio_id, kind, payload, hash, occurred_at)
+               select f.id, 1, f.company_id, f.studio_id, 'started', f.payload, f.hash, f.occurred_at
+               from fresh f join made m on m.id = f.id
+           )
+           select id as "execution!: ExecutionId", created_at as "created_at?", started_at as "started_at?" from made"#,
+        &new.execution,
+        &new.company,
+        &new.studio,
+        &new.workflow,
+        &new.version,
+        &new.version_number,
+        &new.started_by,
+        &new.inputs as &[&str],
+        &new.trace_context as &[&str],
+        &new.stage as &[&str],
+        &new.owner as &[Option<i32>],
+        &new.method as &[Option<&str>],
+        &new.key as &[Option<&str>],
+        &new.body_hash as &[Option<&[u8]>],
+        &new.payload as &[&[u8]],
+        &new.hash as &[&[u8]],
+        &new.occurred_at,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Vec<DoneRow>> {
     let runs = Runs::of(records);
     let entries = Entries::of(records);
-    let written = sqlx::query_scalar!(
+    sqlx::query_as!(
+        DoneRow,
         r#"with item as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
-                   $8::bigint[], $9::bigint[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[],
-                   $15::timestamptz[], $27::bool[])
-               as i (execution_id, me, epoch, seq_before, seq_after, head, stage,
-                   commands_seen, commands_done, wait_s, status, outputs, failure_class, failure_message, ended_at, cut)
+                   $8::bigint[], $9::bigint[], $10::float8[], $11::bool[], $12::bool[], $13::text[], $14::text[],
+                   $15::text[], $16::text[], $17::timestamptz[])
+               as i (execution_id, me, epoch, seq_before, seq_after, head, stage, commands_seen, commands_done, wait_s, aside,
+                   cut, status, outputs, failure_class, failure_message, ended_at)
            ), kept as (
                update execution.runs r set
                    seq = i.seq_after, head = i.head, stage = i.stage,
@@ -88,333 +124,328 @@ pub(in crate::worker) async fn record(connection: &mut PgConnection, records: &[
                        when i.seq_after > i.seq_before then 0
                        when i.cut then greatest(r.takeovers, 1)
                        else r.takeovers end,
+                   asides = case when i.seq_after > i.seq_before then 0 else r.asides + i.aside::int end,
                    owner = case when i.wait_s is null then r.owner end,
                    run_at = case
                        when i.wait_s is null then r.run_at
                        when r.commands_seq > i.commands_seen then now()
-                       else now() + make_interval(secs => i.wait_s) end
+                       when i.wait_s = 'infinity' then 'infinity'
+                       when i.aside then now() + make_interval(secs => least(i.wait_s * 2 ^ least(r.asides, 10), 3600))
+                       else now() + make_interval(secs => i.wait_s) end,
+                   updated_at = now()
                from item i
-               where r.execution_id = i.execution_id and r.owner is not distinct from i.me and r.epoch = i.epoch and r.seq = i.seq_before
-                   and i.status is null
-               returning i.execution_id, r.company_id, r.studio_id
+               where r.execution_id = any(array[i.execution_id]) and r.owner is not distinct from i.me and r.epoch = i.epoch
+                   and r.seq = i.seq_before and i.ended_at is null
+               returning i.execution_id, r.company_id, r.studio_id, i.status, i.outputs, i.failure_class, i.failure_message,
+                   i.ended_at
            ), ended as (
                delete from execution.runs r using item i
-               where r.execution_id = i.execution_id and r.owner is not distinct from i.me and r.epoch = i.epoch and r.seq = i.seq_before
-                   and i.status is not null
-               returning i.execution_id, r.company_id, r.studio_id
-           ), closed as (
-               update execution.executions e set
-                   status = i.status, outputs = i.outputs::jsonb, failure_class = i.failure_class,
-                   failure_message = i.failure_message, finished_at = i.ended_at
-               from ended d join item i on i.execution_id = d.execution_id
-               where e.id = i.execution_id
+               where r.execution_id = any(array[i.execution_id]) and r.owner is not distinct from i.me and r.epoch = i.epoch
+                   and r.seq = i.seq_before and i.ended_at is not null
+               returning i.execution_id, r.company_id, r.studio_id, i.status, i.outputs, i.failure_class, i.failure_message,
+                   i.ended_at, r.commands_seq
+           ), obeyed as (
+               delete from execution.execution_commands c using ended d
+               where c.execution_id = any(array[d.execution_id]) and d.commands_seq > 0
            ), written as (
-               select * from kept union all select * from ended
+               select * from kept
+               union all
+               select execution_id, company_id, studio_id, status, outputs, failure_class, failure_message, ended_at from ended
+           ), changed as (
+               update execution.executions e set
+                   status = w.status, outputs = w.outputs::jsonb, failure_class = w.failure_class,
+                   failure_message = w.failure_message, finished_at = w.ended_at,
+                   started_at = case when w.status = 'running' then coalesce(e.started_at, now()) else e.started_at end,
+                   updated_at = now()
+               from written w
+               where e.id = any(array[w.execution_id]) and w.status is not null
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
                    outcome, payload, hash, occurred_at)
                select w.execution_id, n.seq, w.company_id, w.studio_id, n.kind, n.stage, n.visit, n.item, n.attempt,
                    n.outcome, n.payload, n.hash, n.occurred_at
-               from written w join unnest($16::uuid[], $17::bigint[], $18::text[], $19::text[], $20::int[], $21::int[],
-                   $22::int[], $23::text[], $24::bytea[], $25::bytea[], $26::timestamptz[])
+               from written w join unnest($18::uuid[], $19::bigint[], $20::text[], $21::text[], $22::int[], $23::int[],
+                   $24::int[], $25::text[], $26::bytea[], $27::bytea[], $28::timestamptz[])
                as n (execution_id, seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
                on n.execution_id = w.execution_id
            )
-           select execution_id as "execution!: ExecutionId" from written"#,
+           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at"
+           from written"#,
         &runs.execution,
         &runs.me,
         &runs.epoch,
         &runs.seq_before,
         &runs.seq_after,
-        &runs.head,
-        &runs.stage,
+        &runs.head as &[&[u8]],
+        &runs.stage as &[&str],
         &runs.commands_seen,
         &runs.commands_done,
         &runs.wait_s as &[Option<f64>],
-        &runs.status as &[Option<String>],
-        &runs.outputs as &[Option<String>],
-        &runs.failure_class as &[Option<String>],
-        &runs.failure_message as &[Option<String>],
+        &runs.aside,
+        &runs.cut,
+        &runs.status as &[Option<&str>],
+        &runs.outputs as &[Option<&str>],
+        &runs.failure_class as &[Option<&str>],
+        &runs.failure_message as &[Option<&str>],
         &runs.ended_at as &[Option<OffsetDateTime>],
         &entries.execution,
         &entries.seq,
-        &entries.kind,
-        &entries.stage as &[Option<String>],
+        &entries.kind as &[&str],
+        &entries.stage as &[Option<&str>],
         &entries.visit as &[Option<i32>],
         &entries.item as &[Option<i32>],
         &entries.attempt as &[Option<i32>],
-        &entries.outcome as &[Option<String>],
-        &entries.payload,
-        &entries.hash,
+        &entries.outcome as &[Option<&str>],
+        &entries.payload as &[&[u8]],
+        &entries.hash as &[&[u8]],
         &entries.occurred_at,
-        &runs.cut,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(written)
+    .await
 }
 
-/// What became of a write whose commit is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::worker) enum Fate {
-    /// It was done.
-    Done,
-    /// It was not done and can be done now.
-    Open,
-    /// It was not done, and the run is not the writer's any more.
-    Fenced,
-}
-
-/// Looks, under the hot row's lock, whether a write was done. The lock waits for a write that is still under way.
-pub(in crate::worker) async fn fate(transaction: &mut PgConnection, record: &Record) -> Result<Fate> {
-    let fence = record.fence;
-    let row = sqlx::query!(
-        "select owner, epoch, seq from execution.runs where execution_id = $1 for update",
-        fence.execution.as_uuid(),
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
-    if let Some(last) = record.entries.last() {
-        let hash = sqlx::query_scalar!(
-            "select hash from execution.journal where execution_id = $1 and seq = $2",
-            fence.execution.as_uuid(),
-            last.entry.seq,
-        )
-        .fetch_optional(transaction)
-        .await?;
-        if hash.as_deref() == Some(last.hash.as_slice()) {
-            return Ok(Fate::Done);
-        }
-    }
-    let ours =
-        row.is_some_and(|row| row.owner == Some(fence.instance) && row.epoch == fence.epoch && row.seq == fence.seq);
-    Ok(if ours { Fate::Open } else { Fate::Fenced })
-}
-
-/// A new run.
-#[derive(Debug, Clone)]
-pub(in crate::worker) struct NewRun {
-    pub execution: ExecutionId,
-    pub company: CompanyId,
-    pub studio: StudioId,
-    pub workflow: WorkflowId,
-    pub version: VersionId,
-    pub version_number: i32,
-    pub started_by: UserId,
-    /// JSON text.
-    pub inputs: String,
-    pub trace_context: String,
-    /// Its first stage.
-    pub stage: String,
-    /// The instance it is born with; without one it is due at once.
-    pub owner: Option<i32>,
-    /// Its started entry.
-    pub entry: Sealed,
-    pub key: Option<NewKey>,
-}
-
-/// What makes a repeated start name the same run.
-#[derive(Debug, Clone)]
-pub(in crate::worker) struct NewKey {
-    pub method: String,
-    pub key: String,
-    pub body_hash: Vec<u8>,
-}
-
-/// Starts a run, all of it in one statement, unless its key is taken. True if it was started.
-pub(in crate::worker) async fn start(connection: &mut PgConnection, new: &NewRun) -> Result<bool> {
-    let key = new.key.as_ref();
-    let started = sqlx::query_scalar!(
-        r#"with key as (
-               insert into execution.start_keys (company_id, caller_id, method, key, execution_id, body_hash)
-               select $2, $7, $11, $12, $1, $13 where $12::text is not null
-               on conflict do nothing
+/// Both of the above.
+async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Record]) -> Result<Vec<DoneRow>> {
+    let runs = Runs::of(records);
+    let entries = Entries::of(records);
+    let new = Starts::of(starts);
+    sqlx::query_as!(
+        DoneRow,
+        r#"with item as materialized (
+               select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
+                   $8::bigint[], $9::bigint[], $10::float8[], $11::bool[], $12::bool[], $13::text[], $14::text[],
+                   $15::text[], $16::text[], $17::timestamptz[])
+               as i (execution_id, me, epoch, seq_before, seq_after, head, stage, commands_seen, commands_done, wait_s, aside,
+                   cut, status, outputs, failure_class, failure_message, ended_at)
+           ), kept as (
+               update execution.runs r set
+                   seq = i.seq_after, head = i.head, stage = i.stage,
+                   commands_done = greatest(r.commands_done, i.commands_done),
+                   takeovers = case
+                       when i.seq_after > i.seq_before then 0
+                       when i.cut then greatest(r.takeovers, 1)
+                       else r.takeovers end,
+                   asides = case when i.seq_after > i.seq_before then 0 else r.asides + i.aside::int end,
+                   owner = case when i.wait_s is null then r.owner end,
+                   run_at = case
+                       when i.wait_s is null then r.run_at
+                       when r.commands_seq > i.commands_seen then now()
+                       when i.wait_s = 'infinity' then 'infinity'
+                       when i.aside then now() + make_interval(secs => least(i.wait_s * 2 ^ least(r.asides, 10), 3600))
+                       else now() + make_interval(secs => i.wait_s) end,
+                   updated_at = now()
+               from item i
+               where r.execution_id = any(array[i.execution_id]) and r.owner is not distinct from i.me and r.epoch = i.epoch
+                   and r.seq = i.seq_before and i.ended_at is null
+               returning i.execution_id, r.company_id, r.studio_id, i.status, i.outputs, i.failure_class, i.failure_message,
+                   i.ended_at
+           ), ended as (
+               delete from execution.runs r using item i
+               where r.execution_id = any(array[i.execution_id]) and r.owner is not distinct from i.me and r.epoch = i.epoch
+                   and r.seq = i.seq_before and i.ended_at is not null
+               returning i.execution_id, r.company_id, r.studio_id, i.status, i.outputs, i.failure_class, i.failure_message,
+                   i.ended_at, r.commands_seq
+           ), obeyed as (
+               delete from execution.execution_commands c using ended d
+               where c.execution_id = any(array[d.execution_id]) and d.commands_seq > 0
+           ), written as (
+               select * from kept
+               union all
+               select execution_id, company_id, studio_id, status, outputs, failure_class, failure_message, ended_at from ended
+           ), changed as (
+               update execution.executions e set
+                   status = w.status, outputs = w.outputs::jsonb, failure_class = w.failure_class,
+                   failure_message = w.failure_message, finished_at = w.ended_at,
+                   started_at = case when w.status = 'running' then coalesce(e.started_at, now()) else e.started_at end,
+                   updated_at = now()
+               from written w
+               where e.id = any(array[w.execution_id]) and w.status is not null
+           ), fresh as materialized (
+               select * from unnest($29::uuid[], $30::uuid[], $31::uuid[], $32::uuid[], $33::uuid[], $34::int[], $35::uuid[],
+                   $36::text[], $37::text[], $38::text[], $39::int[], $40::text[], $41::text[], $42::bytea[], $43::bytea[],
+                   $44::bytea[], $45::timestamptz[])
+               as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
+                   stage, owner, method, key, body_hash, payload, hash, occurred_at)
+           ), keyed as (
+               insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
+               select company_id, started_by, method, key, id, body_hash from fresh where key is not null
+               on conflict (company_id, caller_id, method, key) do update
+                   set execution_id = excluded.execution_id, body_hash = excluded.body_hash, created_at = now()
+                   where k.created_at < now() - interval '24 hours'
                returning execution_id
            ), made as (
                insert into execution.executions (id, company_id, studio_id, workflow_id, version_id, workflow_version,
                    started_by, status, inputs, trace_context, started_at)
-               select $1, $2, $3, $4, $5, $6, $7, case when $10::int is null then 'pending' else 'running' end, $8::text::jsonb,
-                   $9, case when $10::int is not null then now() end
-               where $12::text is null or exists (select from key)
-               returning id
+               select id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by,
+                   case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
+                   case when owner is not null then now() end
+               from fresh where key is null or id in (select execution_id from keyed)
+               on conflict (id) do nothing
+               returning id, created_at, started_at
            ), run as (
                insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
-               select id, $2, $3, $10, 1, $15, $17 from made
-               returning execution_id
+               select f.id, f.company_id, f.studio_id, f.owner, 1, f.hash, f.stage from fresh f join made m on m.id = f.id
+           ), entered as (
+               insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
+                   outcome, payload, hash, occurred_at)
+               select w.execution_id, n.seq, w.company_id, w.studio_id, n.kind, n.stage, n.visit, n.item, n.attempt,
+                   n.outcome, n.payload, n.hash, n.occurred_at
+               from written w join unnest($18::uuid[], $19::bigint[], $20::text[], $21::text[], $22::int[], $23::int[],
+                   $24::int[], $25::text[], $26::bytea[], $27::bytea[], $28::timestamptz[])
+               as n (execution_id, seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
+               on n.execution_id = w.execution_id
+               union all
+               select f.id, 1, f.company_id, f.studio_id, 'started', null, null, null, null, null, f.payload, f.hash,
+                   f.occurred_at
+               from fresh f join made m on m.id = f.id
            )
-           insert into execution.journal (execution_id, seq, company_id, studio_id, kind, payload, hash, occurred_at)
-           select execution_id, 1, $2, $3, 'started', $14, $15, $16 from run
-           returning execution_id"#,
-        new.execution.as_uuid(),
-        new.company.as_uuid(),
-        new.studio.as_uuid(),
-        new.workflow.as_uuid(),
-        new.version.as_uuid(),
-        new.version_number,
-        new.started_by.as_uuid(),
-        new.inputs,
-        new.trace_context,
-        new.owner,
-        key.map(|key| key.method.as_str()),
-        key.map(|key| key.key.as_str()),
-        key.map(|key| key.body_hash.as_slice()),
-        new.entry.bytes.as_slice(),
-        new.entry.hash.as_slice(),
-        new.entry.entry.occurred_at,
-        new.stage,
+           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at"
+           from written
+           union all
+           select id, created_at, started_at from made"#,
+        &runs.execution,
+        &runs.me,
+        &runs.epoch,
+        &runs.seq_before,
+        &runs.seq_after,
+        &runs.head as &[&[u8]],
+        &runs.stage as &[&str],
+        &runs.commands_seen,
+        &runs.commands_done,
+        &runs.wait_s as &[Option<f64>],
+        &runs.aside,
+        &runs.cut,
+        &runs.status as &[Option<&str>],
+        &runs.outputs as &[Option<&str>],
+        &runs.failure_class as &[Option<&str>],
+        &runs.failure_message as &[Option<&str>],
+        &runs.ended_at as &[Option<OffsetDateTime>],
+        &entries.execution,
+        &entries.seq,
+        &entries.kind as &[&str],
+        &entries.stage as &[Option<&str>],
+        &entries.visit as &[Option<i32>],
+        &entries.item as &[Option<i32>],
+        &entries.attempt as &[Option<i32>],
+        &entries.outcome as &[Option<&str>],
+        &entries.payload as &[&[u8]],
+        &entries.hash as &[&[u8]],
+        &entries.occurred_at,
+        &new.execution,
+        &new.company,
+        &new.studio,
+        &new.workflow,
+        &new.version,
+        &new.version_number,
+        &new.started_by,
+        &new.inputs as &[&str],
+        &new.trace_context as &[&str],
+        &new.stage as &[&str],
+        &new.owner as &[Option<i32>],
+        &new.method as &[Option<&str>],
+        &new.key as &[Option<&str>],
+        &new.body_hash as &[Option<&[u8]>],
+        &new.payload as &[&[u8]],
+        &new.hash as &[&[u8]],
+        &new.occurred_at,
     )
-    .fetch_optional(connection)
-    .await?;
-    Ok(started.is_some())
-}
-
-/// Forgets a start key that is older than a day, and so names nothing any more. True if there was one.
-pub(in crate::worker) async fn forget_expired(
-    connection: &mut PgConnection,
-    company: CompanyId,
-    caller: UserId,
-    key: &NewKey,
-) -> Result<bool> {
-    let forgotten = sqlx::query!(
-        "delete from execution.start_keys
-         where company_id = $1 and caller_id = $2 and method = $3 and key = $4
-             and created_at < now() - interval '24 hours'",
-        company.as_uuid(),
-        caller.as_uuid(),
-        key.method,
-        key.key,
-    )
-    .execute(connection)
-    .await?;
-    Ok(forgotten.rows_affected() > 0)
-}
-
-/// The run that a key names, and the hash of the request it was made by.
-pub(in crate::worker) async fn keyed(
-    connection: &mut PgConnection,
-    company: CompanyId,
-    caller: UserId,
-    key: &NewKey,
-) -> Result<Option<(ExecutionId, Vec<u8>)>> {
-    let row = sqlx::query!(
-        r#"select execution_id as "execution: ExecutionId", body_hash from execution.start_keys
-           where company_id = $1 and caller_id = $2 and method = $3 and key = $4"#,
-        company.as_uuid(),
-        caller.as_uuid(),
-        key.method,
-        key.key,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(|row| (row.execution, row.body_hash)))
-}
-
-/// Whether a run was started.
-pub(in crate::worker) async fn exists(connection: &mut PgConnection, execution: ExecutionId) -> Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from execution.executions where id = $1) as "exists!""#,
-        execution.as_uuid(),
-    )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await
 }
 
-/// Records as the statement takes them: an array for each column.
-#[derive(Default)]
-struct Runs {
-    execution: Vec<uuid::Uuid>,
-    me: Vec<i32>,
-    epoch: Vec<i32>,
-    seq_before: Vec<i64>,
-    seq_after: Vec<i64>,
-    head: Vec<Vec<u8>>,
-    stage: Vec<String>,
-    commands_seen: Vec<i64>,
-    commands_done: Vec<i64>,
-    wait_s: Vec<Option<f64>>,
-    status: Vec<Option<String>>,
-    outputs: Vec<Option<String>>,
-    failure_class: Vec<Option<String>>,
-    failure_message: Vec<Option<String>>,
-    ended_at: Vec<Option<OffsetDateTime>>,
-    cut: Vec<bool>,
+/// Locks the hot rows of these runs, and gives what of them could be written now: the fences that hold. The locks wait for a
+/// write that is still under way.
+pub(in crate::worker) async fn standing(transaction: &mut PgConnection, records: &[&Record]) -> Result<HashSet<Fence>> {
+    let executions: Vec<_> = records.iter().map(|record| record.fence.execution.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select execution_id as "execution: ExecutionId", owner, epoch, seq from execution.runs
+           where execution_id = any($1) order by execution_id for update"#,
+        &executions,
+    )
+    .fetch_all(transaction)
+    .await?;
+    let fences = rows.into_iter().filter_map(|row| {
+        Some(Fence {
+            execution: row.execution,
+            instance: row.owner?,
+            epoch: row.epoch,
+            seq: row.seq,
+        })
+    });
+    Ok(fences.collect())
 }
 
-impl Runs {
-    fn of(records: &[&Record]) -> Self {
-        let mut runs = Self::default();
-        for record in records {
-            let (wait_s, end) = match &record.then {
-                Then::Keep => (None, None),
-                Then::GiveBack { wait_s, .. } => (Some(*wait_s), None),
-                Then::End(end) => (None, Some(end)),
-            };
-            runs.execution.push(record.fence.execution.as_uuid());
-            runs.me.push(record.fence.instance);
-            runs.epoch.push(record.fence.epoch);
-            runs.seq_before.push(record.fence.seq);
-            runs.seq_after.push(record.seq_after());
-            runs.head.push(record.head.clone());
-            runs.stage.push(record.stage.clone());
-            runs.commands_seen.push(record.commands_seen);
-            runs.commands_done.push(record.commands_done);
-            runs.wait_s.push(wait_s);
-            runs.status.push(end.map(|end| end.status.to_owned()));
-            runs.outputs.push(end.and_then(|end| end.outputs.clone()));
-            runs.failure_class
-                .push(end.and_then(|end| end.failure_class.map(str::to_owned)));
-            runs.failure_message
-                .push(end.and_then(|end| end.failure_message.clone()));
-            runs.ended_at.push(end.map(|end| end.at));
-            runs.cut.push(matches!(record.then, Then::GiveBack { cut: true, .. }));
-        }
-        runs
-    }
+/// What of a batch is done, as its last entries say. A start that is still under way is not seen; its next try waits for it.
+pub(in crate::worker) async fn done(
+    connection: &mut PgConnection,
+    starts: &[&NewRun],
+    records: &[&Record],
+) -> Result<Done> {
+    let last = records
+        .iter()
+        .filter_map(|record| record.entries.last().map(|last| (record.fence.execution, last)));
+    let first = starts.iter().map(|new| (new.execution, &new.entry));
+    let entries: Vec<_> = last.chain(first).collect();
+    let executions: Vec<_> = entries.iter().map(|(execution, _)| execution.as_uuid()).collect();
+    let seqs: Vec<_> = entries.iter().map(|(_, sealed)| sealed.entry.seq).collect();
+    let hashes: Vec<_> = entries.iter().map(|(_, sealed)| sealed.hash.as_slice()).collect();
+    let rows = sqlx::query_as!(
+        DoneRow,
+        r#"select i.execution_id as "execution!: ExecutionId", e.created_at as "created_at?", e.started_at as "started_at?"
+           from unnest($1::uuid[], $2::bigint[], $3::bytea[]) as i (execution_id, seq, hash)
+           cross join lateral (
+               select hash from execution.journal j where j.execution_id = i.execution_id and j.seq = i.seq limit 1) j
+           cross join lateral (
+               select created_at, started_at from execution.executions e where e.id = i.execution_id limit 1) e
+           where j.hash = i.hash"#,
+        &executions,
+        &seqs,
+        &hashes as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(DoneRow::into).collect())
 }
 
-/// Entries as the statement takes them.
-#[derive(Default)]
-struct Entries {
-    execution: Vec<uuid::Uuid>,
-    seq: Vec<i64>,
-    kind: Vec<String>,
-    stage: Vec<Option<String>>,
-    visit: Vec<Option<i32>>,
-    item: Vec<Option<i32>>,
-    attempt: Vec<Option<i32>>,
-    outcome: Vec<Option<String>>,
-    payload: Vec<Vec<u8>>,
-    hash: Vec<Vec<u8>>,
-    occurred_at: Vec<OffsetDateTime>,
+/// The run that a start's key names.
+#[derive(Debug, Clone)]
+pub(in crate::worker) struct Named {
+    pub execution: ExecutionId,
+    /// The hash of the request it was made by.
+    pub body_hash: Vec<u8>,
 }
 
-impl Entries {
-    fn of(records: &[&Record]) -> Self {
-        let mut entries = Self::default();
-        for record in records {
-            for sealed in &record.entries {
-                entries.execution.push(record.fence.execution.as_uuid());
-                entries.push(sealed);
-            }
-        }
-        entries
-    }
+struct NamedRow {
+    asked: ExecutionId,
+    execution: ExecutionId,
+    body_hash: Vec<u8>,
+}
 
-    fn push(&mut self, sealed: &Sealed) {
-        let payload: &Payload = &sealed.entry.payload;
-        let attempt = payload.attempt();
-        let number = |of: fn(&crate::engine::journal::AttemptPayload) -> u32| {
-            attempt.map(|attempt| i32::try_from(of(attempt)).unwrap_or(i32::MAX))
-        };
-        self.seq.push(sealed.entry.seq);
-        self.kind.push(payload.kind().to_owned());
-        self.stage.push(attempt.map(|attempt| attempt.stage.clone()));
-        self.visit.push(number(|attempt| attempt.visit));
-        self.item.push(number(|attempt| attempt.item));
-        self.attempt.push(number(|attempt| attempt.attempt));
-        self.outcome.push(attempt.map(|attempt| attempt.outcome().to_owned()));
-        self.payload.push(sealed.bytes.clone());
-        self.hash.push(sealed.hash.to_vec());
-        self.occurred_at.push(sealed.entry.occurred_at);
-    }
+/// Which runs the keys of these starts name, by the execution that each start was to make.
+pub(in crate::worker) async fn named(
+    connection: &mut PgConnection,
+    starts: &[&NewRun],
+) -> Result<HashMap<ExecutionId, Named>> {
+    let new = Starts::of(starts);
+    let rows = sqlx::query_as!(
+        NamedRow,
+        r#"select i.asked as "asked!: ExecutionId", k.execution_id as "execution!: ExecutionId", k.body_hash as "body_hash!"
+           from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[]) as i (asked, company_id, caller_id, method, key)
+           cross join lateral (
+               select execution_id, body_hash from execution.start_keys k
+               where k.company_id = i.company_id and k.caller_id = i.caller_id and k.method = i.method and k.key = i.key
+               limit 1) k"#,
+        &new.execution,
+        &new.company,
+        &new.started_by,
+        &new.method as &[Option<&str>],
+        &new.key as &[Option<&str>],
+    )
+    .fetch_all(connection)
+    .await?;
+    let named = rows.into_iter().map(|row| {
+        let (execution, body_hash) = (row.execution, row.body_hash);
+        (row.asked, Named { execution, body_hash })
+    });
+    Ok(named.collect())
 }
