@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use studios_proto::execution::{
-    AttemptStatus, ExecutionEvent, ExecutionStatus, GetExecutionRequest, WatchExecutionRequest, execution_event::Event,
+    AttemptDecided, AttemptStatus, Decision, ExecutionEvent, ExecutionStatus, GetExecutionRequest, StatusChanged,
+    WatchExecutionRequest, execution_event::Event,
 };
 use tonic::Code;
 
@@ -78,14 +79,7 @@ fn tell(event: &ExecutionEvent, output: Output) {
         return;
     }
     match &event.event {
-        Some(Event::StatusChanged(change)) => match &change.failure {
-            Some(failure) => output.progress(format_args!(
-                "  {:<12} {}",
-                status_word(change.status()),
-                failure.message
-            )),
-            None => output.progress(format_args!("  {}", status_word(change.status()))),
-        },
+        Some(Event::StatusChanged(change)) => tell_status(&event.execution_id, change, output),
         Some(Event::StageStarted(stage)) => {
             output.progress(format_args!("  {:<12} attempt {} …", stage.stage, stage.attempt));
         }
@@ -98,6 +92,7 @@ fn tell(event: &ExecutionEvent, output: Output) {
             let how = match (attempt.status(), &attempt.failure) {
                 (AttemptStatus::Failed, Some(failure)) => format!("failed: {}", failure.message),
                 (AttemptStatus::Failed, None) => format!("refused: {}", attempt.validation_notes),
+                (AttemptStatus::Waiting, _) => format!("waits for a decision:\n{}", attempt.raw_output),
                 _ => format!(
                     "{} sources, {} + {} tokens",
                     attempt.sources.len(),
@@ -112,8 +107,36 @@ fn tell(event: &ExecutionEvent, output: Output) {
                 took.as_millis()
             ));
         }
+        Some(Event::AttemptDecided(decided)) => tell_decision(decided, output),
         Some(Event::OutputDelta(_)) | None => {}
     }
+}
+
+fn tell_status(execution: &str, change: &StatusChanged, output: Output) {
+    let word = status_word(change.status());
+    match (&change.failure, change.status()) {
+        (Some(failure), _) => output.progress(format_args!("  {word:<12} {}", failure.message)),
+        (None, ExecutionStatus::Paused) => output.progress(format_args!(
+            "  {word:<12} decide with: studios execution decide {execution} --pass | --fail [--notes TEXT]"
+        )),
+        (None, _) => output.progress(format_args!("  {word}")),
+    }
+}
+
+fn tell_decision(decided: &AttemptDecided, output: Output) {
+    let key = decided.attempt.clone().unwrap_or_default();
+    let how = match decided.decision() {
+        Decision::Pass => "let pass",
+        Decision::Fail | Decision::Unspecified => "refused",
+    };
+    let notes = match &*decided.notes {
+        "" => String::new(),
+        notes => format!(": {notes}"),
+    };
+    output.progress(format_args!(
+        "  {:<12} attempt {} {how} by {}{notes}",
+        key.stage, key.attempt, decided.decided_by
+    ));
 }
 
 /// Whether an execution with this status has ended.

@@ -2,30 +2,29 @@
 
 use std::{io::Read, path::PathBuf};
 
-use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use anyhow::{Context, Result, bail};
+use clap::{ArgGroup, Args, Subcommand};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use service_kit::update::json_to_struct;
 use studios_proto::execution::{
-    CancelExecutionRequest, Execution, ExecutionStatus, GetExecutionRequest, ListExecutionsRequest,
-    StartExecutionRequest,
+    CancelExecutionRequest, DecideAttemptRequest, Decision, Execution, ExecutionStatus, GetExecutionRequest,
+    ListExecutionsRequest, StartExecutionRequest,
 };
-use url::Url;
 use uuid::Uuid;
 
 use crate::{
     events,
     output::{Output, Usage, message_json},
-    remote::Remote,
+    remote::{Gateway, Remote},
 };
 
 /// Which gateway, and as whom.
 #[derive(Debug, Clone, Args)]
 pub struct Access {
-    /// The gateway's base URL.
-    #[arg(long, env = "STUDIOS_GATEWAY", default_value = "http://127.0.0.1:8080")]
-    gateway: Url,
+    /// Which gateway.
+    #[command(flatten)]
+    gateway: Gateway,
     /// An access token.
     #[arg(long, env = "STUDIOS_TOKEN", hide_env_values = true)]
     token: SecretString,
@@ -109,6 +108,27 @@ pub enum ExecutionCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Decide the attempt that an execution waits for.
+    #[command(group(ArgGroup::new("decision").required(true)))]
+    Decide {
+        /// The execution's id.
+        execution: String,
+        /// Which gateway, and as whom.
+        #[command(flatten)]
+        access: Access,
+        /// Let its output pass.
+        #[arg(long, group = "decision")]
+        pass: bool,
+        /// Do not; the stage is tried again, as often as it may be.
+        #[arg(long, group = "decision")]
+        fail: bool,
+        /// Why; the next try's prompt has it.
+        #[arg(long, default_value = "")]
+        notes: String,
+        /// Only if it is this stage that waits.
+        #[arg(long)]
+        stage: Option<String>,
+    },
 }
 
 /// Runs a workflow command; false where an execution that was followed ended badly.
@@ -190,7 +210,50 @@ pub async fn execution(command: &ExecutionCommand, output: Output) -> Result<boo
             output.result(line(&asked), || message_json(&asked));
             Ok(true)
         }
+        ExecutionCommand::Decide {
+            execution,
+            access,
+            pass,
+            fail: _,
+            notes,
+            stage,
+        } => {
+            let remote = access.remote()?;
+            let waiting = get(&remote, execution).await?;
+            let request = decision(&waiting, *pass, notes, stage.as_deref())?;
+            let decided = remote
+                .executions()
+                .decide_attempt(remote.request(request))
+                .await?
+                .into_inner();
+            output.result(line(&decided), || message_json(&decided));
+            Ok(true)
+        }
     }
+}
+
+/// The decision on what an execution waits for.
+fn decision(execution: &Execution, pass: bool, notes: &str, stage: Option<&str>) -> Result<DecideAttemptRequest> {
+    let Some(waiting) = &execution.waiting_for else {
+        bail!(
+            "the execution is {} and waits for no decision",
+            events::status_word(execution.status())
+        );
+    };
+    if let Some(stage) = stage.filter(|it| *it != waiting.stage) {
+        bail!("it is the stage {} that waits, not {stage}", waiting.stage);
+    }
+    let decision = if pass { Decision::Pass } else { Decision::Fail };
+    Ok(DecideAttemptRequest {
+        execution_id: execution.id.clone(),
+        stage: waiting.stage.clone(),
+        visit: waiting.visit,
+        item: waiting.item,
+        attempt: waiting.attempt,
+        decision: decision.into(),
+        notes: notes.to_owned(),
+        request_id: Uuid::now_v7().to_string(),
+    })
 }
 
 async fn follow_to_end(remote: &Remote, id: &str, after: i64, output: Output) -> Result<bool> {
@@ -210,8 +273,12 @@ fn line(execution: &Execution) -> String {
         .failure
         .as_ref()
         .map_or_else(String::new, |it| format!("  {}", it.message));
+    let waiting = execution
+        .waiting_for
+        .as_ref()
+        .map_or_else(String::new, |it| format!("  {} waits for a decision", it.stage));
     format!(
-        "{}  {:<9}{failure}",
+        "{}  {:<9}{failure}{waiting}",
         execution.id,
         events::status_word(execution.status())
     )
@@ -243,6 +310,7 @@ fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<Map<String,
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use studios_proto::execution::AttemptKey;
 
     use super::*;
 
@@ -253,6 +321,24 @@ mod tests {
         assert_eq!(
             Value::Object(inputs),
             json!({ "n": 3, "s": "three", "l": [1], "e": "" })
+        );
+    }
+
+    #[test]
+    fn only_what_waits_is_decided() {
+        let mut execution = Execution::default();
+        assert!(decision(&execution, true, "", None).is_err());
+        execution.waiting_for = Some(AttemptKey {
+            stage: "draft".into(),
+            visit: 2,
+            item: 0,
+            attempt: 3,
+        });
+        assert!(decision(&execution, true, "", Some("other")).is_err());
+        let request = decision(&execution, false, "warmer", Some("draft")).unwrap();
+        assert_eq!(
+            (request.visit, request.attempt, request.decision(), &*request.notes),
+            (2, 3, Decision::Fail, "warmer")
         );
     }
 

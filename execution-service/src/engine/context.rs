@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{definition::Definition, journal::Entry};
+use super::{
+    definition::Definition,
+    journal::{self, Entry},
+};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +123,7 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// What can be seen after these entries.
     pub fn new(definition: &'a Definition, inputs: &'a Map<String, Value>, journal: &'a [Entry]) -> Self {
-        let outputs = journal
-            .iter()
-            .filter_map(|entry| entry.payload.attempt())
-            .filter(|attempt| attempt.succeeded())
+        let outputs = journal::passed(journal)
             .filter_map(|attempt| Some((definition.position(&attempt.stage)?, &attempt.output)))
             .collect();
         Self {
@@ -190,7 +190,10 @@ fn walk<'v>(value: &'v Value, steps: &[String]) -> Option<&'v Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::testing::{attempt_of, entries, failing, stage};
+    use crate::engine::{
+        journal::{Payload, Ruling},
+        testing::{attempt_of, decided, entries, failing, open, stage},
+    };
 
     fn definition() -> Definition {
         Definition {
@@ -229,6 +232,25 @@ mod tests {
         assert_eq!(at("stage_2.output.items.1"), Some(json!("b")));
         assert_eq!(at("stage_2.output.items[1]"), Some(json!("b")));
         assert_eq!(at("inputs.list[0].id"), Some(json!(7)));
+    }
+
+    #[test]
+    fn an_output_that_waits_for_a_person_is_seen_once_it_may_pass() {
+        let (definition, inputs) = (definition(), inputs());
+        let mut rest: Vec<Payload> = vec![
+            attempt_of("one", 1, 1, json!("first")).into(),
+            open(attempt_of("one", 2, 1, json!("second"))).into(),
+        ];
+        let seen = |rest: &[Payload]| {
+            let journal = entries(rest.to_vec());
+            Context::new(&definition, &inputs, &journal).resolve(&SourcePath::parse("stage_1.output").unwrap())
+        };
+        assert_eq!(seen(&rest), Some(json!("first")));
+        rest.push(decided("one", 2, 1, Ruling::Fail, ""));
+        assert_eq!(seen(&rest), Some(json!("first")));
+        rest.pop();
+        rest.push(decided("one", 2, 1, Ruling::Pass, ""));
+        assert_eq!(seen(&rest), Some(json!("second")));
     }
 
     #[test]

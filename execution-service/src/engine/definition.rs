@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::pattern::Pattern;
+
 /// In `next_on_pass` and `next_on_fail`: the run ends here, well.
 pub const END: &str = "end";
 /// The most stages a definition may have.
@@ -245,7 +247,7 @@ pub enum Validation {
     /// The expression must be found in the output's text.
     Regex {
         /// The expression.
-        pattern: String,
+        pattern: Pattern,
     },
     /// The output must be JSON that fits.
     JsonSchema {
@@ -273,7 +275,10 @@ pub enum Validation {
 impl Validation {
     /// Whether a definition with such a check can be published today.
     pub const fn is_served(&self) -> bool {
-        matches!(self, Self::None | Self::Regex { .. } | Self::JsonSchema { .. })
+        matches!(
+            self,
+            Self::None | Self::Regex { .. } | Self::JsonSchema { .. } | Self::Manual
+        )
     }
 }
 

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod journal;
 pub mod next;
 pub mod passages;
+pub mod pattern;
 pub mod replay;
 pub mod request;
 pub mod template;

@@ -16,7 +16,7 @@ use super::{
     context::Context,
     definition::{Definition, END, Stage},
     failure::{Failure, FailureClass},
-    journal::{AttemptFailure, AttemptPayload, Entry, Payload},
+    journal::{AttemptFailure, AttemptPayload, Decision, Entry, Payload, Ruling, StageTry},
 };
 
 /// The wait before the second try, without jitter.
@@ -31,6 +31,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 pub enum Action {
     /// Try a stage and record how it went.
     Call(Call),
+    /// Wait until a person decides this attempt, which is recorded.
+    AwaitPerson(StageTry),
     /// End the run well.
     Complete {
         /// The output of the last stage that passed, under its name.
@@ -105,6 +107,13 @@ pub fn next(definition: &Definition, inputs: &Map<String, Value>, journal: &[Ent
         match &entry.payload {
             Payload::Cancelled(_) | Payload::Finished(_) => return Vec::new(),
             Payload::Attempt(attempt) => step = walk.after(attempt, entry.occurred_at),
+            Payload::Decision(decision) => {
+                if let Step::Await(attempt) = step
+                    && attempt.is(&decision.of)
+                {
+                    step = walk.decided(attempt, decision, entry.occurred_at);
+                }
+            }
             Payload::Started(_) => {}
         }
     }
@@ -119,6 +128,7 @@ pub fn next(definition: &Definition, inputs: &Map<String, Value>, journal: &[Ent
                 notes: place.notes.to_owned(),
             })
         }
+        Step::Await(attempt) => Action::AwaitPerson(attempt.of_try()),
         Step::Complete => Action::Complete {
             outputs: walk
                 .last_passed
@@ -151,6 +161,7 @@ fn jitter(key: &AttemptKey) -> f64 {
 /// Where the run stands.
 enum Step<'a> {
     Try(Place<'a>),
+    Await(&'a AttemptPayload),
     Complete,
     Fail(Failure),
 }
@@ -174,18 +185,43 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn after(&mut self, attempt: &'a AttemptPayload, at: OffsetDateTime) -> Step<'a> {
+        match &attempt.failure {
+            None if attempt.is_open() => Step::Await(attempt),
+            None => self.pass(attempt),
+            Some(failure) => self.fail(attempt, failure, &attempt.validation.notes, at),
+        }
+    }
+
+    fn decided(&mut self, attempt: &'a AttemptPayload, decision: &'a Decision, at: OffsetDateTime) -> Step<'a> {
+        match decision.decision {
+            Ruling::Pass => self.pass(attempt),
+            Ruling::Fail => self.fail(attempt, &decision.refusal(), &decision.notes, at),
+        }
+    }
+
+    fn pass(&mut self, attempt: &'a AttemptPayload) -> Step<'a> {
         let Some(place) = self.definition.position(&attempt.stage) else {
-            return Step::Fail(broken(format!("the workflow has no stage \"{}\"", attempt.stage)));
+            return unheard_of(attempt);
+        };
+        self.last_passed = Some(attempt);
+        match &self.definition.stages[place].next_on_pass {
+            Some(name) => self.go_to(name),
+            None if place + 1 < self.definition.stages.len() => self.transit(place + 1),
+            None => Step::Complete,
+        }
+    }
+
+    fn fail(
+        &mut self,
+        attempt: &'a AttemptPayload,
+        failure: &AttemptFailure,
+        notes: &'a str,
+        at: OffsetDateTime,
+    ) -> Step<'a> {
+        let Some(place) = self.definition.position(&attempt.stage) else {
+            return unheard_of(attempt);
         };
         let stage = &self.definition.stages[place];
-        let Some(failure) = &attempt.failure else {
-            self.last_passed = Some(attempt);
-            return match &stage.next_on_pass {
-                Some(name) => self.go_to(name),
-                None if place + 1 < self.definition.stages.len() => self.transit(place + 1),
-                None => Step::Complete,
-            };
-        };
         if failure.retryable && attempt.attempt <= stage.retry_limit {
             let failed = self.key(stage, attempt.visit, attempt.attempt);
             return Step::Try(Place {
@@ -193,7 +229,7 @@ impl<'a> Walk<'a> {
                 visit: attempt.visit,
                 attempt: attempt.attempt + 1,
                 not_before: Some(at + backoff(&failed, failure)),
-                notes: &attempt.validation.notes,
+                notes,
             });
         }
         match &stage.next_on_fail {
@@ -251,6 +287,10 @@ impl<'a> Walk<'a> {
             attempt,
         }
     }
+}
+
+fn unheard_of<'a>(attempt: &AttemptPayload) -> Step<'a> {
+    Step::Fail(broken(format!("the workflow has no stage \"{}\"", attempt.stage)))
 }
 
 fn broken(message: String) -> Failure {

@@ -7,7 +7,7 @@ use super::{
     context::Context,
     definition::{Definition, Kind, Stage},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Entry},
+    journal::{AttemptFailure, AttemptPayload, Entry, StageTry, decision_on},
     request::{Prompt, Renderer},
 };
 
@@ -75,14 +75,17 @@ fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> R
 
 /// The notes on the try before in the same visit: what [`super::next`] gave to this one.
 fn notes_for<'a>(attempt: &AttemptPayload, before: &'a [Entry]) -> &'a str {
-    let earlier = before
-        .iter()
-        .rev()
-        .filter_map(|entry| entry.payload.attempt())
-        .find(|earlier| {
-            earlier.stage == attempt.stage && earlier.visit == attempt.visit && earlier.attempt + 1 == attempt.attempt
-        });
-    earlier.map_or("", |earlier| earlier.validation.notes.as_str())
+    let earlier = StageTry {
+        attempt: attempt.attempt.saturating_sub(1),
+        ..attempt.of_try()
+    };
+    if let Some((_, decision)) = decision_on(&earlier, before) {
+        return &decision.notes;
+    }
+    let mut attempts = before.iter().rev().filter_map(|entry| entry.payload.attempt());
+    attempts
+        .find(|it| it.is(&earlier))
+        .map_or("", |earlier| earlier.validation.notes.as_str())
 }
 
 #[cfg(test)]
@@ -92,8 +95,9 @@ mod tests {
     use super::*;
     use crate::engine::{
         definition::Llm,
+        journal::{Payload, Ruling},
         next::{Action, next},
-        testing::{attempt_of, entries, failing, stage},
+        testing::{attempt_of, decided, entries, failing, open, stage},
     };
 
     fn definition() -> Definition {
@@ -114,13 +118,14 @@ mod tests {
         }
     }
 
-    /// A journal whose second stage fails its check once, each prompt's digest as the worker would record it.
-    fn run() -> (Definition, Map<String, Value>, Vec<Entry>) {
+    /// A journal whose second stage does not pass at first, each prompt's digest as the worker would record it.
+    fn run_with(
+        not_passed: impl FnOnce(AttemptPayload) -> Vec<Payload>,
+    ) -> (Definition, Map<String, Value>, Vec<Entry>) {
         let definition = definition();
         let inputs = json!({"t": "tea"}).as_object().unwrap().clone();
-        let mut attempts = vec![attempt_of("one", 1, 1, json!("first"))];
-        for number in 1..=2 {
-            let journal = entries(attempts.clone());
+        let tried = |rest: &[Payload]| {
+            let journal = entries(rest.to_vec());
             let Action::Call(call) = next(&definition, &inputs, &journal).remove(0) else {
                 panic!("a call")
             };
@@ -130,16 +135,35 @@ mod tests {
                 mapped: &call.inputs,
                 notes: &call.notes,
             };
-            let mut attempt = attempt_of("two", 1, number, json!("out"));
+            let mut attempt = attempt_of("two", 1, call.key.attempt, json!("out"));
             attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt).unwrap().sha256();
-            if number == 1 {
-                attempt = failing(attempt);
-                attempt.failure.as_mut().unwrap().class = FailureClass::Validation;
-                attempt.validation.notes = "shorter".into();
-            }
-            attempts.push(attempt);
-        }
-        (definition, inputs, entries(attempts))
+            attempt
+        };
+        let mut rest = vec![attempt_of("one", 1, 1, json!("first")).into()];
+        let first = tried(&rest);
+        rest.extend(not_passed(first));
+        let second = tried(&rest);
+        rest.push(second.into());
+        let journal = entries(rest);
+        (definition, inputs, journal)
+    }
+
+    fn run() -> (Definition, Map<String, Value>, Vec<Entry>) {
+        run_with(|first| {
+            let mut failed = failing(first);
+            failed.failure.as_mut().unwrap().class = FailureClass::Validation;
+            failed.validation.notes = "shorter".into();
+            vec![failed.into()]
+        })
+    }
+
+    #[test]
+    fn the_notes_of_a_person_are_in_the_prompt_that_is_rendered_again() {
+        let (definition, inputs, journal) =
+            run_with(|first| vec![open(first).into(), decided("two", 1, 1, Ruling::Fail, "warmer")]);
+        let second = prompt(&definition, &inputs, &journal, 5).unwrap();
+        assert_eq!(second.prompt, "first tea warmer");
+        assert_eq!(second.inputs["validation_notes"], "warmer");
     }
 
     #[test]

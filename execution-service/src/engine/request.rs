@@ -24,6 +24,8 @@ pub const NOTES: &str = "validation_notes";
 
 /// How many documents a retrieval may name.
 const MAX_DOCUMENTS: usize = 100;
+/// Up to so many bytes, a template that does not repeat anything is rendered in microseconds.
+const LIGHT_BYTES: usize = 16 << 10;
 
 /// Whether the engine itself gives templates a variable of this name, so that no mapping can.
 pub fn is_reserved(name: &str) -> bool {
@@ -66,6 +68,16 @@ pub struct Rendering {
 }
 
 impl Rendering {
+    /// Whether it takes microseconds: nothing repeats and nothing is large, so what its expressions touch is little.
+    pub fn is_light(&self) -> bool {
+        let templates = [&self.system, &self.prompt];
+        let repeats = templates.iter().any(|it| it.contains("{%"));
+        let given: usize = self.inputs.values().map(size).sum();
+        let found: usize = self.sources.iter().flatten().map(|it| it.content.len()).sum();
+        let written: usize = templates.iter().map(|it| it.len()).sum();
+        !repeats && given + found + written <= LIGHT_BYTES
+    }
+
     /// Renders it.
     pub fn prompt(self) -> Result<Prompt, AttemptFailure> {
         let sources = self.sources.as_deref();
@@ -181,6 +193,22 @@ fn render(
         values.insert(CHUNKS.into(), minijinja::Value::from_object(Passages(sources.to_vec())));
     }
     template::render(template, values).map_err(|error| unusable(what, &error))
+}
+
+/// About how many bytes a value has as text.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 8,
+        Value::Array(items) => items.iter().map(size).sum::<usize>() + 8,
+        Value::Object(members) => {
+            members
+                .iter()
+                .map(|(name, value)| name.len() + size(value))
+                .sum::<usize>()
+                + 8
+        }
+    }
 }
 
 fn unusable(what: &str, error: &TemplateError) -> AttemptFailure {

@@ -4,7 +4,10 @@
 //! not an empty text, nothing is escaped, the work is bounded by fuel and by the bytes it touches (see `metered`), the text by
 //! [`MAX_TEXT_BYTES`], and the language has only what cannot make a value larger than those it was given (see `subset`): no other bound holds memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value,
@@ -55,16 +58,20 @@ impl From<minijinja::Error> for TemplateError {
 
 /// The names a template needs; an error if it is no template, or uses more than the subset.
 pub fn variables(template: &str) -> Result<BTreeSet<String>, TemplateError> {
+    if template.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     subset::check(template)?;
-    let environment = environment();
-    let names = environment.template_from_str(template)?.undeclared_variables(false);
+    let names = ENVIRONMENT.template_from_str(template)?.undeclared_variables(false);
     Ok(names.into_iter().collect())
 }
 
 /// The text a template gives with these values. Use of a name without a value is an error.
 pub fn render(template: &str, values: BTreeMap<String, Value>) -> Result<String, TemplateError> {
+    if template.is_empty() {
+        return Ok(String::new());
+    }
     subset::check(template)?;
-    let environment = environment();
     let parsed = parse(template, "", syntax())?;
     let mut generator = CodeGenerator::new("", template);
     generator.compile_stmt(&metered::statement(&parsed));
@@ -73,7 +80,7 @@ pub fn render(template: &str, values: BTreeMap<String, Value>) -> Result<String,
     let mut output = make_string_output(&mut text);
     let root = Value::from_pairs(values);
     eval(
-        &environment,
+        &ENVIRONMENT,
         &instructions,
         root,
         &blocks,
@@ -83,6 +90,9 @@ pub fn render(template: &str, values: BTreeMap<String, Value>) -> Result<String,
     drop(output);
     Ok(text)
 }
+
+/// What templates may use; it never changes, and takes longer to make than most templates to render.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();

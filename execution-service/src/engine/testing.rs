@@ -1,14 +1,16 @@
 //! Small journals and definitions for the tests of this folder.
 
 use serde_json::Value;
-use service_kit::ids::{ExecutionId, VersionId, WorkflowId};
+use service_kit::ids::{ExecutionId, UserId, VersionId, WorkflowId};
 use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
 use super::{
     definition::{DEFAULT_TIMEOUT, Kind, Llm, Stage, Validation},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Entry, Payload, Started, Verdict},
+    journal::{
+        AttemptFailure, AttemptPayload, CheckResult, Decision, Entry, Payload, Ruling, StageTry, Started, Verdict,
+    },
 };
 
 /// When the journals of tests begin; each entry follows the one before by a second.
@@ -67,8 +69,35 @@ pub(super) fn failing(mut attempt: AttemptPayload) -> AttemptPayload {
     attempt
 }
 
-/// A journal that starts and goes on with these attempts.
-pub(super) fn entries(attempts: impl IntoIterator<Item = AttemptPayload>) -> Vec<Entry> {
+/// The same attempt, waiting for a person.
+pub(super) fn open(mut attempt: AttemptPayload) -> AttemptPayload {
+    attempt.validation.result = CheckResult::Pending;
+    attempt
+}
+
+/// What a person decided.
+pub(super) fn decided(stage: &str, visit: u32, attempt: u32, decision: Ruling, notes: &str) -> Payload {
+    Payload::Decision(Decision {
+        of: StageTry {
+            stage: stage.into(),
+            visit,
+            item: 0,
+            attempt,
+        },
+        decision,
+        by: UserId::from(Uuid::from_u128(10)),
+        notes: notes.into(),
+    })
+}
+
+impl From<AttemptPayload> for Payload {
+    fn from(attempt: AttemptPayload) -> Self {
+        Self::Attempt(Box::new(attempt))
+    }
+}
+
+/// A journal that starts and goes on with these.
+pub(super) fn entries(rest: impl IntoIterator<Item = impl Into<Payload>>) -> Vec<Entry> {
     let started = Payload::Started(Started {
         execution_id: ExecutionId::from(Uuid::from_u128(7)),
         workflow_id: WorkflowId::from(Uuid::from_u128(8)),
@@ -77,7 +106,7 @@ pub(super) fn entries(attempts: impl IntoIterator<Item = AttemptPayload>) -> Vec
         inputs_sha256: String::new(),
     });
     std::iter::once(started)
-        .chain(attempts.into_iter().map(|attempt| Payload::Attempt(Box::new(attempt))))
+        .chain(rest.into_iter().map(Into::into))
         .zip(1..)
         .map(|(payload, seq)| Entry {
             seq,

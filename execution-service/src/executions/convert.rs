@@ -1,5 +1,7 @@
 //! Executions, their attempts and events as the contract writes them.
 
+use std::time::Duration;
+
 use service_kit::{
     error::{Result, Violations},
     ids::{ExecutionId, WorkflowId},
@@ -10,14 +12,17 @@ use studios_proto::execution::{self as proto, execution_event};
 use super::{
     Execution, Filter, New, Status, Summary,
     attempts::{AttemptFilter, Recorded},
+    decide::Decide,
     events::{Event, What},
+    wait::{LONGEST, USUAL},
 };
 use crate::{
     engine::{
         failure::{Failure, FailureClass},
-        journal::{CheckResult, Source},
+        journal::{CheckResult, Decision, Ruling, Source, StageTry},
     },
-    worker::{StageTry, StartKey},
+    requests,
+    worker::StartKey,
 };
 
 /// The largest inputs, as JSON.
@@ -102,6 +107,63 @@ pub(super) fn cancel(request: &proto::CancelExecutionRequest) -> Result<(Executi
     Ok((id.expect("a missing one is a violation"), reason.unwrap_or_default()))
 }
 
+pub(super) fn decide(method: &'static str, request: &proto::DecideAttemptRequest) -> Result<Decide> {
+    let mut violations = Violations::new();
+    let execution = violations.id("execution_id", &request.execution_id);
+    let stage = violations.text("stage", &request.stage, 1..=64);
+    let mut number = |field: &str, given: i32, least: u32| {
+        let number = u32::try_from(given).ok().filter(|it| *it >= least);
+        if number.is_none() {
+            violations.add(field, format!("must be at least {least}"));
+        }
+        number.unwrap_or_default()
+    };
+    let (visit, item, attempt) = (
+        number("visit", request.visit, 1),
+        number("item", request.item, 0),
+        number("attempt", request.attempt, 1),
+    );
+    let decision = match request.decision() {
+        proto::Decision::Pass => Some(Ruling::Pass),
+        proto::Decision::Fail => Some(Ruling::Fail),
+        proto::Decision::Unspecified => None,
+    };
+    if decision.is_none() {
+        violations.add("decision", "must be DECISION_PASS or DECISION_FAIL");
+    }
+    let notes = violations.text("notes", &request.notes, 0..=2_000);
+    let key = requests::Key::read(&mut violations, method, &request.request_id, request);
+    violations.finish()?;
+    Ok(Decide {
+        execution: execution.expect("a missing one is a violation"),
+        of: StageTry {
+            stage: stage.expect("a missing one is a violation"),
+            visit,
+            item,
+            attempt,
+        },
+        decision: decision.expect("a missing one is a violation"),
+        notes: notes.unwrap_or_default(),
+        key,
+    })
+}
+
+/// Whose rest is waited for, and how long.
+pub(super) fn wait(request: &proto::WaitExecutionRequest) -> Result<(ExecutionId, Duration)> {
+    let mut violations = Violations::new();
+    let id = violations.id("id", &request.id);
+    let at_most = match request.timeout.map(Duration::try_from) {
+        None => USUAL,
+        Some(Ok(given)) => given.min(LONGEST),
+        Some(Err(_)) => {
+            violations.add("timeout", "must not be negative");
+            USUAL
+        }
+    };
+    violations.finish()?;
+    Ok((id.expect("a missing one is a violation"), at_most))
+}
+
 pub(super) fn watch(request: &proto::WatchExecutionRequest) -> Result<(ExecutionId, i64)> {
     let mut violations = Violations::new();
     let id = violations.id("id", &request.id);
@@ -153,6 +215,7 @@ impl From<Summary> for proto::Execution {
             end_time: summary.finished_at.map(update::timestamp),
             update_time: Some(update::timestamp(summary.updated_at)),
             trace_id: trace_id(&summary.trace_context).to_owned(),
+            waiting_for: summary.waiting_for.map(attempt_key),
         }
     }
 }
@@ -192,18 +255,35 @@ fn failure(failure: Failure) -> proto::Failure {
 }
 
 pub(super) fn attempt(execution: ExecutionId, recorded: Recorded) -> proto::Attempt {
-    let Recorded { seq, attempt, prompt } = recorded;
-    let status = if attempt.succeeded() {
-        proto::AttemptStatus::Succeeded
-    } else {
-        proto::AttemptStatus::Failed
+    let Recorded {
+        seq,
+        mut attempt,
+        prompt,
+        decided,
+    } = recorded;
+    let mut status = match &attempt.failure {
+        Some(_) => proto::AttemptStatus::Failed,
+        None if attempt.is_open() => proto::AttemptStatus::Waiting,
+        None => proto::AttemptStatus::Succeeded,
     };
-    let result = match attempt.validation.result {
+    let mut result = match attempt.validation.result {
         CheckResult::Unchecked => proto::ValidationResult::Unspecified,
+        CheckResult::Pending => proto::ValidationResult::Pending,
         CheckResult::Pass => proto::ValidationResult::Pass,
         CheckResult::Fail => proto::ValidationResult::Fail,
         CheckResult::Error => proto::ValidationResult::Error,
     };
+    let (decide_time, decision) = decided.unzip();
+    if let Some(decision) = &decision {
+        (status, result) = match decision.decision {
+            Ruling::Pass => (proto::AttemptStatus::Succeeded, proto::ValidationResult::Pass),
+            Ruling::Fail => (proto::AttemptStatus::Failed, proto::ValidationResult::Fail),
+        };
+        attempt.validation.notes.clone_from(&decision.notes);
+        if decision.decision == Ruling::Fail {
+            attempt.failure = Some(decision.refusal());
+        }
+    }
     let used = attempt.usage.unwrap_or_default();
     proto::Attempt {
         execution_id: execution.to_string(),
@@ -229,6 +309,17 @@ pub(super) fn attempt(execution: ExecutionId, recorded: Recorded) -> proto::Atte
         start_time: Some(update::timestamp(attempt.started_at)),
         duration: Some(update::duration(std::time::Duration::from_millis(attempt.duration_ms))),
         output_cleaned: attempt.cleaned,
+        decided_by: decision.map(|it| it.by.to_string()).unwrap_or_default(),
+        decide_time: decide_time.map(update::timestamp),
+    }
+}
+
+fn attempt_key(of: StageTry) -> proto::AttemptKey {
+    proto::AttemptKey {
+        stage: of.stage,
+        visit: number(of.visit),
+        item: number(of.item),
+        attempt: number(of.attempt),
     }
 }
 
@@ -266,6 +357,23 @@ pub(super) fn event(execution: ExecutionId, event: Event) -> proto::ExecutionEve
         What::Recorded(recorded) => execution_event::Event::AttemptRecorded(proto::AttemptRecorded {
             attempt: Some(attempt(execution, *recorded)),
         }),
+        What::Decided(Decision {
+            of,
+            decision,
+            by,
+            notes,
+        }) => {
+            let decision = match decision {
+                Ruling::Pass => proto::Decision::Pass,
+                Ruling::Fail => proto::Decision::Fail,
+            };
+            execution_event::Event::AttemptDecided(proto::AttemptDecided {
+                attempt: Some(attempt_key(of)),
+                decision: decision.into(),
+                notes,
+                decided_by: by.to_string(),
+            })
+        }
         What::Delta { of, text, so_far } => execution_event::Event::OutputDelta(proto::OutputDelta {
             stage: of.stage,
             visit: number(of.visit),
@@ -313,6 +421,29 @@ mod tests {
             request_id: "k".repeat(201),
         };
         assert_eq!(fields(new("m", &request)), ["workflow_id", "version", "request_id"]);
+    }
+
+    #[test]
+    fn every_wrong_field_of_a_decision_is_named() {
+        let request = proto::DecideAttemptRequest {
+            item: -1,
+            decision: 9,
+            notes: "n".repeat(2_001),
+            request_id: "r".into(),
+            ..Default::default()
+        };
+        let named = fields(decide("m", &request));
+        let all = [
+            "execution_id",
+            "stage",
+            "visit",
+            "item",
+            "attempt",
+            "decision",
+            "notes",
+            "request_id",
+        ];
+        assert_eq!(named, all);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What happened to an execution, as watchers are told it: durable events from the journal, ephemeral ones from the process
 //! that runs it.
 //!
-//! A cursor is the place of a journal entry. Ephemeral events carry that of the entry before them, so going on after any
-//! event's cursor loses no durable one.
+//! A cursor is the place of a journal entry. Ephemeral events carry that of the entry before them, and so does what an entry
+//! says before its last word: going on after any event's cursor loses no durable one.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -11,12 +11,9 @@ use super::{
     Status,
     attempts::{Recorded, Run},
 };
-use crate::{
-    engine::{
-        failure::Failure,
-        journal::{Entry, Payload},
-    },
-    worker::StageTry,
+use crate::engine::{
+    failure::Failure,
+    journal::{Decision, Entry, Payload, StageTry, passed},
 };
 
 /// Something that happened.
@@ -43,6 +40,8 @@ pub(super) enum What {
     Started(StageTry),
     /// A try of a stage ended.
     Recorded(Box<Recorded>),
+    /// A person decided an attempt.
+    Decided(Decision),
     /// The model's answer grew by a text, or is it so far.
     Delta { of: StageTry, text: String, so_far: bool },
 }
@@ -68,14 +67,16 @@ pub(super) fn running(cursor: i64, time: OffsetDateTime) -> Event {
 
 /// What an entry that was read says; a first attempt also says that the run has begun.
 pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
-    let what = match &entry.payload {
-        Payload::Started(_) => What::status(Status::Pending),
-        Payload::Attempt(_) => match run.recorded(entry.seq) {
-            Some(recorded) => What::Recorded(Box::new(recorded)),
-            None => return Vec::new(),
-        },
-        Payload::Cancelled(_) => What::status(Status::Cancelled),
-        Payload::Finished(end) => match &end.failure {
+    let mut said = match &entry.payload {
+        Payload::Started(_) => vec![What::status(Status::Pending)],
+        Payload::Attempt(attempt) => {
+            let recorded = run.recorded(entry.seq).map(|it| What::Recorded(Box::new(it)));
+            let paused = attempt.is_open().then(|| What::status(Status::Paused));
+            recorded.into_iter().chain(paused).collect()
+        }
+        Payload::Decision(decision) => vec![What::Decided(decision.clone()), What::status(Status::Running)],
+        Payload::Cancelled(_) => vec![What::status(Status::Cancelled)],
+        Payload::Finished(end) => vec![match &end.failure {
             Some(failure) => What::Status {
                 status: Status::Failed,
                 failure: Some(failure.clone()),
@@ -86,22 +87,21 @@ pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
                 failure: None,
                 outputs: Some(outputs(run.journal())),
             },
-        },
+        }],
     };
-    vec![Event {
-        cursor: entry.seq,
+    let last = said.pop().map(|what| (entry.seq, what));
+    let before = said.into_iter().map(|what| (entry.seq - 1, what));
+    let event = |(cursor, what)| Event {
+        cursor,
         time: entry.occurred_at,
         what,
-    }]
+    };
+    before.chain(last).map(event).collect()
 }
 
 /// The last stage's output under the stage's name.
 fn outputs(journal: &[Entry]) -> Map<String, Value> {
-    let last = journal
-        .iter()
-        .rev()
-        .filter_map(|it| it.payload.attempt())
-        .find(|it| it.succeeded());
+    let last = passed(journal).last();
     last.map(|it| (it.stage.clone(), it.output.clone()))
         .into_iter()
         .collect()
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::engine::{
         failure::FailureClass,
-        journal::{AttemptFailure, AttemptPayload, Cancelled, Finished, Started, Verdict},
+        journal::{AttemptFailure, AttemptPayload, Cancelled, CheckResult, Finished, Ruling, Started, Verdict},
     };
 
     fn started() -> Payload {
@@ -177,6 +177,46 @@ mod tests {
             }
         ));
         assert!(matches!(&told[2].what, What::Recorded(it) if it.seq == 3 && it.attempt.stage == "b"));
+    }
+
+    #[test]
+    fn an_attempt_that_waits_pauses_the_run_and_a_decision_lets_it_go_on() {
+        let Payload::Attempt(mut waiting) = attempt("a", Some(json!("x"))) else {
+            panic!("an attempt");
+        };
+        waiting.validation.result = CheckResult::Pending;
+        let decision = Decision {
+            of: waiting.of_try(),
+            decision: Ruling::Pass,
+            by: UserId::generate(),
+            notes: "fine".into(),
+        };
+        let told = told(vec![
+            started(),
+            Payload::Attempt(waiting),
+            Payload::Decision(decision.clone()),
+            Payload::Finished(Finished { failure: None }),
+        ]);
+        let places: Vec<_> = told.iter().map(|it| it.cursor).collect();
+        assert_eq!(
+            places,
+            [1, 1, 2, 2, 3, 4],
+            "resuming loses neither of two that came together"
+        );
+        assert!(matches!(&told[1].what, What::Recorded(it) if it.attempt.is_open() && it.decided.is_none()));
+        assert!(matches!(&told[3].what, What::Decided(it) if *it == decision));
+        let statuses: Vec<_> = [2, 4, 5]
+            .into_iter()
+            .map(|n| match &told[n].what {
+                What::Status { status, .. } => *status,
+                other => panic!("{other:?} is no status"),
+            })
+            .collect();
+        assert_eq!(statuses, [Status::Paused, Status::Running, Status::Completed]);
+        assert!(matches!(
+            &told[5].what,
+            What::Status { outputs: Some(outputs), .. } if outputs["a"] == "x"
+        ));
     }
 
     #[test]

@@ -42,10 +42,7 @@ pub(super) async fn entries(tx: &mut PgConnection, id: ExecutionId, after: i64, 
     )
     .fetch_all(tx)
     .await?;
-    payloads
-        .iter()
-        .map(|it| Entry::open(it).map_err(Error::internal))
-        .collect()
+    opened(&payloads)
 }
 
 /// The places of attempts, in order.
@@ -63,4 +60,25 @@ pub(super) async fn attempt_seqs(tx: &mut PgConnection, filter: &AttemptFilter, 
     .fetch_all(tx)
     .await?;
     Ok(seqs)
+}
+
+/// The decisions after a place.
+pub(super) async fn decisions(tx: &mut PgConnection, id: ExecutionId, after: i64) -> Result<Vec<Entry>> {
+    let payloads = sqlx::query_scalar!(
+        "select payload from execution.journal
+         where execution_id = $1 and seq > $2 and kind = 'decision'
+         order by seq",
+        id.as_uuid(),
+        after,
+    )
+    .fetch_all(tx)
+    .await?;
+    opened(&payloads)
+}
+
+fn opened(payloads: &[Vec<u8>]) -> Result<Vec<Entry>> {
+    payloads
+        .iter()
+        .map(|it| Entry::open(it).map_err(Error::internal))
+        .collect()
 }

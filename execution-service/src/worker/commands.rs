@@ -1,140 +1,228 @@
 //! Commands: what others ask of a run that is held here. Whoever asks leaves a row; the holder turns it into an entry.
 //!
-//! One poll a second looks for all held runs, a nudge sooner for one. A poll repeats itself until the command is done, so a
-//! wake-up that is lost costs a second and nothing else.
+//! They are taken in their order, each in the commit of what it leads to: what was taken and not committed is found again by the
+//! next holder. A kind that this version does not know is skipped.
+//!
+//! The poll brings them; a hint makes the run read them itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use service_kit::ids::{ExecutionId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use service_kit::{
+    db,
+    ids::{ExecutionId, UserId},
+};
 use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Shared, store};
+use super::{held::Told, store};
+use crate::engine::journal::{Ruling, StageTry};
 
-/// How often the commands of all held runs are looked for.
-const INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before asking again a database that did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Looks for commands until the service stops and no run is held.
-pub(super) async fn poll(shared: Arc<Shared>) {
-    let soft = shared.lifecycle.soft();
-    let work = async {
-        loop {
-            shared.held.any().await;
-            if let Err(error) = announce(&shared).await {
-                tracing::warn!(error = %error, "commands could not be looked for");
-            }
-            sleep(INTERVAL).await;
+/// What somebody asks of a run, as its row has it: a kind and a payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
+pub enum Wish {
+    /// To stop.
+    Cancel {
+        /// Why; may be empty.
+        #[serde(default)]
+        reason: String,
+    },
+    /// That an output which waits for a person is used, or not.
+    Decide {
+        /// The attempt.
+        #[serde(flatten)]
+        of: StageTry,
+        /// Whether it is used.
+        decision: Ruling,
+        /// Why; may be empty.
+        notes: String,
+    },
+}
+
+impl Wish {
+    /// Its kind and payload.
+    pub fn row(&self) -> (&'static str, Value) {
+        let kind = match self {
+            Self::Cancel { .. } => "cancel",
+            Self::Decide { .. } => "decide",
+        };
+        let mut value = serde_json::to_value(self).expect("a wish has string keys");
+        (kind, value["payload"].take())
+    }
+
+    /// Whether it means something where this attempt waits for a person's decision, or none does.
+    fn fits(&self, waiting: Option<&StageTry>) -> bool {
+        match self {
+            Self::Cancel { .. } => true,
+            Self::Decide { of, .. } => waiting == Some(of),
         }
-    };
-    let drained = async {
-        soft.cancelled().await;
-        shared.held.none().await;
-    };
-    tokio::select! {
-        () = drained => {}
-        () = work => {}
+    }
+
+    /// The wish of this kind and payload, if it is one that this version knows.
+    fn read(kind: &str, payload: &Value) -> Option<Self> {
+        serde_json::from_value(json!({ "kind": kind, "payload": payload })).ok()
     }
 }
 
-async fn announce(shared: &Shared) -> sqlx::Result<()> {
-    let Some(instance) = shared.lease.borrow().as_ref().map(|lease| lease.instance) else {
-        return Ok(());
-    };
-    let commanded = store::commanded(&mut *shared.pool.acquire().await?, instance).await?;
-    for (execution, commands_seq) in commanded {
-        shared.held.announce(execution, commands_seq);
-    }
-    Ok(())
-}
-
-/// Looks at an execution's commands now: its run reads them, or, where nobody holds it, it is claimed.
-pub(super) fn nudge(shared: &Shared, execution: ExecutionId) {
-    if !shared.held.announce(execution, 0) {
-        shared.claim_now.notify_one();
-    }
-}
-
-/// A wish to stop.
-#[derive(Debug)]
-pub(super) struct Cancel {
+/// What is asked of a run, and by whom.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
     pub by: UserId,
-    pub reason: String,
+    pub wish: Wish,
 }
 
-/// A held run's commands.
+/// A held run's commands, in order.
 #[derive(Debug)]
 pub(super) struct Commands {
     pool: PgPool,
     execution: ExecutionId,
-    announced: watch::Receiver<i64>,
+    announced: watch::Receiver<Told>,
+    /// How many hints were followed.
+    hints: u64,
+    /// Those that were read and not taken yet.
+    queue: VecDeque<store::Command>,
     /// Those up to here were read.
-    pub seen: i64,
+    read: i64,
+    /// Those up to here were taken.
+    pub taken: i64,
 }
 
 impl Commands {
-    pub(super) fn new(pool: PgPool, execution: ExecutionId, announced: watch::Receiver<i64>, seen: i64) -> Self {
+    pub(super) fn new(pool: PgPool, execution: ExecutionId, announced: watch::Receiver<Told>, done: i64) -> Self {
         Self {
             pool,
             execution,
             announced,
-            seen,
+            hints: 0,
+            queue: VecDeque::new(),
+            read: done,
+            taken: done,
         }
     }
 
-    /// A wish to stop, if one has been announced.
-    pub(super) async fn cancel_announced(&mut self) -> Option<Cancel> {
+    /// Takes the next command that means something, if one has been announced; `waiting` waits for a person's decision.
+    pub(super) async fn announced(&mut self, waiting: Option<&StageTry>) -> Option<Asked> {
+        if let Some(asked) = self.take(waiting) {
+            return Some(asked);
+        }
         if !self.announced.has_changed().unwrap_or(false) {
             return None;
         }
-        self.announced.mark_unchanged();
-        self.read().await
+        self.read().await;
+        self.take(waiting)
     }
 
-    /// Waits for a wish to stop. Can be given up and waited for again.
-    pub(super) async fn cancel(&mut self) -> Cancel {
+    /// Waits for the next command that means something while nothing waits for a decision, and takes it. Can be given up and
+    /// waited for again.
+    pub(super) async fn next(&mut self) -> Asked {
         loop {
+            if let Some(asked) = self.take(None) {
+                return asked;
+            }
             if self.announced.changed().await.is_err() {
                 // The run's place is gone, and with it the run.
                 std::future::pending::<()>().await;
             }
-            // Announced anew if reading is given up half-way.
-            self.announced.mark_changed();
-            let cancel = self.read().await;
-            self.announced.mark_unchanged();
-            if let Some(cancel) = cancel {
-                return cancel;
-            }
+            self.read().await;
         }
     }
 
-    async fn read(&mut self) -> Option<Cancel> {
+    fn take(&mut self, waiting: Option<&StageTry>) -> Option<Asked> {
+        while let Some(command) = self.queue.pop_front() {
+            self.taken = command.seq;
+            let Some(wish) = Wish::read(&command.kind, &command.payload) else {
+                tracing::warn!(
+                    execution = %self.execution, seq = command.seq, kind = command.kind, "a command is not understood"
+                );
+                continue;
+            };
+            if wish.fits(waiting) {
+                let by = command.issued_by;
+                return Some(Asked { by, wish });
+            }
+            tracing::warn!(
+                execution = %self.execution, seq = command.seq, "a decision found no attempt that waits for it"
+            );
+        }
+        None
+    }
+
+    async fn read(&mut self) {
+        // Announced anew if reading is given up half-way.
+        self.announced.mark_changed();
         loop {
-            match self.unseen().await {
+            match self.unread().await {
                 Ok(commands) => {
-                    let mut cancel = None;
-                    for command in commands {
-                        self.seen = command.seq;
-                        if command.kind == "cancel" && cancel.is_none() {
-                            let reason = command.payload.get("reason").and_then(|reason| reason.as_str());
-                            cancel = Some(Cancel {
-                                by: command.issued_by,
-                                reason: reason.unwrap_or_default().to_owned(),
-                            });
-                        }
-                    }
-                    return cancel;
+                    self.read = commands.last().map_or(self.read, |last| last.seq);
+                    self.queue.extend(commands);
+                    self.announced.mark_unchanged();
+                    return;
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "commands could not be read");
+                    tracing::warn!(execution = %self.execution, error = %error, "commands could not be read");
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    async fn unseen(&self) -> sqlx::Result<Vec<store::Command>> {
-        store::commands(&mut *self.pool.acquire().await?, self.execution, self.seen).await
+    async fn unread(&mut self) -> sqlx::Result<Vec<store::Command>> {
+        let told = self.announced.borrow().clone();
+        if told.hints == self.hints {
+            return Ok(told.after(self.read));
+        }
+        let (execution, read) = (self.execution, self.read);
+        let commands = db::with(&self.pool, async |it| store::commands(it, execution, read).await).await?;
+        self.hints = told.hints;
+        Ok(commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_reads_back_as_its_row_has_it_and_a_strange_row_is_none() {
+        let decide = Wish::Decide {
+            of: StageTry {
+                stage: "a".into(),
+                visit: 1,
+                item: 0,
+                attempt: 2,
+            },
+            decision: Ruling::Fail,
+            notes: "warmer".into(),
+        };
+        let (kind, payload) = decide.row();
+        assert_eq!(
+            (kind, &payload),
+            (
+                "decide",
+                &json!({"stage": "a", "visit": 1, "item": 0, "attempt": 2, "decision": "fail", "notes": "warmer"})
+            )
+        );
+        assert_eq!(Wish::read(kind, &payload), Some(decide));
+        let cancel = Wish::Cancel {
+            reason: "enough".into(),
+        };
+        assert_eq!(cancel.row(), ("cancel", json!({"reason": "enough"})));
+        assert_eq!(Wish::read("cancel", &json!({"reason": "enough"})), Some(cancel));
+        assert!(
+            Wish::read("cancel", &json!({})).is_some(),
+            "rows of before have no more"
+        );
+        for (kind, payload) in [
+            ("decide", json!({})),
+            ("decide", json!(1)),
+            ("signal", json!({"name": "x"})),
+        ] {
+            assert_eq!(Wish::read(kind, &payload), None);
+        }
     }
 }

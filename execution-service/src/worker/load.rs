@@ -63,15 +63,15 @@ pub(super) async fn scene(shared: &Arc<Shared>, instance: i32, claimed: &Claimed
 async fn read(shared: &Arc<Shared>, instance: i32, claimed: &Claimed) -> Result<Scene, Unusable> {
     // Few at a time, so that a process that takes over many leaves connections to those that run.
     let _turn = shared.loaders.acquire().await;
-    let mut connection = shared.pool.acquire().await?;
-    let facts = store::facts(&mut connection, claimed.execution)
+    let mut transaction = shared.pool.begin().await?;
+    let facts = store::facts(&mut transaction, claimed.execution)
         .await?
         .ok_or(Unusable::Gone)?;
     let definition = match shared.definitions.get(facts.version) {
         Some(definition) => definition,
-        None => read_definition(shared, &mut connection, &facts).await?,
+        None => read_definition(shared, &mut transaction, &facts).await?,
     };
-    let stored = store::journal(&mut connection, claimed.execution).await?;
+    let stored = store::journal(&mut transaction, claimed.execution).await?;
     let journal = stored
         .iter()
         .map(|bytes| Entry::open(bytes))
@@ -84,8 +84,9 @@ async fn read(shared: &Arc<Shared>, instance: i32, claimed: &Claimed) -> Result<
         return Err(Unusable::Altered);
     }
     if !facts.begun {
-        claims::begin(&mut connection, instance, claimed).await?;
+        claims::begin(&mut transaction, instance, claimed).await?;
     }
+    transaction.commit().await?;
     Ok(Scene {
         shared: shared.clone(),
         facts,

@@ -13,23 +13,19 @@ use tracing::Instrument;
 
 use super::{
     Lease, Shared, call,
-    commands::{Cancel, Commands},
+    commands::{Asked, Commands, Wish},
     held::Place,
-    live::{Publisher, StageTry},
+    live::Publisher,
     load,
     scene::Scene,
-    store::{
-        Facts,
-        claims::Claimed,
-        writes::{End, Fence, Record, Then},
-    },
-    writer::Recorded,
+    store::{Facts, claims::Claimed},
+    writer::{End, Fence, Record, Recorded, Then},
 };
 use crate::{
     engine::{
         definition::Definition,
         failure::Failure,
-        journal::{AttemptPayload, Cancelled, Finished, Payload, Sealed, canonical},
+        journal::{AttemptPayload, Cancelled, Decision, Finished, Payload, Sealed, StageTry, canonical},
         next::{Action, AttemptKey, Call},
     },
     providers::clean,
@@ -41,8 +37,6 @@ const SHORT_WAIT: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(5);
 /// After so many take-overs without a new entry the attempt counts as failed: it may be what kills its process.
 const MAX_TAKEOVERS: i16 = 5;
-/// When a run is looked at again that could not be continued.
-const ASIDE: Duration = Duration::from_mins(1);
 /// The longest message of a failed run, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4_096;
 
@@ -117,12 +111,10 @@ async fn aside(shared: &Shared, lease: &Lease, claimed: &Claimed) {
         entries: Vec::new(),
         head: claimed.head.clone(),
         stage: claimed.stage.clone(),
+        status: None,
         commands_seen: claimed.commands_seq,
         commands_done: claimed.commands_done,
-        then: Then::GiveBack {
-            wait_s: ASIDE.as_secs_f64(),
-            cut: false,
-        },
+        then: Then::PutAside { cut: false },
     };
     let _fenced = shared.writer.record(record, &lease.lost).await;
 }
@@ -165,10 +157,11 @@ impl Run {
     async fn carry(&mut self) {
         let mut step = match self.scene.next() {
             Some(Action::Call(call)) => Step::Continue(call),
+            Some(Action::AwaitPerson(of)) => self.await_person(of).await,
             Some(Action::Complete { .. } | Action::Fail(_)) => self.record(None).await,
             None => {
                 tracing::error!(execution = %self.scene.facts.execution, "an ended journal has a run");
-                self.give_back(ASIDE, String::new()).await
+                self.put_aside().await
             }
         };
         while let Step::Continue(call) = step {
@@ -177,22 +170,22 @@ impl Run {
     }
 
     async fn step(&mut self, call: Call) -> Step {
-        if let Some(cancel) = self.commands.cancel_announced().await {
-            return self.cancel(cancel, None).await;
+        if let Some(asked) = self.commands.announced(None).await {
+            return self.answer(asked, None).await;
         }
         let soft = self.scene.shared.lifecycle.soft();
         if let Some(wait) = self.wait_for(&call) {
             if wait > SHORT_WAIT {
-                return self.give_back(wait, call.key.stage).await;
+                return self.give_back(Some(wait), call.key.stage).await;
             }
             tokio::select! {
                 () = sleep(wait) => {}
-                cancel = self.commands.cancel() => return self.cancel(cancel, None).await,
-                () = soft.cancelled() => return self.give_back(wait, call.key.stage).await,
+                asked = self.commands.next() => return self.answer(asked, None).await,
+                () = soft.cancelled() => return self.give_back(Some(wait), call.key.stage).await,
             }
         }
         if soft.is_cancelled() {
-            return self.give_back(Duration::ZERO, call.key.stage).await;
+            return self.give_back(Some(Duration::ZERO), call.key.stage).await;
         }
         if self.scene.takeovers >= MAX_TAKEOVERS {
             return self.record(Some(call::crashed(&self.scene, &call))).await;
@@ -218,7 +211,7 @@ impl Run {
         let attempt = tokio::select! {
             biased;
             attempt = Box::pin(call::perform(&self.scene, &call, &self.live)).instrument(span) => attempt,
-            cancel = self.commands.cancel() => return self.cancel(cancel, Some(call.key.stage)).await,
+            asked = self.commands.next() => return self.answer(asked, Some(call.key.stage)).await,
             () = drained => return self.give_back_cut(call.key.stage).await,
         };
         self.record(Some(attempt)).await
@@ -230,25 +223,40 @@ impl Run {
             .filter(|wait| !wait.is_zero())
     }
 
-    async fn cancel(&mut self, cancel: Cancel, interrupted: Option<String>) -> Step {
-        let reason = clean::storable(&cancel.reason).0;
-        let cut = interrupted.is_some();
-        let cancelled = Cancelled {
-            by: cancel.by,
-            reason,
-            interrupted,
-        };
-        if let Outcome::Refused = self.write(Some(Payload::Cancelled(cancelled))).await {
-            let then = Then::GiveBack {
-                wait_s: ASIDE.as_secs_f64(),
-                cut,
-            };
-            let mut record = self.progress(Vec::new(), self.scene.seq(), String::new(), then);
-            // Nothing is done by it: who looks at the run again finds the wish still there.
-            record.commands_done = 0;
-            return self.let_go(record).await;
+    /// A run that waits for a person is held only to do what is asked of it.
+    async fn await_person(&mut self, waiting: StageTry) -> Step {
+        match self.commands.announced(Some(&waiting)).await {
+            Some(asked) => self.answer(asked, None).await,
+            None => self.give_back(None, waiting.stage).await,
         }
-        Step::Break(())
+    }
+
+    /// Makes a command an entry. `interrupted` is the stage whose call it cut.
+    async fn answer(&mut self, Asked { by, wish }: Asked, interrupted: Option<String>) -> Step {
+        let cut = interrupted.is_some();
+        let payload = match wish {
+            Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
+                by,
+                reason: clean::storable(&reason).0,
+                interrupted,
+            }),
+            Wish::Decide { of, decision, notes } => Payload::Decision(Decision {
+                of,
+                decision,
+                by,
+                notes: clean::storable(&notes).0,
+            }),
+        };
+        match self.write(Some(payload)).await {
+            Outcome::GoesOn(call) => Step::Continue(call),
+            Outcome::Over => Step::Break(()),
+            Outcome::Refused => {
+                let mut record = self.progress(Vec::new(), self.scene.seq(), String::new(), Then::PutAside { cut });
+                // Nothing is done by it: who looks at the run again finds the wish still there.
+                record.commands_done = 0;
+                self.let_go(record).await
+            }
+        }
     }
 
     /// Records an attempt and what follows from it; without one, only what follows from the journal.
@@ -264,21 +272,33 @@ impl Run {
                 Outcome::Refused => {}
             }
         }
-        self.give_back(ASIDE, String::new()).await
+        self.put_aside().await
     }
 
-    async fn give_back(&mut self, wait: Duration, stage: String) -> Step {
-        let then = Then::GiveBack {
-            wait_s: wait.as_secs_f64(),
-            cut: false,
-        };
+    /// Gives the run back until then, or until somebody asks something of it.
+    async fn give_back(&mut self, wait: Option<Duration>, stage: String) -> Step {
+        let then = Then::GiveBack { wait, cut: false };
         let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
+        self.let_go(record).await
+    }
+
+    /// Gives a run back that cannot be continued here.
+    async fn put_aside(&mut self) -> Step {
+        let record = self.progress(
+            Vec::new(),
+            self.scene.seq(),
+            String::new(),
+            Then::PutAside { cut: false },
+        );
         self.let_go(record).await
     }
 
     /// Gives the run back at once, with its call in flight cut.
     async fn give_back_cut(&mut self, stage: String) -> Step {
-        let then = Then::GiveBack { wait_s: 0.0, cut: true };
+        let then = Then::GiveBack {
+            wait: Some(Duration::ZERO),
+            cut: true,
+        };
         let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
         self.let_go(record).await
     }
@@ -291,25 +311,31 @@ impl Run {
     /// Makes an entry durable together with what it decides.
     async fn write(&mut self, payload: Option<Payload>) -> Outcome {
         let (length, head, seq) = (self.scene.journal.len(), self.scene.head, self.scene.seq());
+        let mut status = payload.as_ref().and_then(Payload::decision).map(|_| "running");
         let mut entries: Vec<Sealed> = payload.into_iter().map(|payload| self.scene.append(payload)).collect();
-        let (then, call) = match self.scene.next() {
-            Some(Action::Call(call)) => (self.go_on(&call), Some(call)),
+        let (then, stage, call) = match self.scene.next() {
+            Some(Action::Call(call)) => (self.go_on(&call), call.key.stage.clone(), Some(call)),
+            Some(Action::AwaitPerson(of)) => {
+                status = Some("paused");
+                let then = Then::GiveBack { wait: None, cut: false };
+                (then, of.stage, None)
+            }
             Some(Action::Complete { outputs }) => {
                 entries.push(self.scene.append(Payload::Finished(Finished { failure: None })));
-                (self.end("completed", Some(outputs), None), None)
+                (self.end("completed", Some(outputs), None), String::new(), None)
             }
             Some(Action::Fail(failure)) => {
                 let failure = storable(failure);
                 entries.push(self.scene.append(Payload::Finished(Finished {
                     failure: Some(failure.clone()),
                 })));
-                (self.end("failed", None, Some(failure)), None)
+                (self.end("failed", None, Some(failure)), String::new(), None)
             }
-            None => (self.end("cancelled", None, None), None),
+            None => (self.end("cancelled", None, None), String::new(), None),
         };
         let goes_on = matches!(then, Then::Keep);
-        let stage = call.as_ref().map(|call| call.key.stage.clone()).unwrap_or_default();
-        let record = self.progress(entries, seq, stage, then);
+        let mut record = self.progress(entries, seq, stage, then);
+        record.status = status;
         match self.scene.shared.writer.record(record, &self.lease.lost).await {
             Recorded::Written => {
                 self.scene.takeovers = 0;
@@ -328,7 +354,7 @@ impl Run {
         let wait = self.wait_for(call).unwrap_or_default();
         if wait > SHORT_WAIT || self.scene.shared.lifecycle.soft().is_cancelled() {
             Then::GiveBack {
-                wait_s: wait.as_secs_f64(),
+                wait: Some(wait),
                 cut: false,
             }
         } else {
@@ -363,8 +389,9 @@ impl Run {
             entries,
             head: self.scene.head.to_vec(),
             stage,
-            commands_seen: self.commands.seen,
-            commands_done: self.commands.seen,
+            status: None,
+            commands_seen: self.commands.taken,
+            commands_done: self.commands.taken,
             then,
         }
     }

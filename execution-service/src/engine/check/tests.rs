@@ -70,7 +70,10 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
         regex(r"(?=x)"),
         against(json!({"type": "unheard"})),
         Stage {
-            validation: Validation::Manual,
+            validation: Validation::Function {
+                name: "f".into(),
+                cel: String::new(),
+            },
             ..stage("a")
         },
     ] {
@@ -78,6 +81,18 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
         assert_eq!(checked.verdict.result, CheckResult::Error);
         assert_eq!(failure(&checked), (FailureClass::Validation, "check", false));
     }
+}
+
+#[test]
+fn a_person_is_asked_about_an_output_only_if_it_has_what_its_stage_wants() {
+    let mut stage = responding(json!({"type": "object", "required": ["n"]}));
+    stage.validation = Validation::Manual;
+    let waits = answer(&stage, r#"{"n": 1}"#);
+    assert_eq!(waits.verdict.result, CheckResult::Pending);
+    assert_eq!((waits.output, waits.failure), (json!({"n": 1}), None));
+    let fails = answer(&stage, "{}");
+    assert_eq!(fails.verdict.result, CheckResult::Fail);
+    assert_eq!(failure(&fails), (FailureClass::Validation, "schema", true));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     };
     let mut value = serde_json::to_value(stored).expect("an entry has string keys and finite numbers");
     if let Some(attempt) = entry.payload.attempt()
-        && (!attempt.succeeded() || attempt.output == implied_output(attempt))
+        && (attempt.failure.is_some() || attempt.output == implied_output(attempt))
         && let Some(members) = value.as_object_mut()
     {
         members.remove("output");
@@ -53,7 +53,7 @@ pub(super) fn decode(stored: &[u8]) -> Result<Entry, MalformedEntry> {
     } = serde_json::from_value::<Stored<Payload>>(value)?;
     if let Payload::Attempt(attempt) = &mut payload
         && output_omitted
-        && attempt.succeeded()
+        && attempt.failure.is_none()
     {
         attempt.output = implied_output(attempt);
     }

@@ -1,8 +1,10 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use service_kit::ids::{ChunkId, DocumentId};
 use time::macros::datetime;
 
 use super::*;
+use crate::engine::failure::FailureClass;
 
 fn started() -> Payload {
     Payload::Started(Started {
@@ -127,6 +129,15 @@ fn every_kind_reads_back_and_only_the_last_two_are_terminal() {
         (started(), false),
         (Payload::Attempt(Box::new(attempt(json!([1, "x"]), "[1,\"x\"]"))), false),
         (
+            Payload::Decision(Decision {
+                of: attempt(Value::Null, "").of_try(),
+                decision: Ruling::Fail,
+                by,
+                notes: "warmer".into(),
+            }),
+            false,
+        ),
+        (
             Payload::Cancelled(Cancelled {
                 by,
                 reason: "enough".into(),
@@ -147,6 +158,40 @@ fn every_kind_reads_back_and_only_the_last_two_are_terminal() {
         assert_eq!(sealed.entry.payload.is_terminal(), terminal);
         assert_eq!(Entry::open(&sealed.bytes).unwrap(), sealed.entry);
     }
+}
+
+#[test]
+fn an_attempt_that_waits_keeps_its_output_and_is_neither_well_nor_failed() {
+    let mut waiting = attempt(json!("a long answer"), "a long answer");
+    waiting.validation.result = CheckResult::Pending;
+    let sealed = entry(Payload::Attempt(Box::new(waiting))).seal(&GENESIS);
+    assert_eq!(
+        String::from_utf8_lossy(&sealed.bytes).matches("a long answer").count(),
+        1
+    );
+    let waiting = sealed.entry.payload.attempt().unwrap();
+    assert_eq!(waiting.output, "a long answer");
+    assert_eq!(
+        (waiting.outcome(), waiting.succeeded(), waiting.is_open()),
+        ("pending", false, true)
+    );
+}
+
+#[test]
+fn a_decisions_bytes_name_the_try_beside_what_was_decided() {
+    let decision = Decision {
+        of: attempt(Value::Null, "").of_try(),
+        decision: Ruling::Pass,
+        by: UserId::from(uuid::Uuid::from_u128(1)),
+        notes: String::new(),
+    };
+    let sealed = entry(Payload::Decision(decision)).seal(&GENESIS);
+    assert_eq!(
+        String::from_utf8(sealed.bytes).unwrap(),
+        r#"{"attempt":1,"by":"00000000-0000-0000-0000-000000000001","decision":"pass","item":0,"kind":"decision","#
+            .to_owned()
+            + r#""occurred_at":"2025-01-02T03:04:05.000000Z","seq":2,"stage":"a","visit":1}"#
+    );
 }
 
 #[test]

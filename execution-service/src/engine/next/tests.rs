@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::{
     definition::Kind,
     journal::{Cancelled, CheckResult, Finished, Verdict},
-    testing::{START, attempt_of, entries, failing, stage},
+    testing::{START, attempt_of, decided, entries, failing, open, stage},
 };
 
 fn definition(stages: Vec<Stage>) -> Definition {
@@ -20,7 +20,11 @@ fn three() -> Definition {
 }
 
 fn decide(definition: &Definition, attempts: Vec<AttemptPayload>) -> Action {
-    let mut actions = next(definition, &Map::new(), &entries(attempts));
+    follow(definition, attempts.into_iter().map(Into::into).collect())
+}
+
+fn follow(definition: &Definition, rest: Vec<Payload>) -> Action {
+    let mut actions = next(definition, &Map::new(), &entries(rest));
     assert_eq!(actions.len(), 1);
     actions.remove(0)
 }
@@ -328,20 +332,101 @@ fn a_key_names_execution_stage_visit_item_and_try() {
     assert_eq!(key.to_string(), "00000000-0000-0000-0000-000000000007/a/1/0/1");
 }
 
+#[test]
+fn an_output_that_waits_goes_nowhere_until_a_person_decides() {
+    let waiting = open(attempt_of("a", 1, 1, json!(1)));
+    let of = waiting.of_try();
+    assert_eq!(
+        decide(&three(), vec![waiting.clone()]),
+        Action::AwaitPerson(of.clone()),
+        "whatever time passes"
+    );
+    for other in [
+        decided("b", 1, 1, Ruling::Pass, ""),
+        decided("a", 2, 1, Ruling::Pass, ""),
+        decided("a", 1, 2, Ruling::Fail, ""),
+    ] {
+        let action = follow(&three(), vec![waiting.clone().into(), other]);
+        assert_eq!(action, Action::AwaitPerson(of.clone()), "it is not about this one");
+    }
+}
+
+#[test]
+fn an_output_that_a_person_lets_pass_counts_as_one_that_passed() {
+    let mut definition = three();
+    definition.stages[0].next_on_pass = Some("c".into());
+    definition.stages[2].input_mapping = [("x".to_owned(), "stages.a.output".to_owned())].into();
+    let mut rest = vec![
+        open(attempt_of("a", 1, 1, json!("kept"))).into(),
+        decided("a", 1, 1, Ruling::Pass, "fine"),
+    ];
+    let call = call(follow(&definition, rest.clone()));
+    assert_eq!((call.key.stage.as_str(), call.notes.as_str()), ("c", ""));
+    assert_eq!(call.inputs["x"], "kept");
+    rest.push(open(attempt_of("c", 1, 1, json!("last"))).into());
+    rest.push(decided("c", 1, 1, Ruling::Pass, ""));
+    let outputs = json!({"c": "last"}).as_object().unwrap().clone();
+    assert_eq!(follow(&definition, rest), Action::Complete { outputs });
+}
+
+#[test]
+fn a_refused_output_is_tried_again_at_once_with_the_persons_notes() {
+    let mut definition = three();
+    definition.stages[0].retry_limit = 1;
+    let mut rest = vec![
+        open(attempt_of("a", 1, 1, json!(1))).into(),
+        decided("a", 1, 1, Ruling::Fail, "warmer"),
+    ];
+    let again = call(follow(&definition, rest.clone()));
+    assert_eq!((again.key.attempt, again.notes.as_str()), (2, "warmer"));
+    assert_eq!(
+        again.not_before,
+        Some(START + Duration::from_secs(3)),
+        "the time of the decision"
+    );
+    rest.push(open(attempt_of("a", 1, 2, json!(2))).into());
+    rest.push(decided("a", 1, 2, Ruling::Fail, "colder"));
+    let message = "stage \"a\": a person did not let the output pass: colder";
+    assert_eq!(
+        follow(&definition, rest.clone()),
+        Action::Fail(Failure::new(FailureClass::Validation, message))
+    );
+    definition.stages[0].next_on_fail = Some("c".into());
+    let elsewhere = call(follow(&definition, rest));
+    assert_eq!((elsewhere.key.stage.as_str(), elsewhere.notes.as_str()), ("c", ""));
+    assert_eq!(elsewhere.inputs, Map::new());
+}
+
+#[test]
+fn what_was_decided_once_stays_so() {
+    let decision = |ruling| decided("a", 1, 1, ruling, "");
+    let rest = vec![
+        open(attempt_of("a", 1, 1, json!(1))).into(),
+        decision(Ruling::Pass),
+        decision(Ruling::Fail),
+    ];
+    assert_eq!(place(follow(&three(), rest)), ("b".into(), 1, 1));
+}
+
 /// How the try of a stage goes, in a generated run.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Passes,
     MayPass(FailureClass),
     Lasts,
+    Waits(Ruling),
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let class = prop::sample::select(&FailureClass::ALL[..]);
-    prop::collection::vec(
-        prop_oneof![3 => Just(Fate::Passes), 2 => class.prop_map(Fate::MayPass), 1 => Just(Fate::Lasts)],
-        0..60,
-    )
+    let ruling = prop_oneof![Just(Ruling::Pass), Just(Ruling::Fail)];
+    let fate = prop_oneof![
+        3 => Just(Fate::Passes),
+        2 => class.prop_map(Fate::MayPass),
+        1 => Just(Fate::Lasts),
+        3 => ruling.prop_map(Fate::Waits),
+    ];
+    prop::collection::vec(fate, 0..60)
 }
 
 fn definitions() -> impl Strategy<Value = Definition> {
@@ -369,23 +454,30 @@ fn recorded(call: &Call, fate: Fate) -> AttemptPayload {
         Fate::Passes => attempt,
         Fate::MayPass(class) => failed(&call.key.stage, call.key.visit, call.key.attempt, class),
         Fate::Lasts => lasting(failing(attempt)),
+        Fate::Waits(_) => open(attempt),
     }
+}
+
+fn tries(rest: &[Payload]) -> impl Iterator<Item = &AttemptPayload> {
+    rest.iter().filter_map(Payload::attempt)
 }
 
 proptest! {
     #[test]
     fn every_run_keeps_the_rules(definition in definitions(), fates in fates()) {
         let inputs = Map::new();
-        let mut attempts: Vec<AttemptPayload> = Vec::new();
+        let what_follows = |rest: &[Payload]| next(&definition, &inputs, &entries(rest.to_vec()));
+        let mut rest: Vec<Payload> = Vec::new();
         let mut keys = std::collections::HashSet::new();
         for fate in fates {
-            let journal = entries(attempts.clone());
+            let journal = entries(rest.clone());
             let actions = next(&definition, &inputs, &journal);
-            prop_assert_eq!(&actions, &next(&definition, &inputs, &journal), "deterministic");
+            prop_assert_eq!(&actions, &what_follows(&rest), "deterministic");
             prop_assert_eq!(actions.len(), 1);
             let Action::Call(call) = &actions[0] else {
+                prop_assert!(!matches!(actions[0], Action::AwaitPerson(_)), "everything is decided");
                 let mut ended = journal;
-                ended.push(Entry { seq: 99, occurred_at: START, payload: Payload::Finished(Finished { failure: None }) });
+                ended.push(Entry { seq: 999, occurred_at: START, payload: Payload::Finished(Finished { failure: None }) });
                 prop_assert_eq!(next(&definition, &inputs, &ended), vec![]);
                 return Ok(());
             };
@@ -393,14 +485,33 @@ proptest! {
             prop_assert_eq!(&stage.name, &call.key.stage);
             prop_assert!(keys.insert(call.key.clone()), "a key comes once");
             prop_assert!((1..=stage.retry_limit + 1).contains(&call.key.attempt));
-            let same_visit = attempts.iter().filter(|a| a.stage == stage.name && a.visit == call.key.visit).count();
+            let same_visit = tries(&rest).filter(|a| a.stage == stage.name && a.visit == call.key.visit).count();
             prop_assert_eq!(call.key.attempt as usize, same_visit + 1, "tries have no gaps");
             prop_assert_eq!(call.not_before.is_some(), call.key.attempt > 1);
             if let Some(not_before) = call.not_before {
                 prop_assert!(not_before >= journal.last().unwrap().occurred_at);
             }
-            attempts.push(recorded(call, fate));
-            let visits = attempts.iter().filter(|a| a.attempt == 1).count();
+            let attempt = recorded(call, fate);
+            let of = attempt.of_try();
+            rest.push(attempt.into());
+            if let Fate::Waits(ruling) = fate {
+                let waits = vec![Action::AwaitPerson(of.clone())];
+                prop_assert_eq!(&what_follows(&rest), &waits);
+                rest.push(decided(&of.stage, of.visit, of.attempt + 1, ruling, "of another try"));
+                prop_assert_eq!(&what_follows(&rest), &waits, "a decision on another try means nothing");
+                rest.push(decided(&of.stage, of.visit, of.attempt, ruling, "notes"));
+                let follows = what_follows(&rest);
+                if let [Action::Call(call)] = &follows[..] {
+                    let again = call.key.stage == of.stage && call.key.visit == of.visit;
+                    prop_assert_eq!(call.notes.as_str(), if again { "notes" } else { "" });
+                    prop_assert!(!again || ruling == Ruling::Fail);
+                }
+                let other = if ruling == Ruling::Pass { Ruling::Fail } else { Ruling::Pass };
+                rest.push(decided(&of.stage, of.visit, of.attempt, other, "too late"));
+                prop_assert_eq!(&what_follows(&rest), &follows, "the first decision stays");
+                rest.pop();
+            }
+            let visits = tries(&rest).filter(|a| a.attempt == 1).count();
             prop_assert!(visits <= definition.max_transitions() as usize + 1, "the transition limit holds");
         }
     }
