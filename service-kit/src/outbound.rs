@@ -1,9 +1,11 @@
 //! The one HTTP client for calls to the outside.
 //!
 //! It follows no redirect and uses no proxy, so a request goes where the operator's configuration says and nowhere else.
-//! Every call has a deadline over all of it, and an answer that is longer than the cap is dropped while it is read.
+//! An answer that is longer than the cap is dropped while it is read. Answers are read whole, under one deadline, or as they
+//! come ([`Incoming`]), and then their reader keeps the time. It speaks HTTP/1.1 alone: a call has its connection for
+//! itself, so none waits for another's stream, and giving one up closes it, which every server notices.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
@@ -16,6 +18,8 @@ use crate::{
 };
 
 const USER_AGENT: &str = concat!("studios/", env!("CARGO_PKG_VERSION"));
+/// How many connections to a host are kept for the next calls: as many as calls that are commonly under way.
+const IDLE_PER_HOST: usize = 256;
 
 /// Limits of all calls.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct OutboundConfig {
     pub connect_timeout: Duration,
     /// The longest answer, in bytes.
     pub max_response_bytes: usize,
+    /// A PEM file of authorities to believe besides the system's.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for OutboundConfig {
@@ -31,6 +37,7 @@ impl Default for OutboundConfig {
         Self {
             connect_timeout: Duration::from_secs(5),
             max_response_bytes: 16 * 1024 * 1024,
+            ca: None,
         }
     }
 }
@@ -56,14 +63,79 @@ pub struct Response {
 impl Response {
     /// Whether the content type says that the body is JSON.
     pub fn is_json(&self) -> bool {
-        let value = self
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|it| it.to_str().ok())
-            .unwrap_or_default();
-        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+        is_json(&self.headers)
     }
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub struct Incoming {
+    response: reqwest::Response,
+    left: usize,
+    cap: usize,
+}
+
+impl Incoming {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Whether the content type says that the body is JSON.
+    pub fn is_json(&self) -> bool {
+        is_json(self.headers())
+    }
+
+    /// Whether the content type says that the body is a stream of events.
+    pub fn is_event_stream(&self) -> bool {
+        media_type(self.headers()).eq_ignore_ascii_case("text/event-stream")
+    }
+
+    /// The next bytes of the body as they come; none after its end. It takes as long as the server likes: the caller has
+    /// the deadline. Bytes that came are never lost by giving up the wait.
+    ///
+    /// # Errors
+    /// `Broken` where the connection ends before the body does, `TooLarge` where the body is longer than the cap.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, OutboundError> {
+        let chunk = self.response.chunk().await.map_err(classified)?;
+        let length = chunk.as_ref().map_or(0, Bytes::len);
+        self.left = self.left.checked_sub(length).ok_or(OutboundError::TooLarge(self.cap))?;
+        Ok(chunk)
+    }
+
+    /// The rest of the body.
+    ///
+    /// # Errors
+    /// As those of [`chunk`](Self::chunk).
+    pub async fn whole(mut self) -> Result<Response, OutboundError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response {
+            status: self.status(),
+            headers: std::mem::take(self.response.headers_mut()),
+            body: body.freeze(),
+        })
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|it| it.to_str().ok())
+        .unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = media_type(headers).to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 /// Why there is no answer.
@@ -90,13 +162,23 @@ impl Outbound {
     /// A client with these limits.
     ///
     /// # Errors
-    /// `Internal`: TLS cannot be set up.
+    /// `Internal`: TLS cannot be set up, or the file of authorities cannot be used.
     pub fn new(config: &OutboundConfig) -> Result<Self> {
+        let authorities = match &config.ca {
+            Some(path) => {
+                let pem = fs::read(path).map_err(Error::internal)?;
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(Error::internal)?
+            }
+            None => Vec::new(),
+        };
         #[expect(clippy::disallowed_methods, reason = "this is the outbound client")]
         let client = reqwest::Client::builder()
+            .tls_certs_merge(authorities)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
+            .http1_only()
+            .pool_max_idle_per_host(IDLE_PER_HOST)
             .connect_timeout(config.connect_timeout)
             .user_agent(USER_AGENT)
             .build()
@@ -111,52 +193,57 @@ impl Outbound {
     pub async fn post_json(
         &self,
         url: &Url,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: &(impl Serialize + ?Sized),
         timeout: Duration,
     ) -> Result<Response, OutboundError> {
+        self.whole(self.open_json(url, headers, body), timeout).await
+    }
+
+    /// Posts JSON and answers once the answer's head is there. It takes as long as the server likes: the caller has the
+    /// deadline. Giving up the wait, or dropping the answer, ends the exchange.
+    ///
+    /// # Errors
+    /// `Connect` where no connection could be made within its own deadline.
+    pub async fn open_json(
+        &self,
+        url: &Url,
+        mut headers: HeaderMap,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<Incoming, OutboundError> {
         let body = serde_json::to_vec(body).map_err(|error| OutboundError::Request(error.into()))?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let request = self.client.post(url.clone()).body(body);
-        self.answer(request, headers, timeout).await
+        self.open(self.client.post(url.clone()).body(body), headers).await
     }
 
     /// Gets a resource and reads the whole answer, all within `timeout`.
     pub async fn get(&self, url: &Url, timeout: Duration) -> Result<Response, OutboundError> {
-        self.answer(self.client.get(url.clone()), HeaderMap::new(), timeout)
+        self.whole(self.open(self.client.get(url.clone()), HeaderMap::new()), timeout)
             .await
     }
 
-    async fn answer(
+    async fn whole(
         &self,
-        request: reqwest::RequestBuilder,
-        mut headers: HeaderMap,
+        opening: impl Future<Output = Result<Incoming, OutboundError>>,
         timeout: Duration,
     ) -> Result<Response, OutboundError> {
-        telemetry::inject_headers(&mut headers);
-        let exchange = self.exchange(request.headers(headers));
+        let exchange = async { opening.await?.whole().await };
         tokio::time::timeout(timeout, exchange)
             .await
             .unwrap_or(Err(OutboundError::Timeout(timeout)))
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Response, OutboundError> {
-        let mut response = request.send().await.map_err(classified)?;
-        let announced = response.content_length().unwrap_or(0);
-        if announced > self.max_response_bytes as u64 {
-            return Err(OutboundError::TooLarge(self.max_response_bytes));
+    async fn open(&self, request: reqwest::RequestBuilder, mut headers: HeaderMap) -> Result<Incoming, OutboundError> {
+        telemetry::inject_headers(&mut headers);
+        let response = request.headers(headers).send().await.map_err(classified)?;
+        let cap = self.max_response_bytes;
+        if response.content_length().unwrap_or(0) > cap as u64 {
+            return Err(OutboundError::TooLarge(cap));
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(classified)? {
-            if body.len() + chunk.len() > self.max_response_bytes {
-                return Err(OutboundError::TooLarge(self.max_response_bytes));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Response {
-            status: response.status(),
-            headers: response.headers().clone(),
-            body: body.freeze(),
+        Ok(Incoming {
+            response,
+            left: cap,
+            cap,
         })
     }
 }
@@ -261,6 +348,54 @@ mod tests {
                 Err(OutboundError::TooLarge(1024))
             ));
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_as_it_comes_and_up_to_the_cap() {
+        let lifecycle = Lifecycle::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let (step, mut steps) = tokio::sync::mpsc::channel::<&str>(1);
+        lifecycle.spawn("stub", async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read(&mut socket).await;
+            while let Some(text) = steps.recv().await {
+                socket.write_all(text.as_bytes()).await.unwrap();
+            }
+        });
+        step.send(
+            "HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
+        .await
+        .unwrap();
+        let outbound = outbound(12);
+        let mut incoming = outbound.open_json(&url, HeaderMap::new(), &json!({})).await.unwrap();
+        assert!(incoming.is_event_stream() && !incoming.is_json() && incoming.status() == StatusCode::OK);
+        for (frame, data) in [("6\r\ndata 1\r\n", "data 1"), ("6\r\ndata 2\r\n", "data 2")] {
+            // The next is sent only after this one has come.
+            step.send(frame).await.unwrap();
+            assert_eq!(incoming.chunk().await.unwrap().unwrap(), data);
+        }
+        step.send("1\r\n!\r\n").await.unwrap();
+        assert!(matches!(incoming.chunk().await, Err(OutboundError::TooLarge(12))));
+    }
+
+    #[tokio::test]
+    async fn giving_an_answer_up_closes_its_connection() {
+        let lifecycle = Lifecycle::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server = lifecycle.spawn("stub", async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read(&mut socket).await;
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            socket.write_all(head.as_bytes()).await.unwrap();
+            socket.read(&mut [0]).await.map_or(0, |it| it)
+        });
+        let outbound = outbound(12);
+        drop(outbound.open_json(&url, HeaderMap::new(), &json!({})).await.unwrap());
+        let read = tokio::time::timeout(DEADLINE, server).await.unwrap().unwrap();
+        assert_eq!(read, 0, "the server sees the end");
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
-//! A stub of a model server that speaks OpenAI's chat completions and answers as a test wants: slowly, wrongly, or not at all.
+//! A stub of a model server that speaks OpenAI's chat completions and answers as a test wants: whole or as a stream, step by
+//! step under the test's hand ([`Driver`]), slowly, wrongly, or not at all.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -15,9 +17,12 @@ use axum::{
     extract::State,
     http::{HeaderMap, Response, StatusCode},
     routing::post,
+    serve::ListenerExt,
 };
+use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use url::Url;
 
 /// How a call is answered.
@@ -29,9 +34,64 @@ pub struct Reply {
     pub status: u16,
     /// And these further headers.
     pub headers: Vec<(&'static str, String)>,
-    /// And this body, as it stands.
-    pub body: Vec<u8>,
+    /// And this body.
+    content: Content,
 }
+
+#[derive(Debug, Clone)]
+enum Content {
+    /// As it stands.
+    Whole(Vec<u8>),
+    /// As its driver says; of the first call that it is the reply to.
+    Driven(Arc<Mutex<Option<mpsc::Receiver<Step>>>>),
+}
+
+/// Bytes of a body, or that the connection breaks.
+type Step = io::Result<Vec<u8>>;
+
+/// Writes the body of an answer that goes out while it is written. Dropping it ends the body cleanly where it is.
+#[derive(Debug)]
+pub struct Driver(mpsc::Sender<Step>);
+
+impl Driver {
+    /// Sends bytes as they stand.
+    pub async fn send(&self, bytes: impl Into<Vec<u8>>) {
+        // The client may have gone.
+        let _ = self.0.send(Ok(bytes.into())).await;
+    }
+
+    /// Sends a piece of the answer.
+    pub async fn say(&self, text: &str) {
+        self.send(said(text)).await;
+    }
+
+    /// Ends the answer as it should end.
+    pub async fn finish(self) {
+        self.send(END).await;
+    }
+
+    /// Breaks the connection.
+    pub async fn cut(self) {
+        let _ = self.0.send(Err(io::Error::other("cut"))).await;
+    }
+
+    /// Waits until the client has hung up.
+    pub async fn hung_up(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// The event of a piece of an answer.
+pub fn said(text: &str) -> String {
+    let delta = json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "stub-1",
+        "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] });
+    format!("data: {delta}\n\n")
+}
+
+/// How a stream ends: the reason, the usage, the mark.
+pub const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+    data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18}}\n\n\
+    data: [DONE]\n\n";
 
 impl Reply {
     /// A well-formed completion.
@@ -50,8 +110,21 @@ impl Reply {
             delay: Duration::ZERO,
             status,
             headers: Vec::new(),
-            body: body.into(),
+            content: Content::Whole(body.into()),
         }
+    }
+
+    /// A stream of events as they stand.
+    pub fn stream(events: impl Into<Vec<u8>>) -> Self {
+        Self::raw(200, events).header("content-type", "text/event-stream")
+    }
+
+    /// A stream that goes out as it is written, for one call.
+    pub fn driven() -> (Driver, Self) {
+        let (driver, body) = mpsc::channel(1);
+        let mut reply = Self::stream("");
+        reply.content = Content::Driven(Arc::new(Mutex::new(Some(body))));
+        (Driver(driver), reply)
     }
 
     /// The same, later.
@@ -103,6 +176,7 @@ impl Model {
             .await
             .expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
+        let listener = listener.tap_io(|socket| socket.set_nodelay(true).expect("a connected socket"));
         drop(tokio::task::spawn(async move { axum::serve(listener, router).await }));
         Self { address, state }
     }
@@ -149,7 +223,7 @@ impl Model {
         self.state.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Waits until at least so many calls wait for their answer.
+    /// Waits until at least so many calls wait for their answer or its end.
     pub async fn until_in_flight(&self, calls: usize) {
         loop {
             let changed = self.state.changed.notified();
@@ -168,7 +242,6 @@ async fn answer(State(state): State<Arc<Shared>>, headers: HeaderMap, body: Stri
     state.calls.lock().expect("no handler panics").push((headers, body));
     let flight = Flight::enter(&state);
     tokio::time::sleep(reply.delay).await;
-    drop(flight);
     let status = StatusCode::from_u16(reply.status).expect("a status");
     let mut response = Response::builder().status(status);
     if !reply.headers.iter().any(|(name, _)| *name == "content-type") {
@@ -177,21 +250,38 @@ async fn answer(State(state): State<Arc<Shared>>, headers: HeaderMap, body: Stri
     for (name, value) in &reply.headers {
         response = response.header(*name, value);
     }
-    response.body(Body::from(reply.body)).expect("a response")
+    let body = match reply.content {
+        Content::Whole(bytes) => Body::from(bytes),
+        Content::Driven(body) => {
+            let body = body.lock().expect("no handler panics").take();
+            let steps = ReceiverStream::new(body.expect("a driver drives one answer")).then(move |step| {
+                let _until_the_end = &flight;
+                async move {
+                    if step.is_err() {
+                        // What was sent before goes out first.
+                        tokio::task::yield_now().await;
+                    }
+                    step
+                }
+            });
+            Body::from_stream(steps)
+        }
+    };
+    response.body(body).expect("a response")
 }
 
-/// Counts a waiting call, also when its client goes away.
-struct Flight<'s>(&'s Shared);
+/// Counts a call under way, also when its client goes away.
+struct Flight(Arc<Shared>);
 
-impl<'s> Flight<'s> {
-    fn enter(state: &'s Shared) -> Self {
+impl Flight {
+    fn enter(state: &Arc<Shared>) -> Self {
         state.in_flight.fetch_add(1, Ordering::SeqCst);
         state.changed.notify_waiters();
-        Self(state)
+        Self(Arc::clone(state))
     }
 }
 
-impl Drop for Flight<'_> {
+impl Drop for Flight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.0.changed.notify_waiters();

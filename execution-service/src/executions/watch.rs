@@ -1,9 +1,9 @@
 //! Following an execution: what the journal says from a cursor on, then what comes, until the end.
 //!
 //! Durable events come from the journal alone, in its order and each once. The process that runs the execution says at once
-//! when there is more to read, and tells what is not in the journal; of an execution that another process runs, the journal
-//! is read again and again. Whoever loses his access is cut off within [`ACCESS_INTERVAL`]; when the process stops, watchers
-//! are told to resume elsewhere.
+//! when there is more to read, and tells what is not in the journal: here where it is this one, else over the wire
+//! ([`crate::replicas`]); of an execution that nobody tells of, the journal is read again and again. Whoever loses his
+//! access is cut off within a second; when the process stops, watchers are told to resume elsewhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use service_kit::{
     auth::Caller,
     db::TenantTx,
     error::{Error, Result},
-    ids::ExecutionId,
+    ids::{ExecutionId, StudioId},
 };
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,18 +24,21 @@ use super::{
     attempts::Run,
     enter,
     events::{self, Event, What},
+    not_found,
 };
 use crate::{
     App,
-    access::Access,
-    worker::{Follower, LiveEvent, StageTry, UnderWay},
+    access::{Access, hidden_as},
+    aside::Aside,
+    replicas::{self, Heard, Remote},
+    worker::{Follower, LiveEvent, LiveWhat, UnderWay},
 };
 
 /// How often a watcher's access is checked.
-const ACCESS_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the journal of an execution is read that is run elsewhere.
+const ACCESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the journal of an execution is read of which nobody tells.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often it is read when this process says what there is to read; the run may go elsewhere.
+/// How often it is read when somebody says what there is to read; the run may go elsewhere.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The events of an execution after a cursor, until its end.
@@ -49,9 +52,9 @@ pub(super) async fn watch(
     after: i64,
 ) -> Result<impl Stream<Item = Result<Event>> + Send + 'static> {
     let watcher = Watcher::open(app, caller, id, after).await?;
-    let batches = stream::try_unfold(watcher, async |mut watcher: Watcher| {
-        let events = watcher.next().await?;
-        Ok::<_, Error>(events.map(|events| (stream::iter(events.into_iter().map(Ok)), watcher)))
+    let batches = stream::try_unfold(watcher, async |watcher: Watcher| {
+        let next = watcher.next().await?;
+        Ok::<_, Error>(next.map(|(events, watcher)| (stream::iter(events.into_iter().map(Ok)), watcher)))
     });
     Ok(batches.try_flatten())
 }
@@ -60,98 +63,178 @@ struct Watcher {
     app: Arc<App>,
     caller: Caller,
     id: ExecutionId,
+    studio: StudioId,
     /// Where the caller wants to go on.
     after: i64,
     access: Access,
     next_check: Instant,
-    run: Run,
-    /// How many of the run's entries have been told of, or need not be.
-    told: usize,
-    /// Whether the caller knows that the run has begun.
-    begun: bool,
+    telling: Telling,
+    last_read: Instant,
+    /// Ephemeral events to be told of after the entries before them.
+    waiting: Vec<LiveEvent>,
     follower: Follower,
+    remote: Remote,
     stopping: CancellationToken,
 }
 
 impl Watcher {
     async fn open(app: Arc<App>, caller: Caller, id: ExecutionId, after: i64) -> Result<Self> {
         let access = enter(&app, &caller, id).await?;
+        let studio = access.claims.studio_id.ok_or_else(|| not_found(id))?;
         // Followed before the journal is read: what happens meanwhile waits in the follower.
         let follower = app.engine.live().follow(id);
         let mut tx = TenantTx::begin(&app.pool, "executions.watch", &access.claims).await?;
-        let mut run = Run::open(&mut tx, id).await?;
-        run.read_up_to(&mut tx, i64::MAX).await?;
-        Ok(Self {
+        let run = Run::open(&mut tx, id).await?;
+        drop(tx);
+        let mut watcher = Self {
             after,
             access,
+            studio,
             next_check: Instant::now() + ACCESS_INTERVAL,
-            run,
-            told: 0,
-            begun: after > 1,
+            telling: Telling {
+                run,
+                told: 0,
+                begun: after > 1,
+            },
+            last_read: Instant::now(),
+            waiting: Vec::new(),
             follower,
+            remote: Remote::new(caller.user, id),
             stopping: app.lifecycle.soft(),
             app,
             caller,
             id,
-        })
+        };
+        watcher.hear_under_way();
+        watcher.read().await?;
+        Ok(watcher)
     }
 
     /// What comes next; nothing after the end.
-    async fn next(&mut self) -> Result<Option<Vec<Event>>> {
+    async fn next(mut self) -> Result<Option<(Vec<Event>, Self)>> {
         loop {
-            let mut events = self.tell_entries();
-            if let Some(under_way) = self.follower.under_way.take() {
-                self.tell_under_way(under_way, &mut events);
+            if self.waiting.iter().any(|it| it.after > self.telling.last_seq()) {
+                self.read().await?;
+            }
+            let mut events;
+            (self.telling, events) = self.telling.entries(&self.app.aside, self.after).await;
+            for event in self.waiting.drain(..) {
+                self.telling.live(event, &mut events);
             }
             if !events.is_empty() {
-                return Ok(Some(events));
+                return Ok(Some((events, self)));
             }
-            if self.run.has_ended() {
+            if self.telling.run.has_ended() {
                 return Ok(None);
             }
-            let interval = if *self.follower.seq.borrow() == 0 {
-                POLL_INTERVAL
-            } else {
-                SAFETY_INTERVAL
-            };
-            tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => return Err(stopping()),
-                () = sleep_until(self.next_check) => self.check_access().await?,
-                // The sender lives as long as its follower.
-                _ = self.follower.seq.changed() => self.read().await?,
-                event = self.follower.events.recv() => match event {
-                    Ok(event) => {
-                        if let Some(events) = self.tell_live(event).await? {
-                            return Ok(Some(events));
-                        }
-                    }
-                    Err(RecvError::Lagged(_) | RecvError::Closed) => {
-                        self.follower = self.app.engine.live().follow(self.id);
+            self.hear().await?;
+        }
+    }
+
+    /// Waits until something may have happened.
+    async fn hear(&mut self) -> Result<()> {
+        let is_held_here = self.follower.held_at().is_some();
+        if is_held_here {
+            self.remote.stop();
+        }
+        let interval = if is_held_here || self.remote.is_listening() {
+            SAFETY_INTERVAL
+        } else {
+            POLL_INTERVAL
+        };
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => Err(stopping()),
+            () = sleep_until(self.next_check) => self.check_access().await,
+            // The sender lives as long as its follower.
+            _ = self.follower.seq.changed() => self.read().await,
+            event = self.follower.events.recv() => match event {
+                Ok(event) => {
+                    self.waiting.push(event);
+                    Ok(())
+                }
+                Err(RecvError::Lagged(_) | RecvError::Closed) => {
+                    self.follower = self.app.engine.live().follow(self.id);
+                    self.hear_under_way();
+                    self.read().await
+                }
+            },
+            heard = self.remote.next() => match heard {
+                Heard::Told(told) => {
+                    self.waiting.extend(told.event);
+                    if told.seq > self.telling.last_seq() {
                         self.read().await?;
                     }
-                },
-                () = sleep(interval) => self.read().await?,
-            }
+                    Ok(())
+                }
+                Heard::Over => self.read().await,
+            },
+            () = sleep_until(self.last_read + interval) => self.read().await,
         }
     }
 
     async fn check_access(&mut self) -> Result<()> {
-        self.access = enter(&self.app, &self.caller, self.id).await?;
+        let access = self.app.core.check_studio(self.caller.user, self.studio).await;
+        self.access = access.map_err(hidden_as("execution", self.id))?;
         self.next_check = Instant::now() + ACCESS_INTERVAL;
         Ok(())
     }
 
+    /// Reads on in the journal, and sees who could tell of the run if nobody does.
     async fn read(&mut self) -> Result<()> {
         let mut tx = TenantTx::begin(&self.app.pool, "executions.watch", &self.access.claims).await?;
-        self.run.read_up_to(&mut tx, i64::MAX).await
+        let run = &mut self.telling.run;
+        run.read_up_to(&mut tx, i64::MAX).await?;
+        self.last_read = Instant::now();
+        if self.follower.held_at().is_none() && self.remote.wants_holder() && !run.has_ended() {
+            let holder = replicas::holder(&mut tx, self.id).await?;
+            if let Some(address) = holder {
+                self.remote.listen(&self.app.replicas, &address, run.last_seq());
+            }
+        }
+        Ok(())
     }
 
-    /// The entries that were read and not told of yet.
-    fn tell_entries(&mut self) -> Vec<Event> {
+    /// What was under way when following began.
+    fn hear_under_way(&mut self) {
+        let under_way = self.follower.under_way.take().into_iter();
+        self.waiting.extend(under_way.flat_map(UnderWay::into_events));
+    }
+}
+
+/// The journal as far as it was read, and how far it was told.
+struct Telling {
+    run: Run,
+    /// How many of the run's entries have been told of, or need not be.
+    told: usize,
+    /// Whether the caller knows that the run has begun.
+    begun: bool,
+}
+
+impl Telling {
+    fn last_seq(&self) -> i64 {
+        self.run.last_seq()
+    }
+
+    /// What the entries say that were read and not told of yet, of those after a place.
+    async fn entries(mut self, aside: &Aside, after: i64) -> (Self, Vec<Event>) {
+        let new = &self.run.journal()[self.told..];
+        if new.iter().any(|it| it.seq > after && it.payload.attempt().is_some()) {
+            // Their prompts are rendered, which takes time.
+            let tell = move || {
+                let events = self.tell(after);
+                (self, events)
+            };
+            return aside.run(tell).await;
+        }
+        let events = self.tell(after);
+        (self, events)
+    }
+
+    fn tell(&mut self, after: i64) -> Vec<Event> {
         let mut told = Vec::new();
         for entry in &self.run.journal()[self.told..] {
-            if entry.seq <= self.after {
+            if entry.seq <= after {
                 continue;
             }
             if let Some(attempt) = entry.payload.attempt()
@@ -161,60 +244,29 @@ impl Watcher {
             }
             told.extend(events::of(&self.run, entry));
         }
-        self.told = self.run.journal().len();
+        let all = self.run.journal().len();
+        self.run.forget_answers(self.told..all);
+        self.told = all;
         told
     }
 
-    /// What follows from an ephemeral event; nothing if the journal has gone past it.
-    async fn tell_live(&mut self, event: LiveEvent) -> Result<Option<Vec<Event>>> {
-        let (LiveEvent::Started { after, .. } | LiveEvent::Delta { after, .. }) = event;
-        if after > self.run.last_seq() {
-            self.read().await?;
-        }
-        let mut told = self.tell_entries();
-        if after == self.run.last_seq() {
-            match event {
-                LiveEvent::Started { of, at, after } => self.tell_started(of, at, after, &mut told),
-                LiveEvent::Delta { of, at, after, text } => {
-                    told.push(Event {
-                        cursor: after,
-                        time: at,
-                        what: What::Delta {
-                            of,
-                            text,
-                            so_far: false,
-                        },
-                    });
-                }
-            }
-        }
-        Ok(Some(told).filter(|it| !it.is_empty()))
-    }
-
-    /// What was under way when following began.
-    fn tell_under_way(&mut self, under_way: UnderWay, told: &mut Vec<Event>) {
-        let UnderWay { of, since, after, text } = under_way;
-        if after != self.run.last_seq() {
+    /// Tells of an ephemeral event, unless the journal has gone past it.
+    fn live(&mut self, event: LiveEvent, told: &mut Vec<Event>) {
+        let LiveEvent { of, at, after, what } = event;
+        if after != self.last_seq() {
             return;
         }
-        self.tell_started(of.clone(), since, after, told);
-        if !text.is_empty() {
-            told.push(Event {
-                cursor: after,
-                time: since,
-                what: What::Delta { of, text, so_far: true },
-            });
-        }
-    }
-
-    fn tell_started(&mut self, of: StageTry, at: time::OffsetDateTime, after: i64, told: &mut Vec<Event>) {
+        let what = match what {
+            LiveWhat::Started => What::Started(of),
+            LiveWhat::Delta { text, so_far } => What::Delta { of, text, so_far },
+        };
         if !std::mem::replace(&mut self.begun, true) {
             told.push(events::running(after, at));
         }
         told.push(Event {
             cursor: after,
             time: at,
-            what: What::Started(of),
+            what,
         });
     }
 }

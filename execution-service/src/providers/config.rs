@@ -1,6 +1,6 @@
 //! The endpoints that the operator configured: `providers_<name>_…`.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use secrecy::SecretString;
 use service_kit::config::Reader;
@@ -30,7 +30,22 @@ pub struct Endpoint {
     pub token_limit: TokenLimit,
     /// `json_schema`: whether the server can be given a schema to answer by; by default it can.
     pub takes_schemas: bool,
+    /// `stream`: whether answers are asked for as a stream of events; by default they are. To be switched off for servers that
+    /// refuse `stream_options` or do not end their streams with `[DONE]`.
+    pub streams: bool,
+    /// `first_token_timeout`: how long a streamed answer may take to begin; 2 minutes by default, as models may think
+    /// before they answer and not all let it be seen. A call's own time ends it sooner.
+    pub first_token_timeout: Duration,
+    /// `idle_timeout`: how long the model may then say nothing; half a minute by default.
+    pub idle_timeout: Duration,
 }
+
+const FIRST_TOKEN_TIMEOUT: Wait = Wait(Duration::from_mins(2));
+const IDLE_TIMEOUT: Wait = Wait(Duration::from_secs(30));
+
+/// A time to wait: a whole number with its unit (`ms`, `s`, `m`), from 1 ms to a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wait(Duration);
 
 /// The address of an endpoint: http or https, without credentials, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +91,9 @@ impl ProvidersConfig {
             let key_header = reader.get_or(&key("api_key_header"), KeyHeader::default());
             let token_limit = reader.optional(&key("max_tokens_field"));
             let takes_schemas = reader.get_or(&key("json_schema"), true);
+            let streams = reader.get_or(&key("stream"), true);
+            let Wait(first_token_timeout) = reader.get_or(&key("first_token_timeout"), FIRST_TOKEN_TIMEOUT);
+            let Wait(idle_timeout) = reader.get_or(&key("idle_timeout"), IDLE_TIMEOUT);
             if let Some(base_url) = base_url {
                 let token_limit = token_limit.unwrap_or_else(|| TokenLimit::usual_at(&base_url));
                 endpoints.insert(
@@ -86,6 +104,9 @@ impl ProvidersConfig {
                         key_header,
                         token_limit,
                         takes_schemas,
+                        streams,
+                        first_token_timeout,
+                        idle_timeout,
                     },
                 );
             }
@@ -155,6 +176,24 @@ impl FromStr for KeyHeader {
     }
 }
 
+impl FromStr for Wait {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let unit = text.trim_start_matches(|it: char| it.is_ascii_digit());
+        let number: Option<u64> = text.strip_suffix(unit).and_then(|it| it.parse().ok());
+        let wait = match (number, unit) {
+            (Some(number), "ms") => Some(Duration::from_millis(number)),
+            (Some(number), "s") => Some(Duration::from_secs(number)),
+            (Some(number), "m") => number.checked_mul(60).map(Duration::from_secs),
+            _ => None,
+        };
+        wait.filter(|it| !it.is_zero() && *it <= Duration::from_hours(24))
+            .map(Self)
+            .ok_or(ConfigError("must be a time like 500ms, 30s or 2m"))
+    }
+}
+
 impl FromStr for TokenLimit {
     type Err = ConfigError;
 
@@ -207,8 +246,22 @@ mod tests {
             ("providers_my_box_base_url", "http://127.0.0.1:11434/v1/"),
             ("providers_my_box_api_key_header", "api-key"),
             ("providers_my_box_json_schema", "false"),
+            ("providers_my_box_stream", "false"),
+            ("providers_my_box_first_token_timeout", "5m"),
+            ("providers_my_box_idle_timeout", "1500ms"),
         ]);
         result.unwrap();
+        let streaming: Vec<_> = config
+            .endpoints()
+            .map(|(_, it)| {
+                (
+                    it.streams,
+                    it.first_token_timeout.as_millis(),
+                    it.idle_timeout.as_millis(),
+                )
+            })
+            .collect();
+        assert_eq!(streaming, [(false, 300_000, 1_500), (true, 120_000, 30_000)]);
         let read: Vec<_> = config
             .endpoints()
             .map(|(name, it)| {
@@ -251,6 +304,8 @@ mod tests {
             ("providers_d_base_url", "https://host/v1?x=1"),
             ("providers_d_api_key_header", "cookie"),
             ("providers_d_max_tokens_field", "tokens"),
+            ("providers_d_stream", "perhaps"),
+            ("providers_d_idle_timeout", "soon"),
             ("providers_offline_base_url", "https://host"),
         ]);
         let told = result.unwrap_err();
@@ -261,11 +316,36 @@ mod tests {
             "d_base_url",
             "d_api_key_header",
             "d_max_tokens_field",
+            "d_stream",
+            "d_idle_timeout",
             "offline_base_url",
         ] {
             assert!(told.contains(&format!("providers_{key} (")), "{key}: {told}");
         }
         assert!(!told.contains("hush"), "{told}");
+    }
+
+    #[test]
+    fn a_time_to_wait_has_a_unit_and_bounds() {
+        let wait = |text: &str| text.parse::<Wait>().ok().map(|it| it.0.as_millis());
+        assert_eq!(
+            [wait("1ms"), wait("20s"), wait("1440m")],
+            [Some(1), Some(20_000), Some(86_400_000)]
+        );
+        for text in [
+            "",
+            "20",
+            "s",
+            "0s",
+            "1441m",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1h",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(wait(text), None, "{text}");
+        }
     }
 
     #[test]

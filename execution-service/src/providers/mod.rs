@@ -10,7 +10,9 @@ mod config;
 mod http_failure;
 mod offline;
 mod openai;
+mod pieces;
 mod retry_after;
+mod sse;
 mod strict_schema;
 mod telemetry;
 
@@ -89,10 +91,12 @@ pub struct Parameters {
 pub struct Answer {
     /// The answer; JSON text where the call had a schema.
     pub text: String,
-    /// Tokens read, by the provider's own count where it gives one.
+    /// Tokens read, by the provider's own count.
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
+    /// Whether the provider did not say how many tokens that were; they are 0 then.
+    pub billing_uncertain: bool,
     /// Why the model stopped; an answer that was cut is a [`CallError`] instead.
     pub finish_reason: String,
     /// The model that the provider says answered.

@@ -1,11 +1,15 @@
-//! OpenAI's chat completions, and whatever speaks them (Azure, Ollama, vLLM, LiteLLM): one request, one answer, no stream.
+//! OpenAI's chat completions, and whatever speaks them (Azure, Ollama, vLLM, LiteLLM): one request, and an answer that comes
+//! as a stream of events, or whole from servers that do not stream.
 //!
 //! Nothing is believed unseen: a 200 with another content type, without choices, with an error in it or cut short is a
-//! failure. Calls have one deadline over all and a cap on their size. After an end that leaves open whether the provider
+//! failure. A call has three deadlines (`deadline`) and a cap on its size. After an end that leaves open whether the provider
 //! worked, the error says that the call may be billed. The key is in the request's header and nowhere else.
 
 mod answer;
+mod chunk;
+mod deadline;
 mod request;
+mod stream;
 
 use futures::future::BoxFuture;
 use http::{
@@ -17,7 +21,9 @@ use service_kit::{
     clock::{Clock, SystemClock},
     outbound::Outbound,
 };
+use url::Url;
 
+use self::{deadline::Deadline, request::Body};
 use super::{
     Answer, Call, CallError, Provider,
     config::{Endpoint, KeyHeader},
@@ -31,48 +37,78 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// An endpoint as a provider.
 pub struct OpenAi {
     endpoint: Endpoint,
+    url: Url,
+    /// What every call carries; none where the key cannot be sent.
+    headers: Option<HeaderMap>,
     outbound: Outbound,
 }
 
 impl OpenAi {
     /// The endpoint, called through `outbound`.
-    pub const fn new(endpoint: Endpoint, outbound: Outbound) -> Self {
-        Self { endpoint, outbound }
+    pub fn new(endpoint: Endpoint, outbound: Outbound) -> Self {
+        Self {
+            url: endpoint.base_url.join(&["chat", "completions"]),
+            headers: headers(&endpoint),
+            endpoint,
+            outbound,
+        }
     }
 
-    async fn complete(&self, call: &Call) -> Result<Answer, CallError> {
-        let url = self.endpoint.base_url.join(&["chat", "completions"]);
-        let body = request::body(call, &self.endpoint);
-        let response = self
-            .outbound
-            .post_json(&url, self.headers(call)?, &body, call.timeout)
-            .await;
+    async fn complete(&self, call: &Call, delta: &(dyn Fn(&str) + Send + Sync)) -> Result<Answer, CallError> {
+        let endpoint = &self.endpoint;
+        let first_token = if endpoint.streams {
+            endpoint.first_token_timeout
+        } else {
+            call.timeout
+        };
+        let deadline = Deadline::new(call.timeout, first_token, endpoint.idle_timeout);
+        let body = Body::new(call, endpoint);
+        let opening = self.outbound.open_json(&self.url, self.headers(call)?, &body);
+        let incoming = deadline.within(opening).await?.map_err(|error| unanswered(&error))?;
+        let key = endpoint.api_key.as_ref();
+        let is_stream = incoming.status().is_success() && incoming.is_event_stream();
+        if is_stream && !stream::is_encoded(incoming.headers()) {
+            return stream::read(incoming, deadline, key, delta).await?.judge();
+        }
+        let response = deadline.within(incoming.whole()).await?;
         let response = response.map_err(|error| unanswered(&error))?;
-        answer::read(&response, call, self.endpoint.api_key.as_ref(), SystemClock.now())
+        let answer = answer::read(&response, key, SystemClock.now())?;
+        delta(&answer.text);
+        Ok(answer)
     }
 
     fn headers(&self, call: &Call) -> Result<HeaderMap, CallError> {
-        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        let mut headers = self.headers.clone().ok_or_else(|| {
+            CallError::new(
+                FailureClass::ProviderError,
+                "credentials",
+                "the configured key cannot be sent in a header",
+            )
+        })?;
         if let Ok(key) = HeaderValue::from_str(&call.idempotency_key) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
-        if let Some(key) = &self.endpoint.api_key {
-            let (name, text) = match self.endpoint.key_header {
-                KeyHeader::Authorization => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-                KeyHeader::ApiKey => (API_KEY, key.expose_secret().to_owned()),
-            };
-            let mut value = HeaderValue::from_str(&text).map_err(|_| {
-                CallError::new(
-                    FailureClass::ProviderError,
-                    "credentials",
-                    "the configured key cannot be sent in a header",
-                )
-            })?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
         Ok(headers)
     }
+}
+
+fn headers(endpoint: &Endpoint) -> Option<HeaderMap> {
+    let accepted = if endpoint.streams {
+        "text/event-stream, application/json"
+    } else {
+        "application/json"
+    };
+    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accepted))]);
+    if let Some(key) = &endpoint.api_key {
+        let (name, text) = match endpoint.key_header {
+            KeyHeader::Authorization => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+            KeyHeader::ApiKey => (API_KEY, key.expose_secret().to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Some(headers)
 }
 
 impl Provider for OpenAi {
@@ -81,11 +117,7 @@ impl Provider for OpenAi {
         call: &'a Call,
         delta: &'a (dyn Fn(&str) + Send + Sync),
     ) -> BoxFuture<'a, Result<Answer, CallError>> {
-        Box::pin(async move {
-            let answer = self.complete(call).await?;
-            delta(&answer.text);
-            Ok(answer)
-        })
+        Box::pin(self.complete(call, delta))
     }
 }
 

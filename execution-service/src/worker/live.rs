@@ -2,7 +2,8 @@
 //!
 //! Events here are ephemeral. Whoever begins to follow is told what is under way with the text so far, in the same moment
 //! from which on he gets events: none is lost between the two and none comes twice. The journal stays the truth; a
-//! follower of an execution that another process runs hears nothing here.
+//! follower of an execution that another process runs hears nothing here ([`crate::replicas`] asks that one). A run that
+//! nobody follows costs the text so far and nothing else.
 
 use std::{
     collections::HashMap,
@@ -13,46 +14,37 @@ use service_kit::ids::ExecutionId;
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, watch};
 
+use crate::engine::journal::StageTry;
+
 /// How many events a slow follower may be behind before it has to follow anew.
 const CAPACITY: usize = 256;
-/// The most text that is kept of an answer under way, in bytes.
+/// The most text that is kept of an answer under way, in bytes; what comes after it is not told.
 const MAX_TEXT_BYTES: usize = 1 << 20;
-
-/// A try of a stage, by its place in the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageTry {
-    /// The stage's name.
-    pub stage: String,
-    /// How often the run has come to the stage, from 1.
-    pub visit: u32,
-    /// The item of a fan-out, from 0.
-    pub item: u32,
-    /// The number of the try, from 1.
-    pub attempt: u32,
-}
 
 /// Something that happened and is not in the journal.
 #[derive(Debug, Clone, PartialEq)]
-pub enum LiveEvent {
-    /// A try of a stage began.
-    Started {
-        /// Which.
-        of: StageTry,
-        /// When.
-        at: OffsetDateTime,
-        /// The journal entry before it.
-        after: i64,
-    },
-    /// The model's answer grew.
+pub struct LiveEvent {
+    /// The try it happened to.
+    pub of: StageTry,
+    /// When.
+    pub at: OffsetDateTime,
+    /// The journal entry before it.
+    pub after: i64,
+    /// What happened.
+    pub what: LiveWhat,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiveWhat {
+    /// The try began.
+    Started,
+    /// The model's answer grew by a text, or is it so far.
     Delta {
-        /// Which try's.
-        of: StageTry,
-        /// When.
-        at: OffsetDateTime,
-        /// The journal entry before it.
-        after: i64,
-        /// What came.
+        /// The text.
         text: String,
+        /// Whether it is all text so far.
+        so_far: bool,
     },
 }
 
@@ -67,32 +59,66 @@ pub struct UnderWay {
     pub after: i64,
     /// The answer so far.
     pub text: String,
+    /// The answer has grown longer than is kept.
+    is_full: bool,
+}
+
+impl UnderWay {
+    /// As events: that it began, and the text so far if there is any.
+    pub fn into_events(self) -> impl Iterator<Item = LiveEvent> {
+        let event = |what| LiveEvent {
+            of: self.of.clone(),
+            at: self.since,
+            after: self.after,
+            what,
+        };
+        let started = event(LiveWhat::Started);
+        let text = Some(self.text.clone()).filter(|it| !it.is_empty());
+        let so_far = text.map(|text| event(LiveWhat::Delta { text, so_far: true }));
+        [Some(started), so_far].into_iter().flatten()
+    }
 }
 
 /// The executions that somebody here runs or follows.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
-    channels: Arc<Mutex<HashMap<ExecutionId, Channel>>>,
+    channels: Arc<Mutex<HashMap<ExecutionId, Used>>>,
+}
+
+#[derive(Debug)]
+struct Used {
+    channel: Arc<Mutex<Channel>>,
+    users: usize,
 }
 
 #[derive(Debug)]
 struct Channel {
-    seq: watch::Sender<i64>,
-    events: broadcast::Sender<LiveEvent>,
+    /// How far the journal is durable; none while nobody here runs the execution.
+    seq: watch::Sender<Option<i64>>,
+    /// Since somebody has followed.
+    events: Option<broadcast::Sender<LiveEvent>>,
     under_way: Option<UnderWay>,
-    users: usize,
+}
+
+impl Channel {
+    fn send(&self, event: impl FnOnce() -> LiveEvent) {
+        if let Some(events) = self.events.as_ref().filter(|it| it.receiver_count() > 0) {
+            let _no_follower = events.send(event());
+        }
+    }
+
+    fn know(&self, seq: Option<i64>) {
+        self.seq.send_if_modified(|known| std::mem::replace(known, seq) != seq);
+    }
 }
 
 impl Live {
-    /// Follows an execution. `seq` is the place of the last durable entry that is known here, 0 if none is.
+    /// Follows an execution.
     pub fn follow(&self, execution: ExecutionId) -> Follower {
         let place = Place::enter(self, execution);
         let (seq, events, under_way) = place.with(|channel| {
-            (
-                channel.seq.subscribe(),
-                channel.events.subscribe(),
-                channel.under_way.clone(),
-            )
+            let events = channel.events.get_or_insert_with(|| broadcast::Sender::new(CAPACITY));
+            (channel.seq.subscribe(), events.subscribe(), channel.under_way.clone())
         });
         Follower {
             seq,
@@ -102,6 +128,13 @@ impl Live {
         }
     }
 
+    /// Whether an execution is run here, and when that changes.
+    pub fn holding(&self, execution: ExecutionId) -> Holding {
+        let place = Place::enter(self, execution);
+        let seq = place.with(|channel| channel.seq.subscribe());
+        Holding { seq, _place: place }
+    }
+
     /// Tells followers of an execution that is run here.
     pub(super) fn publish(&self, execution: ExecutionId) -> Publisher {
         Publisher {
@@ -109,21 +142,49 @@ impl Live {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Channel>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Used>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an execution is run here.
+#[derive(Debug)]
+pub struct Holding {
+    seq: watch::Receiver<Option<i64>>,
+    _place: Place,
+}
+
+impl Holding {
+    /// Waits until the execution is not run here any more: it has ended, waits, or was given up. At once where nobody here
+    /// runs it.
+    pub async fn over(&mut self) {
+        // The sender lives as long as the place.
+        let _ = self.seq.wait_for(Option::is_none).await;
+    }
+
+    /// Waits until the execution is run here.
+    pub async fn begins(&mut self) {
+        let _ = self.seq.wait_for(Option::is_some).await;
     }
 }
 
 /// What a follower listens to.
 #[derive(Debug)]
 pub struct Follower {
-    /// The place of the last durable entry.
-    pub seq: watch::Receiver<i64>,
+    /// The place of the last durable entry; none while the execution is not run here.
+    pub seq: watch::Receiver<Option<i64>>,
     /// What happens from now on. A follower that lagged behind follows anew.
     pub events: broadcast::Receiver<LiveEvent>,
     /// What was under way when following began.
     pub under_way: Option<UnderWay>,
     _place: Place,
+}
+
+impl Follower {
+    /// The place of the last durable entry; none while the execution is not run here.
+    pub fn held_at(&self) -> Option<i64> {
+        *self.seq.borrow()
+    }
 }
 
 /// The run's side.
@@ -137,42 +198,50 @@ impl Publisher {
     pub(super) fn recorded(&self, seq: i64) {
         self.place.with(|channel| {
             channel.under_way = None;
-            channel
-                .seq
-                .send_if_modified(|known| std::mem::replace(known, seq) != seq);
+            channel.know(Some(seq));
         });
     }
 
     /// A try begins.
     pub(super) fn started(&self, of: StageTry, at: OffsetDateTime) {
         self.place.with(|channel| {
-            let after = *channel.seq.borrow();
-            channel.under_way = Some(UnderWay {
+            let after = channel.seq.borrow().unwrap_or(0);
+            channel.send(|| LiveEvent {
                 of: of.clone(),
+                at,
+                after,
+                what: LiveWhat::Started,
+            });
+            channel.under_way = Some(UnderWay {
+                of,
                 since: at,
                 after,
                 text: String::new(),
+                is_full: false,
             });
-            let _no_follower = channel.events.send(LiveEvent::Started { of, at, after });
         });
     }
 
     /// The answer of the try under way grew.
     pub(super) fn delta(&self, text: &str, at: OffsetDateTime) {
         self.place.with(|channel| {
-            let Some(under_way) = &mut channel.under_way else {
+            let Some(mut under_way) = channel.under_way.take() else {
                 return;
             };
-            if under_way.text.len() + text.len() <= MAX_TEXT_BYTES {
+            under_way.is_full |= under_way.text.len() + text.len() > MAX_TEXT_BYTES;
+            if !under_way.is_full {
                 under_way.text.push_str(text);
+                channel.send(|| LiveEvent {
+                    of: under_way.of.clone(),
+                    at,
+                    after: under_way.after,
+                    what: LiveWhat::Delta {
+                        text: text.to_owned(),
+                        so_far: false,
+                    },
+                });
             }
-            let (of, after) = (under_way.of.clone(), under_way.after);
-            let _no_follower = channel.events.send(LiveEvent::Delta {
-                of,
-                at,
-                after,
-                text: text.to_owned(),
-            });
+            channel.under_way = Some(under_way);
         });
     }
 }
@@ -180,7 +249,10 @@ impl Publisher {
 impl Drop for Publisher {
     /// Whatever is under way is given up: another takes the run over, or it has ended.
     fn drop(&mut self) {
-        self.place.with(|channel| channel.under_way = None);
+        self.place.with(|channel| {
+            channel.under_way = None;
+            channel.know(None);
+        });
     }
 }
 
@@ -189,39 +261,39 @@ impl Drop for Publisher {
 struct Place {
     live: Live,
     execution: ExecutionId,
+    channel: Arc<Mutex<Channel>>,
 }
 
 impl Place {
     fn enter(live: &Live, execution: ExecutionId) -> Self {
-        live.lock()
-            .entry(execution)
-            .or_insert_with(|| Channel {
-                seq: watch::Sender::new(0),
-                events: broadcast::Sender::new(CAPACITY),
+        let mut channels = live.lock();
+        let used = channels.entry(execution).or_insert_with(|| Used {
+            channel: Arc::new(Mutex::new(Channel {
+                seq: watch::Sender::new(None),
+                events: None,
                 under_way: None,
-                users: 0,
-            })
-            .users += 1;
+            })),
+            users: 0,
+        });
+        used.users += 1;
         Self {
             live: live.clone(),
             execution,
+            channel: used.channel.clone(),
         }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Channel) -> T) -> T {
-        let mut channels = self.live.lock();
-        act(channels
-            .get_mut(&self.execution)
-            .expect("a channel stays while it is used"))
+        act(&mut self.channel.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut channels = self.live.lock();
-        if let Some(channel) = channels.get_mut(&self.execution) {
-            channel.users -= 1;
-            if channel.users == 0 {
+        if let Some(used) = channels.get_mut(&self.execution) {
+            used.users -= 1;
+            if used.users == 0 {
                 channels.remove(&self.execution);
             }
         }
@@ -245,6 +317,31 @@ mod tests {
         }
     }
 
+    fn event(after: i64, what: LiveWhat) -> LiveEvent {
+        LiveEvent {
+            of: a_try(),
+            at: AT,
+            after,
+            what,
+        }
+    }
+
+    fn text(text: &str, so_far: bool) -> LiveWhat {
+        LiveWhat::Delta {
+            text: text.into(),
+            so_far,
+        }
+    }
+
+    fn so_far(follower: &mut Follower) -> Vec<LiveEvent> {
+        follower
+            .under_way
+            .take()
+            .into_iter()
+            .flat_map(UnderWay::into_events)
+            .collect()
+    }
+
     #[test]
     fn whoever_follows_late_gets_the_text_so_far_and_then_every_piece_once() {
         let live = Live::default();
@@ -255,21 +352,48 @@ mod tests {
         publisher.delta("one ", AT);
         let mut follower = live.follow(execution);
         publisher.delta("two", AT);
-        let so_far = UnderWay {
-            of: a_try(),
-            since: AT,
-            after: 3,
-            text: "one ".into(),
-        };
-        assert_eq!(follower.under_way, Some(so_far));
-        let next = LiveEvent::Delta {
-            of: a_try(),
-            at: AT,
-            after: 3,
-            text: "two".into(),
-        };
-        assert_eq!(follower.events.try_recv(), Ok(next));
+        let begun = [event(3, LiveWhat::Started), event(3, text("one ", true))];
+        assert_eq!(so_far(&mut follower), begun);
+        assert_eq!(follower.events.try_recv(), Ok(event(3, text("two", false))));
         assert!(follower.events.try_recv().is_err());
+    }
+
+    #[test]
+    fn whoever_falls_behind_and_follows_anew_has_the_same_text() {
+        let live = Live::default();
+        let execution = ExecutionId::generate();
+        let publisher = live.publish(execution);
+        publisher.started(a_try(), AT);
+        let mut slow = live.follow(execution);
+        for _ in 0..=CAPACITY {
+            publisher.delta("x", AT);
+        }
+        assert!(matches!(
+            slow.events.try_recv(),
+            Err(broadcast::error::TryRecvError::Lagged(1))
+        ));
+        slow = live.follow(execution);
+        publisher.delta("y", AT);
+        let all = "x".repeat(CAPACITY + 1);
+        assert_eq!(so_far(&mut slow).last(), Some(&event(0, text(&all, true))));
+        assert_eq!(slow.events.try_recv(), Ok(event(0, text("y", false))));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_stops_for_everybody_at_the_same_place() {
+        let live = Live::default();
+        let execution = ExecutionId::generate();
+        let publisher = live.publish(execution);
+        publisher.started(a_try(), AT);
+        let mut follower = live.follow(execution);
+        let long = "x".repeat(MAX_TEXT_BYTES);
+        for piece in [long.as_str(), "y", ""] {
+            publisher.delta(piece, AT);
+        }
+        assert_eq!(follower.events.try_recv(), Ok(event(0, text(&long, false))));
+        assert!(follower.events.try_recv().is_err());
+        let late = so_far(&mut live.follow(execution));
+        assert_eq!(late.last(), Some(&event(0, text(&long, true))));
     }
 
     #[test]
@@ -277,12 +401,12 @@ mod tests {
         let live = Live::default();
         let execution = ExecutionId::generate();
         let mut follower = live.follow(execution);
-        assert_eq!(*follower.seq.borrow_and_update(), 0);
+        assert_eq!(*follower.seq.borrow_and_update(), None);
         let publisher = live.publish(execution);
         publisher.started(a_try(), AT);
         publisher.recorded(2);
         assert!(follower.seq.has_changed().unwrap());
-        assert_eq!(*follower.seq.borrow_and_update(), 2);
+        assert_eq!(*follower.seq.borrow_and_update(), Some(2));
         publisher.recorded(2);
         assert!(!follower.seq.has_changed().unwrap());
         assert_eq!(live.follow(execution).under_way, None);
@@ -302,13 +426,17 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_given_up_leaves_nothing_under_way() {
+    fn a_run_that_is_given_up_leaves_nothing_under_way_and_says_so() {
         let live = Live::default();
         let execution = ExecutionId::generate();
-        let _follower = live.follow(execution);
+        let mut follower = live.follow(execution);
         let publisher = live.publish(execution);
+        publisher.recorded(1);
         publisher.started(a_try(), AT);
+        assert_eq!(*follower.seq.borrow_and_update(), Some(1));
         drop(publisher);
+        assert!(follower.seq.has_changed().unwrap());
+        assert_eq!(follower.held_at(), None);
         assert_eq!(live.follow(execution).under_way, None);
     }
 }

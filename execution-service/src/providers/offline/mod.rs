@@ -147,6 +147,7 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
                 text,
                 input_tokens: usage.input_tokens,
                 output_tokens: usage.output_tokens,
+                billing_uncertain: false,
                 finish_reason: "stop".to_owned(),
                 response_model: Some(MODEL.to_owned()),
                 response_id: None,

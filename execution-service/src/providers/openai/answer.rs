@@ -6,18 +6,73 @@ use service_kit::outbound::Response;
 use time::OffsetDateTime;
 
 use super::super::{
-    Answer, Call, CallError, Usage, clean,
+    Answer, CallError, Usage, clean,
     http_failure::{Reply, classify, hidden, is_error},
 };
 use crate::engine::failure::FailureClass;
 
-/// Reads a response. `key` is taken out of what an error shows.
-pub(super) fn read(
-    response: &Response,
-    call: &Call,
-    key: Option<&SecretString>,
-    now: OffsetDateTime,
-) -> Result<Answer, CallError> {
+/// What a model said, however it came.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The answer; storable.
+    pub text: String,
+    /// Whether the text is not quite what came.
+    pub cleaned: bool,
+    /// Why it refused; empty where it did not.
+    pub refusal: String,
+    /// Why it stopped; empty where nothing says so.
+    pub finish_reason: String,
+    /// What it used, where that is told.
+    pub usage: Option<Usage>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The answer's id.
+    pub id: Option<String>,
+}
+
+impl Said {
+    /// Whether that is an answer.
+    pub(super) fn judge(self) -> Result<Answer, CallError> {
+        let usage = self.usage.unwrap_or_default();
+        let billing_uncertain = self.usage.is_none();
+        let failed = |error: CallError| CallError {
+            billing_uncertain,
+            usage,
+            ..error
+        };
+        let refused = |reason, message: &str, raw: &str| {
+            let error = CallError::new(FailureClass::Validation, reason, message);
+            Err(failed(error.with_raw(raw)))
+        };
+        match self.finish_reason.as_str() {
+            _ if !self.refusal.is_empty() => refused("refusal", "the model refused", &self.refusal),
+            "content_filter" => refused(
+                "content_filter",
+                "the provider's content filter cut the answer off",
+                &self.text,
+            ),
+            "length" => Err(failed(CallError::cut(&self.text, usage))),
+            _ if self.text.trim().is_empty() => {
+                let message = "the model answered nothing";
+                let error = CallError::new(FailureClass::ProviderError, "empty_answer", message);
+                Err(failed(error.retryable()))
+            }
+            reason => Ok(Answer {
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                billing_uncertain,
+                finish_reason: Some(reason).filter(|it| !it.is_empty()).unwrap_or("unknown").to_owned(),
+                text: self.text,
+                response_model: self.model,
+                response_id: self.id,
+                cleaned: self.cleaned,
+            }),
+        }
+    }
+}
+
+/// Reads a response that came whole. `key` is taken out of what an error shows.
+pub(super) fn read(response: &Response, key: Option<&SecretString>, now: OffsetDateTime) -> Result<Answer, CallError> {
     let (text, replaced) = clean::text_of(&response.body);
     let failure = |body: &str| {
         let body = hidden(body, key);
@@ -49,46 +104,18 @@ pub(super) fn read(
     let choice = body["choices"]
         .get(0)
         .ok_or_else(|| unusable("no_choices", "the provider's answer has no choices"))?;
-    let told = usage(&body);
     let (answered, cut) = clean::storable(&content(&choice["message"]["content"]));
-    let usage = told.unwrap_or_else(|| estimated(call, &answered));
-    let refused = |reason, message: &str| {
-        CallError::new(FailureClass::Validation, reason, message)
-            .with_usage(usage)
-            .with_raw(&answered)
-    };
-    let refusal = choice["message"]["refusal"]
-        .as_str()
-        .filter(|refusal| !refusal.is_empty());
-    match (choice["finish_reason"].as_str().unwrap_or_default(), refusal) {
-        (_, Some(refusal)) => Err(refused("refusal", "the model refused").with_raw(refusal)),
-        ("content_filter", None) => Err(refused(
-            "content_filter",
-            "the provider's content filter cut the answer off",
-        )),
-        ("length", None) => Err(CallError::cut(&answered, usage)),
-        _ if answered.trim().is_empty() => {
-            let error = CallError::new(
-                FailureClass::ProviderError,
-                "empty_answer",
-                "the model answered nothing",
-            );
-            Err(error.retryable().with_usage(usage))
-        }
-        (reason, None) => Ok(Answer {
-            text: answered,
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            finish_reason: if reason.is_empty() {
-                "unknown".to_owned()
-            } else {
-                reason.to_owned()
-            },
-            response_model: body["model"].as_str().map(str::to_owned),
-            response_id: body["id"].as_str().map(str::to_owned),
-            cleaned: replaced || cleaned || cut,
-        }),
+    let told = |value: &Value| value.as_str().map(str::to_owned);
+    Said {
+        text: answered,
+        cleaned: replaced || cleaned || cut,
+        refusal: told(&choice["message"]["refusal"]).unwrap_or_default(),
+        finish_reason: told(&choice["finish_reason"]).unwrap_or_default(),
+        usage: usage(&body["usage"]),
+        model: told(&body["model"]),
+        id: told(&body["id"]),
     }
+    .judge()
 }
 
 /// The text of a message: one text, or the texts of its parts.
@@ -101,22 +128,10 @@ fn content(content: &Value) -> String {
     content.as_str().map_or_else(|| parts.collect(), str::to_owned)
 }
 
-fn usage(body: &Value) -> Option<Usage> {
-    let usage = &body["usage"];
+/// What was used, where it is told.
+pub(super) fn usage(usage: &Value) -> Option<Usage> {
     Some(Usage {
         input_tokens: usage["prompt_tokens"].as_u64()?,
         output_tokens: usage["completion_tokens"].as_u64()?,
     })
-}
-
-/// A quarter of the characters, where the provider does not say.
-fn estimated(call: &Call, answer: &str) -> Usage {
-    let tokens = |texts: &[&str]| {
-        let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
-        u64::try_from(characters.div_ceil(4)).unwrap_or(u64::MAX)
-    };
-    Usage {
-        input_tokens: tokens(&[&call.system, &call.prompt]),
-        output_tokens: tokens(&[answer]),
-    }
 }

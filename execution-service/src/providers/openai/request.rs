@@ -1,40 +1,80 @@
-//! The request of a call.
+//! The request of a call, written from where its parts lie.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
-use super::super::{Call, config::Endpoint, strict_schema::is_strict};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::{
+    Call,
+    config::{Endpoint, TokenLimit},
+    strict_schema::is_strict,
+};
 
 /// The body that asks for the call's answer.
-pub(super) fn body(call: &Call, endpoint: &Endpoint) -> Value {
-    let mut body = Map::new();
-    let format = call.schema.as_ref().map(|schema| format(schema, endpoint));
-    let system = match (&call.schema, &format) {
-        (Some(schema), Some(Format::Object)) => with_schema(&call.system, schema),
-        _ => call.system.clone(),
-    };
-    let system = Some(json!({"role": "system", "content": system})).filter(|it| it["content"] != "");
-    let messages: Vec<Value> = system
-        .into_iter()
-        .chain([json!({"role": "user", "content": call.prompt})])
-        .collect();
-    body.insert("model".into(), call.model.as_str().into());
-    body.insert("messages".into(), messages.into());
-    body.insert("stream".into(), false.into());
-    if let Some(format) = format {
-        body.insert("response_format".into(), format.json());
+#[derive(Debug, Serialize)]
+pub(super) struct Body<'c> {
+    model: &'c str,
+    messages: Vec<Message<'c>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'c [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Message<'c> {
+    role: &'static str,
+    content: Cow<'c, str>,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl<'c> Body<'c> {
+    pub(super) fn new(call: &'c Call, endpoint: &Endpoint) -> Self {
+        let format = call.schema.as_ref().map(|schema| format(schema, endpoint));
+        let system = match (&call.schema, &format) {
+            (Some(schema), Some(Format::Object)) => Cow::Owned(with_schema(&call.system, schema)),
+            _ => Cow::Borrowed(call.system.as_str()),
+        };
+        let message = |role, content| Message { role, content };
+        let system = Some(system).filter(|it| !it.is_empty());
+        let messages = system
+            .map(|system| message("system", system))
+            .into_iter()
+            .chain([message("user", Cow::Borrowed(call.prompt.as_str()))]);
+        let parameters = &call.parameters;
+        let limit = |field| parameters.max_tokens.filter(|_| endpoint.token_limit == field);
+        Self {
+            model: &call.model,
+            messages: messages.collect(),
+            stream: endpoint.streams,
+            stream_options: endpoint.streams.then_some(StreamOptions { include_usage: true }),
+            response_format: format.map(Format::json),
+            temperature: parameters.temperature,
+            top_p: parameters.top_p,
+            seed: parameters.seed,
+            stop: &parameters.stop,
+            max_tokens: limit(TokenLimit::MaxTokens),
+            max_completion_tokens: limit(TokenLimit::MaxCompletionTokens),
+        }
     }
-    let parameters = &call.parameters;
-    let stop = Some(&parameters.stop).filter(|stop| !stop.is_empty());
-    for (name, value) in [
-        ("temperature", parameters.temperature.map(Value::from)),
-        ("top_p", parameters.top_p.map(Value::from)),
-        ("seed", parameters.seed.map(Value::from)),
-        ("stop", stop.map(|stop| json!(stop))),
-        (endpoint.token_limit.field(), parameters.max_tokens.map(Value::from)),
-    ] {
-        body.extend(value.map(|value| (name.to_owned(), value)));
-    }
-    body.into()
 }
 
 /// How the answer is held to JSON.

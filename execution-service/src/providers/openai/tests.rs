@@ -11,49 +11,86 @@ use service_kit::{lifecycle::Lifecycle, outbound::OutboundConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::Notify,
+    time::sleep,
 };
 
 use super::*;
 use crate::providers::{Parameters, config::TokenLimit};
 
+mod streaming;
+
 const KEY: &str = "sk-a-key-for-tests";
 const JSON: &str = "application/json";
+
+/// What the server does once it has replied.
+#[derive(Clone, Copy)]
+enum Then {
+    /// It closes the connection.
+    Close,
+    /// It keeps the connection and sends nothing more.
+    Hang,
+    /// It goes on sending this.
+    Repeat(&'static str),
+}
+
+/// How often a server sends again what it repeats.
+const BEAT: Duration = Duration::from_millis(2);
 
 /// A server that gives every request this reply, and what it was sent.
 struct Stub {
     provider: OpenAi,
     requests: Arc<Mutex<Vec<String>>>,
+    /// A client has hung up on a server that was not done.
+    hung_up: Arc<Notify>,
     _lifecycle: Lifecycle,
 }
 
 impl Stub {
     async fn replying(reply: impl Into<Vec<u8>>) -> Self {
-        let reply = reply.into();
+        Self::start(reply.into(), Then::Close, |_| {}).await
+    }
+
+    async fn start(reply: Vec<u8>, then: Then, set: impl FnOnce(&mut Endpoint)) -> Self {
         let lifecycle = Lifecycle::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let kept = requests.clone();
+        let hung_up = Arc::new(Notify::new());
+        let (kept, told) = (requests.clone(), hung_up.clone());
         lifecycle.spawn("stub", async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let mut request = Vec::new();
                 while !is_whole(&request) && socket.read_buf(&mut request).await.unwrap() > 0 {}
                 kept.lock().unwrap().push(String::from_utf8(request).unwrap());
-                if reply.is_empty() {
-                    std::future::pending::<()>().await;
-                }
                 // The client may have hung up, which is what some tests are about.
                 let _ = socket.write_all(&reply).await;
+                match then {
+                    Then::Close => {}
+                    Then::Hang => {
+                        let _ = socket.read(&mut [0]).await;
+                        told.notify_one();
+                    }
+                    Then::Repeat(text) => {
+                        while socket.write_all(text.as_bytes()).await.is_ok() {
+                            sleep(BEAT).await;
+                        }
+                        told.notify_one();
+                    }
+                }
             }
         });
-        let api_key = Some(SecretString::from(KEY));
-        let endpoint = Endpoint {
+        let mut endpoint = Endpoint {
             base_url,
-            api_key,
+            api_key: Some(SecretString::from(KEY)),
             key_header: KeyHeader::Authorization,
             token_limit: TokenLimit::MaxTokens,
             takes_schemas: true,
+            streams: true,
+            first_token_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(20),
         };
+        set(&mut endpoint);
         let config = OutboundConfig {
             max_response_bytes: 64 << 10,
             ..OutboundConfig::default()
@@ -61,6 +98,7 @@ impl Stub {
         Self {
             provider: OpenAi::new(endpoint, Outbound::new(&config).unwrap()),
             requests,
+            hung_up,
             _lifecycle: lifecycle,
         }
     }
@@ -141,7 +179,7 @@ async fn a_call_is_one_request_and_its_answer() {
         (answer.response_model.as_deref(), answer.response_id.as_deref()),
         (Some("gpt-x-2026"), Some("chatcmpl-1"))
     );
-    assert!(!answer.cleaned);
+    assert!(!answer.cleaned && !answer.billing_uncertain);
     let (head, body) = stub.sent();
     assert!(head.starts_with("post /v1/chat/completions "), "{head}");
     assert!(
@@ -150,7 +188,7 @@ async fn a_call_is_one_request_and_its_answer() {
     );
     assert_eq!(
         body,
-        json!({"model": "gpt-x", "stream": false,
+        json!({"model": "gpt-x", "stream": true, "stream_options": {"include_usage": true},
                "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]})
     );
 }
@@ -219,7 +257,7 @@ async fn a_strict_schema_is_sent_and_any_other_is_asked_for_in_words() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_in_parts_without_usage_and_without_a_reason() {
+async fn an_answer_is_read_in_parts_and_without_a_reason_and_says_that_its_tokens_are_not_known() {
     let body = json!({"choices": [{"message": {"content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}}]});
     let stub = Stub::replying(reply("200 OK", "application/json; charset=utf-8", &body.to_string())).await;
     let answer = stub.answer(&call()).await.unwrap();
@@ -227,7 +265,10 @@ async fn an_answer_is_read_in_parts_without_usage_and_without_a_reason() {
         (answer.text.as_str(), answer.finish_reason.as_str()),
         ("Hello", "unknown")
     );
-    assert_eq!((answer.input_tokens, answer.output_tokens), (5, 2));
+    assert_eq!(
+        (answer.input_tokens, answer.output_tokens, answer.billing_uncertain),
+        (0, 0, true)
+    );
 }
 
 #[tokio::test]
@@ -377,7 +418,7 @@ async fn a_failed_answer_keeps_what_it_used_and_said() {
 
 #[tokio::test]
 async fn silence_ends_at_the_deadline_and_nobody_at_home_at_once() {
-    let stub = Stub::replying("").await;
+    let stub = Stub::start(Vec::new(), Then::Hang, |_| {}).await;
     let error = stub
         .answer(&Call {
             timeout: Duration::from_millis(30),
@@ -421,14 +462,31 @@ async fn the_key_is_in_no_error_whatever_the_provider_repeats() {
 
 #[tokio::test]
 async fn azures_header_carries_the_key_alone() {
-    let mut stub = Stub::replying(ok("stop", &json!({"content": "x"}))).await;
-    stub.provider.endpoint.key_header = KeyHeader::ApiKey;
+    let answer = ok("stop", &json!({"content": "x"})).into_bytes();
+    let stub = Stub::start(answer.clone(), Then::Close, |it| it.key_header = KeyHeader::ApiKey).await;
     stub.answer(&call()).await.unwrap();
     let (head, _) = stub.sent();
     assert!(
         head.contains(&format!("api-key: {KEY}")) && !head.contains("authorization"),
         "{head}"
     );
-    stub.provider.endpoint.api_key = Some(SecretString::from("bad\nkey"));
+    let stub = Stub::start(answer, Then::Close, |it| {
+        it.api_key = Some(SecretString::from("bad\nkey"));
+    })
+    .await;
     assert_eq!(stub.answer(&call()).await.unwrap_err().reason, "credentials");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_stream_is_asked_for_its_answer_whole() {
+    let answer = ok("stop", &json!({"content": "x"})).into_bytes();
+    let stub = Stub::start(answer, Then::Close, |it| {
+        it.streams = false;
+        it.first_token_timeout = Duration::ZERO;
+    })
+    .await;
+    stub.answer(&call()).await.unwrap();
+    let (head, body) = stub.sent();
+    assert_eq!((&body["stream"], body.get("stream_options")), (&json!(false), None));
+    assert!(!head.contains("event-stream"), "{head}");
 }
