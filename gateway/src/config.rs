@@ -10,7 +10,10 @@ use std::{
 
 use http::HeaderValue;
 use service_kit::{
+    client::ClientTls,
     config::{ConfigErrors, Reader, Refused},
+    limits::{self, Limit, TrustedPeers},
+    server::ServerTls,
     telemetry::TelemetryConfig,
 };
 use url::Url;
@@ -20,10 +23,14 @@ use url::Url;
 pub struct Config {
     /// `listen`: where callers come in; 127.0.0.1:8080 by default.
     pub listen: SocketAddr,
+    /// `tls_cert`, `tls_key`, `tls_client_ca`: TLS at that address; none by default.
+    pub tls: Option<ServerTls>,
     /// `core_url`: where core-service is.
     pub core_url: Url,
     /// `execution_url`: where execution-service is.
     pub execution_url: Url,
+    /// `tls_ca`, `tls_client_cert`, `tls_client_key`: TLS of the calls to services at `https` addresses.
+    pub client_tls: ClientTls,
     /// `cors_origins`: the web pages that may call from elsewhere; none by default.
     pub cors_origins: Vec<Origin>,
     /// `max_message_bytes`: the largest request message; 8 MiB by default.
@@ -32,6 +39,14 @@ pub struct Config {
     pub max_timeout: Duration,
     /// `max_concurrent_requests`: how many calls, streams included, are answered at once; 8192 by default.
     pub max_concurrent_requests: usize,
+    /// `max_connections_per_address`: how many connections one address may have; 2048 by default. Behind a proxy all come from its own.
+    pub max_connections_per_address: usize,
+    /// `head_timeout_ms`: how long a new connection may take to send the head of its first request; half a minute by default.
+    pub head_timeout: Duration,
+    /// `limits_address`: the requests from one client address; `2000/s burst 4000` by default, `off` for no limit.
+    pub address_limit: Limit,
+    /// `trusted_proxies`: the networks of proxies in front, whose `x-forwarded-for` is believed; none by default.
+    pub trusted_proxies: TrustedPeers,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -57,15 +72,27 @@ impl Config {
         let execution_url = reader.get("execution_url");
         let cors_origins = reader.list("cors_origins");
         let listen = reader.get_or("listen", LISTEN);
+        let tls = ServerTls::read(reader);
+        let client_tls = ClientTls::read(reader);
         let max_message_bytes = reader.get_or("max_message_bytes", MESSAGE_BYTES);
         let max_timeout_ms = reader.get_or("max_timeout_ms", TIMEOUT_MS);
         let max_concurrent_requests = reader.get_or("max_concurrent_requests", CONCURRENT_REQUESTS);
+        let per_address = reader.get_or("max_connections_per_address", CONNECTIONS_PER_ADDRESS);
+        let head_timeout_ms = reader.get_or("head_timeout_ms", HEAD_TIMEOUT_MS);
+        let address_limit = reader.get_or("limits_address", limits::ADDRESS);
+        let trusted_proxies = reader.get_or("trusted_proxies", TrustedPeers::none());
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
+            tls,
+            client_tls,
             cors_origins,
             max_message_bytes: max_message_bytes.get(),
             max_timeout: Duration::from_millis(max_timeout_ms.get()),
             max_concurrent_requests: max_concurrent_requests.get(),
+            max_connections_per_address: per_address.get(),
+            head_timeout: Duration::from_millis(head_timeout_ms.get()),
+            address_limit,
+            trusted_proxies,
             telemetry,
             ..Self::new(listen, core_url?, execution_url?)
         })
@@ -75,12 +102,18 @@ impl Config {
     pub fn new(listen: SocketAddr, core_url: Url, execution_url: Url) -> Self {
         Self {
             listen,
+            tls: None,
             core_url,
             execution_url,
+            client_tls: ClientTls::default(),
             cors_origins: Vec::new(),
             max_message_bytes: MESSAGE_BYTES.get(),
             max_timeout: Duration::from_millis(TIMEOUT_MS.get()),
             max_concurrent_requests: CONCURRENT_REQUESTS.get(),
+            max_connections_per_address: CONNECTIONS_PER_ADDRESS.get(),
+            head_timeout: Duration::from_millis(HEAD_TIMEOUT_MS.get()),
+            address_limit: limits::ADDRESS,
+            trusted_proxies: TrustedPeers::none(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -89,6 +122,8 @@ impl Config {
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const MESSAGE_BYTES: NonZeroUsize = NonZeroUsize::new(8 << 20).expect("it is not zero");
 const TIMEOUT_MS: NonZeroU64 = NonZeroU64::new(60_000).expect("it is not zero");
+const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::new(2048).expect("it is not zero");
+const HEAD_TIMEOUT_MS: NonZeroU64 = NonZeroU64::new(30_000).expect("it is not zero");
 const CONCURRENT_REQUESTS: NonZeroUsize = NonZeroUsize::new(8192).expect("it is not zero");
 
 /// The origin of a web page (RFC 6454), written as browsers send it: `https://app.example.com`, `http://localhost:3000`.

@@ -26,6 +26,7 @@ use crate::{
     connect,
     forward::Forwarder,
     headers::{self, REQUEST_ID},
+    limits::Limits,
     pages::{self, Pages},
     trace,
 };
@@ -38,13 +39,20 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
 struct Rpc {
     forwarder: Arc<Forwarder>,
     permits: Arc<Semaphore>,
+    limits: Arc<Limits>,
 }
 
 /// Everything that the gateway serves.
-pub(crate) fn router(pages: Pages, cors_origins: Vec<HeaderValue>, concurrent_requests: usize) -> Router {
+pub(crate) fn router(
+    pages: Pages,
+    cors_origins: Vec<HeaderValue>,
+    concurrent_requests: usize,
+    limits: Limits,
+) -> Router {
     let rpc = Rpc {
         forwarder: pages.forwarder.clone(),
         permits: Arc::new(Semaphore::new(concurrent_requests)),
+        limits: Arc::new(limits),
     };
     let layers = ServiceBuilder::new()
         .layer(from_fn(identify))
@@ -56,6 +64,7 @@ pub(crate) fn router(pages: Pages, cors_origins: Vec<HeaderValue>, concurrent_re
         .route("/healthz", get(pages::live))
         .route("/readyz", get(pages::ready))
         .route("/.well-known/jwks.json", get(pages::keys))
+        .route("/openapi.json", get(pages::openapi))
         .with_state(pages)
         .fallback_service(axum::routing::any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
@@ -93,6 +102,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("grpc-status"),
             HeaderName::from_static("grpc-message"),
             HeaderName::from_static("grpc-status-details-bin"),
+            header::RETRY_AFTER,
             REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
@@ -147,6 +157,7 @@ async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
     match (protocol, request.version()) {
         (Protocol::Other, _) if !known => return not_found(),
         (Protocol::Other, _) => return unsupported(),
+        (Protocol::Json, _) if !headers::is_utf8(request.headers()) => return unsupported_charset(),
         (Protocol::Json, _) if !known && !names_a_method(path) => return not_found(),
         (Protocol::Grpc, version) if version < Version::HTTP_2 => return needs_http2(),
         _ => {}
@@ -158,24 +169,29 @@ async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
         request.headers_mut().insert(header::CONTENT_TYPE, bare);
     }
 
-    let permit = rpc.permits.try_acquire_owned().ok();
-    match (protocol, &permit) {
-        (Protocol::Json, Some(_)) => connect::unary(rpc.forwarder, request).await,
-        (Protocol::Json, None) => connect::Error::from(busy()).into_response(),
-        (_, admitted) => {
-            let response = grpc(rpc.forwarder, admitted.is_some(), request).await;
+    let admitted = rpc.limits.admit(&mut request);
+    let admitted = admitted.and_then(|()| rpc.permits.try_acquire_owned().map_err(|_| busy()));
+    match (protocol, admitted) {
+        (Protocol::Json, Ok(_permit)) => connect::unary(rpc.forwarder, request).await,
+        (Protocol::Json, Err(refusal)) => connect::Error::from(refusal).into_response(),
+        (_, Ok(permit)) => {
+            let response = grpc(rpc.forwarder, None, request).await;
             response.map(|body| held_by(permit, body))
         }
+        (_, Err(refusal)) => grpc(rpc.forwarder, Some(refusal.into()), request).await.map(Body::new),
     }
 }
 
 /// gRPC, and gRPC-Web translated to it.
-async fn grpc(forwarder: Arc<Forwarder>, admitted: bool, request: Request) -> http::Response<tonic::body::Body> {
+async fn grpc(
+    forwarder: Arc<Forwarder>,
+    refusal: Option<Status>,
+    request: Request,
+) -> http::Response<tonic::body::Body> {
     let service = service_fn(|request| async {
-        Ok::<_, Infallible>(if admitted {
-            forwarder.answer(request).await
-        } else {
-            Status::from(busy()).into_http()
+        Ok::<_, Infallible>(match &refusal {
+            None => forwarder.answer(request).await,
+            Some(status) => status.clone().into_http(),
         })
     });
     let response = GrpcWebLayer::new().layer(service).oneshot(request).await;
@@ -183,7 +199,7 @@ async fn grpc(forwarder: Arc<Forwarder>, admitted: bool, request: Request) -> ht
 }
 
 /// The body, which keeps the permit until it has ended or the caller has gone.
-fn held_by(permit: Option<OwnedSemaphorePermit>, body: tonic::body::Body) -> Body {
+fn held_by(permit: OwnedSemaphorePermit, body: tonic::body::Body) -> Body {
     Body::new(body.map_frame(move |frame| {
         let _held = &permit;
         frame
@@ -224,10 +240,18 @@ fn not_allowed(allowed: &'static str, message: &str) -> Response {
 
 fn unsupported() -> Response {
     let message = "the content type must be application/json, application/grpc-web or application/grpc";
-    let mut response = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unknown, message);
+    let mut response = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, message);
     let accepted = HeaderValue::from_static("application/json, application/grpc-web, application/grpc");
     response.headers_mut().insert("accept-post", accepted);
     response
+}
+
+fn unsupported_charset() -> Response {
+    refuse(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::InvalidArgument,
+        "the charset of application/json must be utf-8",
+    )
 }
 
 fn needs_http2() -> Response {

@@ -45,6 +45,7 @@ pub(crate) struct Forwarder {
     pub(crate) execution: Channel,
     pub(crate) limits: Limits,
     pub(crate) json_kib: Semaphore,
+    pub(crate) large_kib: Semaphore,
     pub(crate) lifecycle: Lifecycle,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! It is a list of what may pass, not of what may not: metadata that services give a meaning among themselves
 //! (`x-studios-*`), addresses that a proxy claims (`x-forwarded-*`) and hop-by-hop headers never get through, nor does
-//! anything that somebody adds one day without thinking of the gateway.
+//! anything that somebody adds one day without thinking of the gateway. The client's address is the gateway's own word.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use service_kit::ids::RequestId;
+use service_kit::{ids::RequestId, limits::CLIENT_ADDRESS};
 
 /// The header that carries the request's id, in requests and in answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -15,7 +15,7 @@ pub(crate) const MOST_BYTES: u32 = 16 << 10;
 
 const LONGEST_REQUEST_ID: usize = 64;
 
-const FORWARDED: [HeaderName; 10] = [
+const FORWARDED: [HeaderName; 11] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     header::TE,
@@ -26,6 +26,7 @@ const FORWARDED: [HeaderName; 10] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
     REQUEST_ID,
+    CLIENT_ADDRESS,
 ];
 
 /// What of a caller's headers a service gets to see.
@@ -66,6 +67,39 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let bare = value.split_once(';').map_or(value, |(bare, _)| bare);
     Some(bare.trim().to_ascii_lowercase())
+}
+
+/// Whether the content is in UTF-8, which is so unless its type says otherwise.
+pub(crate) fn is_utf8(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let parameters = value.unwrap_or_default().split(';').skip(1);
+    let mut charsets = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"'))
+    });
+    charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
+}
+
+/// Whether the caller shows something that looks like an access token: three parts of base64url, the first of which is JSON's beginning.
+/// Whether it is a good one is for the service to say.
+pub(crate) fn has_token(headers: &HeaderMap) -> bool {
+    const SHORTEST_PART: usize = 16;
+    let Some((scheme, token)) = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|it| it.to_str().ok()?.split_once(' '))
+    else {
+        return false;
+    };
+    let is_part = |part: &str| {
+        part.len() >= SHORTEST_PART && part.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+    };
+    let token = token.trim();
+    scheme.eq_ignore_ascii_case("bearer")
+        && token.starts_with("ey")
+        && token.split('.').count() == 3
+        && token.split('.').all(is_part)
 }
 
 #[cfg(test)]
@@ -119,6 +153,44 @@ mod tests {
             assert_ne!(request_id(&headers(&[("x-request-id", odd)])), odd);
         }
         assert_eq!(request_id(&HeaderMap::new()).len(), 36);
+    }
+
+    #[test]
+    fn json_is_in_utf_8_unless_it_says_otherwise() {
+        for (value, utf8) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"; x=y", true),
+            ("application/json; charset=utf-16", false),
+            ("application/json; Charset=latin1", false),
+            ("application/json; charset=", false),
+        ] {
+            let given = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]);
+            assert_eq!(is_utf8(&given), utf8, "{value}");
+        }
+        assert!(is_utf8(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_what_looks_like_a_token_is_taken_for_one() {
+        let has = |value| has_token(&headers(&[("authorization", value)]));
+        assert!(has(
+            "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJlLW9mLWl0"
+        ));
+        assert!(has(
+            "bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJlLW9mLWl0"
+        ));
+        for garbage in [
+            "Bearer token",
+            "Bearer ",
+            "Bearer a.b.c",
+            "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9",
+            "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJl!W9mLWl0",
+            "Basic eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJlLW9mLWl0",
+        ] {
+            assert!(!has(garbage), "{garbage}");
+        }
+        assert!(!has_token(&HeaderMap::new()));
     }
 
     #[test]

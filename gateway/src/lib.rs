@@ -5,12 +5,15 @@
 
 mod config;
 mod connect;
+mod connections;
 mod deadline;
 mod door;
 mod forward;
 mod headers;
 mod jwks;
+mod limits;
 mod methods;
+pub mod openapi;
 mod pages;
 mod relay;
 mod server;
@@ -19,16 +22,17 @@ mod upload;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::Router;
-use service_kit::{client, lifecycle::Lifecycle};
+use service_kit::{clock::SystemClock, lifecycle::Lifecycle};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 pub use crate::config::{Config, Origin};
 use crate::{
+    connections::Connections,
     forward::{Forwarder, Limits},
     jwks::Jwks,
     methods::Methods,
     pages::Pages,
+    server::Server,
 };
 
 /// Why the gateway does not start.
@@ -51,8 +55,7 @@ pub enum Error {
 pub struct Service {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
-    lifecycle: Lifecycle,
+    server: Server,
 }
 
 impl Service {
@@ -61,8 +64,8 @@ impl Service {
     /// # Errors
     /// The address is taken, or a service's address is not one.
     pub async fn bind(config: Config, lifecycle: Lifecycle) -> Result<Self, Error> {
-        let core = client::channel(&config.core_url)?;
-        let execution = client::channel(&config.execution_url)?;
+        let core = config.client_tls.channel(&config.core_url)?;
+        let execution = config.client_tls.channel(&config.execution_url)?;
         let listening = |source| Error::Listen {
             address: config.listen,
             source,
@@ -81,15 +84,32 @@ impl Service {
             execution,
             limits,
             json_kib: Semaphore::new(connect::JSON_KIB),
+            large_kib: Semaphore::new(connect::LARGE_KIB),
             lifecycle: lifecycle.clone(),
         });
         let origins = config.cors_origins.into_iter().map(Origin::into_header).collect();
-        let router = door::router(Pages { forwarder, jwks }, origins, config.max_concurrent_requests);
+        let callers = limits::Limits::new(
+            config.address_limit,
+            config.trusted_proxies.clone(),
+            Arc::new(SystemClock),
+        );
+        let router = door::router(
+            Pages { forwarder, jwks },
+            origins,
+            config.max_concurrent_requests,
+            callers,
+        );
         Ok(Self {
             listener,
             address,
-            router,
-            lifecycle,
+            server: Server {
+                router,
+                tls: config.tls,
+                connections: Connections::new(config.max_connections_per_address),
+                proxies: config.trusted_proxies,
+                head_timeout: config.head_timeout,
+                lifecycle,
+            },
         })
     }
 
@@ -98,13 +118,18 @@ impl Service {
         self.address
     }
 
+    /// What it speaks there, as a URL says it.
+    pub fn scheme(&self) -> &'static str {
+        if self.server.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Serves until the lifecycle's soft end, then until every connection has finished or the hard end has come.
     ///
     /// # Errors
     /// None after a successful [`bind`](Self::bind): a connection that fails ends alone.
     pub async fn serve(self) -> Result<(), Error> {
         tracing::info!(address = %self.address, "serving");
-        server::serve(self.listener, self.router, self.lifecycle).await;
+        self.server.serve(self.listener).await;
         Ok(())
     }
 }

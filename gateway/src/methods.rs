@@ -3,12 +3,12 @@
 //! What is not in this table does not exist for a caller: a misspelt method, a service that is meant for the other
 //! service only, and the backends' own health and reflection are all answered alike.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
 /// Services that take service tokens only: no caller of the gateway can have one.
-const INTERNAL: [&str; 1] = ["studios.core.v1.AccessService"];
+const INTERNAL: [&str; 2] = ["studios.core.v1.AccessService", "studios.execution.v1.ReplicaService"];
 
 /// Which service answers an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,14 @@ impl Methods {
         self.0.get(path)
     }
 
+    /// All of them with their paths, by these.
+    pub(crate) fn sorted(&self) -> BTreeMap<String, Method> {
+        self.0
+            .iter()
+            .map(|(path, method)| (path.clone(), method.clone()))
+            .collect()
+    }
+
     /// The full names of the services, sorted.
     pub(crate) fn services(&self) -> Vec<String> {
         let mut names: Vec<_> = self
@@ -118,6 +126,7 @@ mod tests {
         let methods = Methods::public();
         for path in [
             "/studios.core.v1.AccessService/CheckStudio",
+            "/studios.execution.v1.ReplicaService/FollowRun",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{connect, forward::Forwarder, jwks::Jwks};
+use crate::{connect, forward::Forwarder, jwks::Jwks, openapi};
 
 /// How long a service has to say that it is well.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
@@ -36,8 +36,9 @@ pub(crate) async fn index(State(pages): State<Pages>) -> Json<Value> {
             "grpc": "content-type: application/grpc over HTTP/2",
         },
         "services": pages.forwarder.methods.services(),
-        "pages": ["/healthz", "/readyz", "/.well-known/jwks.json"],
+        "pages": ["/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json"],
         "documentation": {
+            "openapi": "/openapi.json",
             "connect": "https://connectrpc.com/docs/protocol",
             "grpc-web": "https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md",
         },
@@ -82,6 +83,17 @@ async fn health(channel: &Channel) -> &'static str {
         Ok(Err(_)) => "unreachable",
         Err(_) => "no answer in time",
     }
+}
+
+/// What is served as JSON, for people and generators.
+pub(crate) async fn openapi() -> impl IntoResponse {
+    (
+        [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "public, max-age=300"),
+        ],
+        openapi::COMMITTED,
+    )
 }
 
 /// The public keys that verify access tokens, cacheable as long as core-service says.

@@ -1,12 +1,16 @@
 //! Calls to other services over gRPC.
 
+mod tls;
+
 use std::time::Duration;
 
+pub use tls::ClientTls;
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
+use tower::service_fn;
 use url::Url;
 
 use crate::{
@@ -28,25 +32,45 @@ const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// A channel to another service.
 pub type ServiceChannel = Channel;
 
-/// A channel that connects when it is first used, and again whenever it has to.
+/// A channel that connects when it is first used, and again whenever it has to. Over `https` it believes the system's
+/// authorities; for others, see [`ClientTls::channel`].
 ///
 /// # Errors
-/// `Invalid`: the URL is not one of `http` with a host.
+/// `Invalid`: the URL is not one of `http` or `https` with a host.
 pub fn channel(url: &Url) -> Result<ServiceChannel> {
-    let invalid = || Error::invalid("url", "must be an http:// URL");
-    if url.scheme() != "http" || !url.has_host() {
-        return Err(invalid());
+    ClientTls::default().channel(url)
+}
+
+impl ClientTls {
+    /// A channel like [`channel`]'s, whose TLS is this one.
+    ///
+    /// # Errors
+    /// `Invalid`: the URL is not one of `http` or `https` with a host.
+    pub fn channel(&self, url: &Url) -> Result<ServiceChannel> {
+        let invalid = || Error::invalid("url", "must be an http:// or https:// URL");
+        let secure = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(invalid()),
+        };
+        if !url.has_host() {
+            return Err(invalid());
+        }
+        let endpoint = Endpoint::from_shared(url.to_string())
+            .map_err(|_| invalid())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        if !secure {
+            return Ok(endpoint.connect_lazy());
+        }
+        let tls = self.clone();
+        Ok(endpoint.connect_with_connector_lazy(service_fn(move |uri| tls.clone().connect(uri))))
     }
-    let endpoint = Endpoint::from_shared(url.to_string()).map_err(|_| invalid())?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
 }
 
 /// A request with what every call carries: the trace, the correlation id, a deadline, and the service's own token where it
@@ -98,9 +122,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_http_urls_with_a_host_are_taken() {
-        assert!(channel(&"http://core:8081".parse().unwrap()).is_ok());
-        for url in ["https://core:8081", "unix:/run/core.sock", "mailto:core"] {
+    async fn only_http_and_https_urls_with_a_host_are_taken() {
+        for url in ["http://core:8081", "https://core:8081", "https://[::1]:8081"] {
+            assert!(channel(&url.parse().unwrap()).is_ok(), "{url}");
+        }
+        for url in ["unix:/run/core.sock", "mailto:core"] {
             assert!(
                 matches!(channel(&url.parse().unwrap()), Err(Error::Invalid(_))),
                 "{url}"

@@ -14,7 +14,7 @@ use service_kit::{
     token::{ServiceIdentity, USER_AUDIENCE, USER_ROLE, UserClaims},
 };
 use studios_proto::core::{
-    AccessDecision, CheckCompanyRequest, CheckStudioRequest,
+    AccessDecision, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest, FollowEventsResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -41,6 +41,8 @@ struct Double {
 
 #[tonic::async_trait]
 impl AccessService for Double {
+    type FollowEventsStream = tokio_stream::Empty<Result<FollowEventsResponse, Status>>;
+
     async fn check_studio(&self, request: Request<CheckStudioRequest>) -> Result<Response<AccessDecision>, Status> {
         let caller = Caller::of(&request)?;
         match &*request.get_ref().studio_id {
@@ -61,6 +63,13 @@ impl AccessService for Double {
 
     async fn check_company(&self, _: Request<CheckCompanyRequest>) -> Result<Response<AccessDecision>, Status> {
         Ok(Response::new(AccessDecision::default()))
+    }
+
+    async fn follow_events(
+        &self,
+        _: Request<FollowEventsRequest>,
+    ) -> Result<Response<Self::FollowEventsStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
     }
 }
 

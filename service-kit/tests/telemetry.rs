@@ -20,7 +20,7 @@ use service_kit::{
     telemetry::{self, TelemetryConfig},
 };
 use studios_proto::core::{
-    AccessDecision, CheckCompanyRequest, CheckStudioRequest,
+    AccessDecision, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest, FollowEventsResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -38,6 +38,8 @@ struct Double;
 
 #[tonic::async_trait]
 impl AccessService for Double {
+    type FollowEventsStream = tokio_stream::Empty<Result<FollowEventsResponse, Status>>;
+
     async fn check_studio(&self, _: Request<CheckStudioRequest>) -> Result<Response<AccessDecision>, Status> {
         Ok(Response::new(AccessDecision {
             studio_id: telemetry::current_trace_id(),
@@ -47,6 +49,13 @@ impl AccessService for Double {
     }
 
     async fn check_company(&self, _: Request<CheckCompanyRequest>) -> Result<Response<AccessDecision>, Status> {
+        Err(Status::internal("not used"))
+    }
+
+    async fn follow_events(
+        &self,
+        _: Request<FollowEventsRequest>,
+    ) -> Result<Response<Self::FollowEventsStream>, Status> {
         Err(Status::internal("not used"))
     }
 }

@@ -3,6 +3,8 @@
 //! A detail is given as Connect wants it, in binary, and beside it readably, so that somebody with curl sees which field
 //! is wrong and when to try again.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -13,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use service_kit::error::Error as KitError;
 use tonic::{Code, Status};
-use tonic_types::pb;
+use tonic_types::{StatusExt, pb};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -55,10 +57,15 @@ impl Error {
             message: status.message(),
             details: details(status.details()),
         };
+        let retry_after = status.get_details_retry_info().and_then(|it| it.retry_delay);
         let json = serde_json::to_vec(&body).expect("it has string keys only");
         let mut response = Response::new(Body::from(json));
         *response.status_mut() = http;
         response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        if let Some(delay) = retry_after {
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }
@@ -105,8 +112,17 @@ fn detail(pool: &DescriptorPool, any: Any) -> Detail {
     }
 }
 
+/// The HTTP statuses that codes are answered with, and which those are.
+pub(crate) fn http_statuses() -> BTreeMap<u16, Vec<&'static str>> {
+    let mut statuses = BTreeMap::<_, Vec<_>>::new();
+    for code in (1..=16).map(Code::from_i32) {
+        statuses.entry(http_status(code).as_u16()).or_default().push(name(code));
+    }
+    statuses
+}
+
 /// Connect's name of a code.
-fn name(code: Code) -> &'static str {
+pub(crate) fn name(code: Code) -> &'static str {
     match code {
         Code::Cancelled => "canceled",
         Code::InvalidArgument => "invalid_argument",

@@ -11,26 +11,31 @@ mod json;
 use std::{convert::Infallible, sync::Arc};
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost_reflect::MethodDescriptor;
 use service_kit::error::Error as KitError;
-use tokio::time::{Duration, timeout};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Duration, timeout},
+};
 use tonic::{Code, Extensions, Status, client::Grpc, metadata::MetadataMap};
 use tower::service_fn;
 
-pub(crate) use error::Error;
 use error::Result;
+pub(crate) use error::{Error, http_statuses, name};
 
 use self::codec::DynamicCodec;
-use crate::{deadline, forward::Forwarder, upload};
+use crate::{deadline, forward::Forwarder, headers, upload};
 
 /// The largest answer that is turned into JSON.
 const LARGEST_ANSWER_BYTES: usize = 64 << 20;
 
-/// The largest body of a call that needs no token: strangers get no more of this process's memory.
+/// The largest body of a caller who shows no token: strangers get no more of this process's memory.
 const LARGEST_PUBLIC_BYTES: usize = 64 << 10;
+/// Bodies beyond that which are read at a time, in KiB: a token that only looks like one costs its sender nothing.
+pub(crate) const LARGE_KIB: usize = 256 << 10;
 /// JSON that is turned into messages at a time, in KiB: a message can take many times its text.
 pub(crate) const JSON_KIB: usize = 64 << 10;
 
@@ -63,12 +68,13 @@ async fn call(forwarder: Arc<Forwarder>, request: Request<Body>) -> Result<Vec<u
     check_protocol(&parts.headers)?;
     let limits = forwarder.limits;
     // Whether the token is good is the service's to say; without one there is no reason to read on.
-    let largest = if method.is_public() {
-        LARGEST_PUBLIC_BYTES.min(limits.message_bytes)
-    } else if parts.headers.contains_key(header::AUTHORIZATION) {
+    if !method.is_public() && !parts.headers.contains_key(header::AUTHORIZATION) {
+        return Err(KitError::Unauthenticated("TOKEN_MISSING").into());
+    }
+    let largest = if !method.is_public() && headers::has_token(&parts.headers) {
         limits.message_bytes
     } else {
-        return Err(KitError::Unauthenticated("TOKEN_MISSING").into());
+        LARGEST_PUBLIC_BYTES.min(limits.message_bytes)
     };
     let asked = deadline::connect(&parts.headers)?;
     let allowed = asked.map_or(limits.timeout, |asked| asked.min(limits.timeout));
@@ -76,8 +82,8 @@ async fn call(forwarder: Arc<Forwarder>, request: Request<Body>) -> Result<Vec<u
     let descriptor = method.descriptor.clone();
 
     let work = async {
-        let body = read(body, largest).await?;
-        Ok(send(forwarder, parts.headers, allowed, path, &descriptor, &body).await?)
+        let (body, _room) = read(&forwarder, body, largest).await?;
+        Ok(send(forwarder.clone(), parts.headers, allowed, path, &descriptor, &body).await?)
     };
     timeout(allowed, work)
         .await
@@ -98,12 +104,29 @@ fn check_protocol(headers: &HeaderMap) -> Result<(), KitError> {
     Ok(())
 }
 
-async fn read(body: Body, most: usize) -> Result<Bytes> {
-    match Limited::new(body, most).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(upload::too_large().into())),
-        Err(_) => Err(KitError::Cancelled.into()),
+/// Reads a body. A large one waits for room first, which it has until the call ends.
+async fn read(forwarder: &Forwarder, body: Body, most: usize) -> Result<(Bytes, Option<SemaphorePermit<'_>>)> {
+    let mut body = Limited::new(body, most);
+    let mut whole = BytesMut::new();
+    let mut room = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Error::TooLarge(upload::too_large().into())
+            } else {
+                let message = "the body is malformed or was broken off";
+                Error::Http(StatusCode::BAD_REQUEST, Code::InvalidArgument, message.into())
+            }
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if room.is_none() && whole.len() + data.len() > LARGEST_PUBLIC_BYTES {
+            let kib = u32::try_from(most.div_ceil(1024).min(LARGE_KIB)).unwrap_or(u32::MAX);
+            let large = forwarder.large_kib.acquire_many(kib).await;
+            room = Some(large.map_err(KitError::internal)?);
+        }
+        whole.extend_from_slice(&data);
     }
+    Ok((whole.freeze(), room))
 }
 
 async fn send(
@@ -114,7 +137,7 @@ async fn send(
     method: &MethodDescriptor,
     body: &[u8],
 ) -> Result<Vec<u8>, Status> {
-    let kib = u32::try_from(body.len() / 1024).unwrap_or(u32::MAX).max(1);
+    let kib = u32::try_from((body.len() / 1024).clamp(1, JSON_KIB)).unwrap_or(u32::MAX);
     let room = forwarder.json_kib.acquire_many(kib).await.map_err(KitError::internal)?;
     let message = json::read(method.input(), body)?;
     headers.insert(deadline::GRPC_TIMEOUT, deadline::header(allowed));

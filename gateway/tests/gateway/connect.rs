@@ -153,7 +153,13 @@ async fn a_stranger_is_refused_unread_and_may_send_little_where_no_token_is_aske
     let large = format!(r#"{{"email": "{}"}}"#, "x".repeat(64 << 10));
     let (status, error) = answer(post("/studios.core.v1.AuthService/SignIn").body(large)).await;
     assert_eq!((status, &error["code"]), (413, &json!("resource_exhausted")));
+    let studio = format!(r#"{{"studio": {{"name": "{}"}}}}"#, "x".repeat(64 << 10));
+    let create = |token: &str| post(CREATE_STUDIO).header("authorization", token).body(studio.clone());
+    let (status, error) = answer(create("Bearer what nobody would take for a token")).await;
+    assert_eq!((status, &error["code"]), (413, &json!("resource_exhausted")));
     assert_eq!(world.core.calls(), 0);
+    let token = "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJlLW9mLWl0";
+    assert_eq!(answer(create(token)).await.0, 200);
 }
 
 #[tokio::test]
@@ -181,8 +187,13 @@ async fn what_is_not_a_call_says_what_would_be() {
         .post(world.url(GET_STUDIO))
         .header("content-type", "application/x-www-form-urlencoded");
     let (status, error) = answer(form.body("id=a")).await;
-    assert_eq!(status, 415);
+    assert_eq!((status, &error["code"]), (415, &json!("invalid_argument")));
     assert!(error["message"].as_str().unwrap().contains("application/json"));
+
+    let request = world.http.post(world.url(GET_STUDIO)).body("{}");
+    let (status, error) = answer(request.header("content-type", "application/json; charset=utf-16")).await;
+    assert_eq!((status, &error["code"]), (415, &json!("invalid_argument")));
+    assert!(error["message"].as_str().unwrap().contains("utf-8"));
 
     let compressed = world.json(GET_STUDIO, "{}").header("content-encoding", "gzip");
     assert_eq!(answer(compressed).await.0, 501);

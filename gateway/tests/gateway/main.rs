@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 mod connect;
+mod connections;
 mod cors;
 mod faults;
 mod grpc_web;
 mod metadata;
 mod native;
+mod openapi;
 mod pages;
+mod passthrough;
 mod services;
 mod support;

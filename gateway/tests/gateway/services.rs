@@ -18,9 +18,9 @@ use studios_proto::{
         auth_service_server::AuthService, studio_service_server::StudioService,
     },
     execution::{
-        CancelExecutionRequest, Execution, ExecutionEvent, GetExecutionRequest, ListAttemptsRequest,
-        ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse, StartExecutionRequest,
-        WatchExecutionRequest, execution_service_server::ExecutionService,
+        CancelExecutionRequest, DecideAttemptRequest, Execution, ExecutionEvent, GetExecutionRequest,
+        ListAttemptsRequest, ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse,
+        StartExecutionRequest, WaitExecutionRequest, WatchExecutionRequest, execution_service_server::ExecutionService,
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -195,5 +195,13 @@ impl ExecutionService for Executions {
 
     async fn cancel_execution(&self, _: Request<CancelExecutionRequest>) -> Result<Response<Execution>, Status> {
         Err(Status::unimplemented("cancel"))
+    }
+
+    async fn wait_execution(&self, _: Request<WaitExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("wait"))
+    }
+
+    async fn decide_attempt(&self, _: Request<DecideAttemptRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("decide"))
     }
 }

@@ -24,13 +24,13 @@ pub(crate) const CREATE_STUDIO: &str = "/studios.core.v1.StudioService/CreateStu
 pub(crate) const WATCH: &str = "/studios.execution.v1.ExecutionService/WatchExecution";
 
 /// A service in a runtime of its own, so that it can die as a process does: at once, sockets and all.
-struct Backend {
-    address: SocketAddr,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
 impl Backend {
-    fn start(router: Router) -> Self {
+    pub(crate) fn start(router: Router) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -67,7 +67,7 @@ pub(crate) struct World {
     pub(crate) core: Arc<Core>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) http: reqwest::Client,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     watches: mpsc::UnboundedReceiver<(HeaderMap, Watch)>,
     backends: [Backend; 2],
 }

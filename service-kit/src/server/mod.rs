@@ -6,25 +6,37 @@
 mod deadline;
 mod health;
 mod in_flight;
+mod limit;
+mod listener;
 mod panic;
+mod patient;
 pub(crate) mod step;
+mod tls;
 mod trace;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures::TryStreamExt;
 pub use health::Health;
-use tokio::net::TcpListener;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+pub use listener::{Connection, Listener};
+pub use tls::ServerTls;
+use tonic::{service::Routes, transport::Server};
 use tonic_web::GrpcWebLayer;
 
-use self::{deadline::Deadline, in_flight::InFlight, panic::CatchPanic, step::StepLayer, trace::Trace};
+use self::{
+    deadline::Deadline,
+    in_flight::InFlight,
+    limit::{By, LimitLayer},
+    panic::CatchPanic,
+    patient::Patient,
+    step::StepLayer,
+    trace::Trace,
+};
 use crate::{
     auth::AuthLayer,
     error::{Error, Result},
     lifecycle::Lifecycle,
+    limits::Limits,
 };
 
 const HEADER_BYTES: u32 = 32 * 1024;
@@ -32,30 +44,6 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gateway carries all its users' calls over one connection.
 const STREAMS_PER_CONNECTION: u32 = 10_000;
-
-/// A bound port.
-#[derive(Debug)]
-pub struct Listener {
-    incoming: TcpIncoming,
-    address: SocketAddr,
-}
-
-impl Listener {
-    /// Binds an address; port 0 is any free one.
-    pub async fn bind(address: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(Error::internal)?;
-        let address = listener.local_addr().map_err(Error::internal)?;
-        Ok(Self {
-            incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
-            address,
-        })
-    }
-
-    /// The address that is bound.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 /// How a server differs from others.
 #[derive(Debug, Clone)]
@@ -70,6 +58,8 @@ pub struct ServerOptions {
     pub deadline_cap: Duration,
     /// Calls that may be at work on the beginning of their answer at a time; more are refused.
     pub max_in_flight: usize,
+    /// How often somebody may call this replica.
+    pub limits: Arc<Limits>,
 }
 
 impl Default for ServerOptions {
@@ -80,6 +70,7 @@ impl Default for ServerOptions {
             reflection: false,
             deadline_cap: Duration::from_mins(1),
             max_in_flight: 4096,
+            limits: Arc::new(Limits::off()),
         }
     }
 }
@@ -94,6 +85,9 @@ pub async fn serve(
 ) -> Result<()> {
     let routes = with_infrastructure(routes, &options)?;
     let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
+    if let Some(tls) = listener.tls() {
+        lifecycle.spawn("certificates", tls.keep_fresh(lifecycle.soft()));
+    }
     let stop = async move {
         soft.cancelled().await;
         options.health.end(&options.services).await;
@@ -111,10 +105,18 @@ pub async fn serve(
         .layer(StepLayer(Deadline {
             cap: options.deadline_cap,
         }))
+        .layer(LimitLayer {
+            by: By::Address,
+            limits: options.limits.clone(),
+        })
         .layer(auth)
+        .layer(LimitLayer {
+            by: By::User,
+            limits: options.limits,
+        })
         .layer(StepLayer(InFlight::new(options.max_in_flight)))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(listener.incoming, stop);
+        .serve_with_incoming_shutdown(listener.incoming().map_ok(Patient::new), stop);
     tokio::select! {
         served = server => served.map_err(Error::internal),
         () = hard.cancelled() => Ok(()),
