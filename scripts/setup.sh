@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks. Quick when nothing is missing.
-#   scripts/setup.sh                  what building, running and testing need: a C compiler, curl, PostgreSQL
-#   scripts/setup.sh --checks DIR     what `make check` needs besides: buf (in DIR), cargo-deny, cargo-machete
+#   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
+#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports
+#   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
 buf=1.75.0
 deny=0.20.2
 machete=0.9.2
+openapi=2.11.0
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -22,6 +24,22 @@ cargo_tool() { # name version
         cargo install --quiet --locked "$1@$2"
     fi
 }
+
+page=$(dirname "$0")/../tests/browser
+
+if [ "${1:-}" = --tests ]; then
+    missing=()
+    [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
+    command -v chromium >/dev/null || missing+=(chromium)
+    command -v npm >/dev/null || missing+=(nodejs npm)
+    apt_install "${missing[@]}"
+    if ! cmp -s "$page/package-lock.json" "$page/node_modules/installed"; then
+        echo "setup: installing what the browser tests import" >&2
+        npm ci --silent --no-audit --no-fund --prefix "$page" >&2
+        cp "$page/package-lock.json" "$page/node_modules/installed"
+    fi
+    exit
+fi
 
 if [ "${1:-}" != --checks ]; then
     missing=()
@@ -40,9 +58,11 @@ command -v npm >/dev/null || missing+=(nodejs npm)
 apt_install "${missing[@]}"
 cargo_tool cargo-deny "$deny"
 cargo_tool cargo-machete "$machete"
-if [ "$("$tools/node_modules/.bin/buf" --version 2>/dev/null)" != "$buf" ]; then
-    echo "setup: installing buf $buf" >&2
-    npm install --silent --no-audit --no-fund --no-save --prefix "$tools" "@bufbuild/buf@$buf" >&2
+validator=$tools/node_modules/@seriousme/openapi-schema-validator/package.json
+if [ "$("$tools/node_modules/.bin/buf" --version 2>/dev/null)" != "$buf" ] || ! grep -qs "\"version\": \"$openapi\"" "$validator"; then
+    echo "setup: installing buf $buf and openapi-schema-validator $openapi" >&2
+    npm install --silent --no-audit --no-fund --no-save --prefix "$tools" \
+        "@bufbuild/buf@$buf" "@seriousme/openapi-schema-validator@$openapi" >&2
     # Package managers may hold back install scripts; the binary itself lies in the platform's package.
     [ -x "$tools/node_modules/.bin/buf" ] || {
         mkdir -p "$tools/node_modules/.bin"

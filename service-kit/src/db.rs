@@ -1,9 +1,10 @@
 //! The doors to the database: a transaction has a name, and either a caller's claims or a worker's role behind it.
 //!
 //! Row level security derives what is visible from the claims, which hold for the transaction alone. Nothing depends on
-//! the state of a session: no settings are sent at connecting (timeouts are set on the roles), every statement runs inside
-//! a transaction, and prepared statements are named by protocol messages, so transaction poolers that follow those
-//! (pgbouncer from 1.21, Supavisor) work. `statement-cache-capacity` in the URL, at least 1, says how many a connection keeps.
+//! the state of a session: no settings are sent at connecting (timeouts are set on the roles), and prepared statements are
+//! named by protocol messages, so transaction poolers that follow those (pgbouncer from 1.21, Supavisor) work. One that does
+//! not (pgbouncer before 1.21) works with `statement-cache-capacity=0` in the URL and its `server_reset_query_always` set:
+//! then nothing that was prepared is relied on later, and every statement runs in a transaction ([`Sessions`]).
 
 use std::{
     ops::{Deref, DerefMut},
@@ -16,6 +17,7 @@ use serde::Serialize;
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
     error::DatabaseError,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::Instant;
@@ -48,6 +50,51 @@ pub async fn connect(url: &SecretString, max_connections: u32, application_name:
         .connect_with(options)
         .await?;
     Ok(pool)
+}
+
+/// Whether a connection is the same session from one transaction to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// It is: what is prepared stays.
+    Own,
+    /// It is not: a pooler lends another one for every transaction, and a statement alone takes two of its own accord, one to
+    /// be prepared and one to run.
+    Lent,
+}
+
+impl Sessions {
+    /// Those of a pool, by its URL.
+    pub fn of(pool: &PgPool) -> Self {
+        let url = pool.connect_options().to_url_lossy();
+        let lent = url
+            .query_pairs()
+            .any(|(key, value)| key == "statement-cache-capacity" && value == "0");
+        if lent { Self::Lent } else { Self::Own }
+    }
+
+    /// Does something that begins no transaction itself, in one where the session is lent.
+    pub async fn run<T>(
+        self,
+        connection: &mut PgConnection,
+        operation: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        if self == Self::Own {
+            return operation(connection).await;
+        }
+        let mut transaction = connection.begin().await?;
+        let done = operation(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(done)
+    }
+}
+
+/// Does something over a connection of the pool's, without claims: for what policies let everybody see, and for the workers.
+pub async fn with<T>(
+    pool: &PgPool,
+    operation: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+) -> sqlx::Result<T> {
+    let mut connection = pool.acquire().await?;
+    Sessions::of(pool).run(&mut connection, operation).await
 }
 
 /// On whose behalf, and for which tenant, a transaction runs: what the policies read.
@@ -178,9 +225,22 @@ async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
     }
 }
 
+/// A connection that answered just now. As in [`begin`], one that does not is left for the next.
+pub(crate) async fn acquire_live(pool: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {
+    let mut perhaps_dead = pool.size();
+    loop {
+        let mut connection = pool.acquire().await?;
+        match connection.ping().await {
+            Ok(()) => return Ok(connection),
+            Err(error) if perhaps_dead == 0 || !error::lost(&error) => return Err(error),
+            Err(_) => perhaps_dead -= 1,
+        }
+    }
+}
+
 /// The span of a transaction, open as long as it is, and a word in the log if that was long.
 #[derive(Debug)]
-struct Watch {
+pub(crate) struct Watch {
     name: &'static str,
     started: Instant,
     span: Span,
@@ -188,15 +248,21 @@ struct Watch {
 
 impl Watch {
     fn start(name: &'static str) -> Self {
+        let span = tracing::info_span!(
+            "transaction",
+            otel.name = name,
+            db.system.name = "postgresql",
+            outcome = field::Empty,
+        );
+        Self::over(name, span)
+    }
+
+    /// Watches what has this span.
+    pub(crate) fn over(name: &'static str, span: Span) -> Self {
         Self {
             name,
             started: Instant::now(),
-            span: tracing::info_span!(
-                "transaction",
-                otel.name = name,
-                db.system.name = "postgresql",
-                outcome = field::Empty,
-            ),
+            span,
         }
     }
 }
