@@ -6,19 +6,20 @@ TOOLS := $(CARGO_TARGET_DIR)/tools
 BIN := $(CARGO_TARGET_DIR)/debug
 DOC ?= README.md
 
-.PHONY: help setup run test check bench soak queries
+.PHONY: help setup run test check bench soak queries openapi
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-setup:           ## install what building, running and testing lack: a C compiler, curl, PostgreSQL
+setup:           ## install what building and running lack: a C compiler, curl, PostgreSQL
 	@scripts/setup.sh
 
 run: setup       ## build, start everything on a private PostgreSQL, run the demo on DOC, stay up
 	cargo build --package studios-cli
 	$(BIN)/studios up --demo --doc "$(DOC)"
 
-test: setup      ## every test, the faults and the README's commands included
+test: setup      ## every test, the faults, the browser and the README's commands included
+	@scripts/setup.sh --tests
 	cargo build --workspace --bins
 	cargo test --workspace
 
@@ -30,6 +31,7 @@ check: setup     ## format, lints, docs, licences, bans, unused dependencies, co
 	cargo deny --log-level error check licenses bans sources
 	cargo machete
 	$(TOOLS)/node_modules/.bin/buf lint proto
+	$(TOOLS)/node_modules/.bin/validate-api gateway/openapi.json
 
 bench: setup     ## the benchmarks; prints medians
 	cargo bench --workspace --benches
@@ -41,3 +43,6 @@ soak: setup      ## the long runs: the properties with many more seeds, executio
 
 queries: setup   ## check every query against a fresh schema and write its offline data (.sqlx)
 	scripts/queries.sh
+
+openapi: setup   ## make gateway/openapi.json anew from the contracts; a test fails where it is out of date
+	cargo run --package gateway --example openapi

@@ -9,7 +9,7 @@ use service_kit::outbound::{Outbound, OutboundConfig};
 use sqlx::{Connection, PgConnection};
 use url::Url;
 
-use crate::{migrate, output::Output, postgres};
+use crate::{migrate, output::Output, postgres, remote::Gateway};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const OLDEST_POSTGRES: i32 = 150_000;
@@ -17,9 +17,9 @@ const OLDEST_POSTGRES: i32 = 150_000;
 /// What is looked at.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The gateway's base URL.
-    #[arg(long, env = "STUDIOS_GATEWAY", default_value = "http://127.0.0.1:8080")]
-    pub gateway: Url,
+    /// Which gateway.
+    #[command(flatten)]
+    pub gateway: Gateway,
     /// The administrative database URL, if its schema is to be checked too.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
@@ -33,11 +33,14 @@ struct Finding {
 
 /// Makes every check, tells them all, and returns whether everything is well.
 pub async fn run(args: &Args, output: Output) -> Result<bool> {
-    let outbound = Outbound::new(&OutboundConfig::default())?;
+    let outbound = Outbound::new(&OutboundConfig {
+        ca: args.gateway.ca.clone(),
+        ..OutboundConfig::default()
+    })?;
     let mut findings = vec![
         binaries(),
-        gateway(&outbound, &args.gateway, "healthz", "gateway").await,
-        gateway(&outbound, &args.gateway, "readyz", "services").await,
+        gateway(&outbound, &args.gateway.url, "healthz", "gateway").await,
+        gateway(&outbound, &args.gateway.url, "readyz", "services").await,
     ];
     if let Some(url) = &args.database_url {
         findings.push(database(url).await);

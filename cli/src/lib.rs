@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod output;
 pub mod postgres;
 pub mod remote;
 pub mod runs;
+pub mod settings;
 pub mod up;
 
 use clap::{Parser, Subcommand};
@@ -43,8 +45,12 @@ enum Command {
     Demo(demo::Args),
     /// Bring a database up to date, all or nothing.
     Migrate(migrate::Args),
+    /// Print the settings of services that run apart, such as Compose's, made from an installation's keys.
+    Settings(settings::Args),
     /// Check an installation and say what is wrong with it.
     Doctor(doctor::Args),
+    /// Measure what the product reaches on this machine, and what the machine would allow.
+    Bench(bench::Args),
     /// Workflows.
     #[command(subcommand)]
     Workflow(runs::WorkflowCommand),
@@ -68,7 +74,9 @@ pub async fn run() -> u8 {
         Command::Up(args) => up::run(args, output, Lifecycle::new()).await.map(|()| true),
         Command::Demo(args) => demo::run(args, output).await.map(|outcome| outcome.completed),
         Command::Migrate(args) => migrate::command(args, output).await.map(|()| true),
+        Command::Settings(args) => settings::run(args, output).map(|()| true),
         Command::Doctor(args) => doctor::run(args, output).await,
+        Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Execution(command) => runs::execution(command, output).await,
     };

@@ -1,9 +1,10 @@
 //! The public API over the gateway, as the user of one access token.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use secrecy::{ExposeSecret, SecretString};
+use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
         auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
@@ -16,6 +17,36 @@ use url::Url;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Which gateway.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Gateway {
+    /// The gateway's base URL.
+    #[arg(long = "gateway", env = "STUDIOS_GATEWAY", default_value = "http://127.0.0.1:8080")]
+    pub url: Url,
+    /// A PEM file of authorities to believe besides the system's, where the gateway is at an https address.
+    #[arg(long, env = "STUDIOS_TLS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+impl Gateway {
+    /// The gateway at an address, believed by the system's authorities.
+    pub fn at(url: Url) -> Self {
+        Self { url, ca: None }
+    }
+
+    /// How it is spoken to; `STUDIOS_TLS_CLIENT_CERT` and `STUDIOS_TLS_CLIENT_KEY` name what is shown where it asks.
+    fn tls(&self) -> Result<ClientTls> {
+        let ca = self
+            .ca
+            .as_ref()
+            .map(|it| ("tls_ca".to_owned(), it.display().to_string()));
+        let mut reader = Reader::load(&["STUDIOS_"], None, ca.as_slice());
+        let tls = ClientTls::read(&mut reader);
+        reader.finish()?;
+        Ok(tls)
+    }
+}
+
 /// A connection to a gateway.
 #[derive(Debug, Clone)]
 pub struct Remote {
@@ -25,8 +56,8 @@ pub struct Remote {
 
 impl Remote {
     /// Connects to a gateway at first use.
-    pub fn new(gateway: &Url, token: Option<SecretString>) -> Result<Self> {
-        let channel = service_kit::client::channel(gateway).context("the gateway's URL")?;
+    pub fn new(gateway: &Gateway, token: Option<SecretString>) -> Result<Self> {
+        let channel = gateway.tls()?.channel(&gateway.url).context("the gateway's URL")?;
         Ok(Self { channel, token })
     }
 

@@ -20,6 +20,7 @@ use crate::{
     migrate::{self, Mode, RolePasswords},
     output::Output,
     postgres::{Cluster, Durability},
+    remote::Gateway,
 };
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ impl Installation {
             lifecycle.clone(),
         )
         .await?;
-        let core_url = base_url(core.local_addr())?;
+        let core_url = base_url(core.scheme(), core.local_addr())?;
         let mut services = vec![spawn(lifecycle, "core-service", core.serve())];
 
         let execution = execution_service::Service::bind(
@@ -105,7 +106,7 @@ impl Installation {
             lifecycle.clone(),
         )
         .await?;
-        let execution_url = base_url(execution.local_addr())?;
+        let execution_url = base_url(execution.scheme(), execution.local_addr())?;
         services.push(spawn(lifecycle, "execution-service", execution.serve()));
 
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
@@ -122,7 +123,7 @@ impl Installation {
         )
         .await
         .with_context(|| format!("the gateway on {listen} (another port: --port)"))?;
-        let gateway_url = base_url(gateway.local_addr())?;
+        let gateway_url = base_url(gateway.scheme(), gateway.local_addr())?;
         services.push(spawn(lifecycle, "gateway", gateway.serve()));
         Ok(Self {
             gateway: gateway_url,
@@ -154,7 +155,7 @@ pub async fn run(args: &Args, output: Output, lifecycle: Lifecycle) -> Result<()
     };
     if args.demo {
         let demo = demo::Args {
-            gateway: installation.gateway.clone(),
+            gateway: Gateway::at(installation.gateway.clone()),
             doc: args.doc.clone(),
             model: "offline".into(),
         };
@@ -206,8 +207,8 @@ fn expose(secret: &SecretString) -> String {
     secret.expose_secret().to_owned()
 }
 
-fn base_url(address: SocketAddr) -> Result<Url> {
-    Ok(Url::parse(&format!("http://{address}"))?)
+fn base_url(scheme: &str, address: SocketAddr) -> Result<Url> {
+    Ok(Url::parse(&format!("{scheme}://{address}"))?)
 }
 
 fn addresses(installation: &Installation, demo: Option<&demo::Outcome>) -> String {

@@ -13,15 +13,21 @@ use service_kit::{
     auth::Peer,
     config::{ConfigErrors, Reader, Refused},
     keys::KeyRing,
+    limits::LimitsConfig,
+    server::ServerTls,
     telemetry::TelemetryConfig,
     token::USER_AUDIENCE,
 };
+
+use crate::auth::AuthLimits;
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `listen`: where calls come in; 127.0.0.1:50051 by default.
     pub listen: SocketAddr,
+    /// `tls_cert`, `tls_key`, `tls_client_ca`: TLS at that address; none by default.
+    pub tls: Option<ServerTls>,
     /// `database_url`: the database, as the role that serves calls.
     pub database_url: SecretString,
     /// `worker_database_url`: the database, as the role of the background work.
@@ -38,6 +44,10 @@ pub struct Config {
     pub audience: String,
     /// `peers`: the public keys of execution-service, as a JWK, or as a JWK set while one key follows another.
     pub peers: Vec<Peer>,
+    /// `limits_…`, `trusted_peers`: how often somebody may call a replica.
+    pub limits: LimitsConfig,
+    /// `limits_…`: how often somebody may sign in, register or refresh, over all replicas.
+    pub auth_limits: AuthLimits,
     /// `reflection`: whether the contracts can be asked for; not by default.
     pub reflection: bool,
     /// Logs and traces.
@@ -66,14 +76,18 @@ impl Config {
         let key_ring = key_ring(reader);
         let peers = reader.get::<Peers>("peers");
         let listen = reader.get_or("listen", LISTEN);
+        let tls = ServerTls::read(reader);
         let database_connections = reader.get_or("database_connections", CONNECTIONS);
         let worker_database_connections = reader.get_or("worker_database_connections", WORKER_CONNECTIONS);
         let issuer = reader.get_or("issuer", "studios".to_owned());
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
+        let limits = LimitsConfig::read(reader);
+        let auth_limits = AuthLimits::read(reader);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
             listen,
+            tls,
             database_url: database_url?,
             worker_database_url: worker_database_url?,
             database_connections: database_connections.get(),
@@ -82,6 +96,8 @@ impl Config {
             issuer,
             audience,
             peers: peers?.0,
+            limits,
+            auth_limits,
             reflection,
             telemetry,
         })

@@ -26,6 +26,14 @@ pub use service::Service;
 pub struct App {
     /// Connections under the role that every call of a user runs with.
     pub pool: PgPool,
+    /// Reads of single studios through [`pool`](Self::pool), gathered.
+    pub studio_reads: studios::Reads,
+    /// The making of studios, gathered.
+    pub studio_creations: studios::Creations,
+    /// Reads of single companies, gathered.
+    pub company_reads: companies::Reads,
+    /// Reads of profiles, gathered.
+    pub profile_reads: users::Reads,
     /// Connections under the role of the background work.
     pub worker_pool: PgPool,
     /// The root key ring: page tokens and sealed keys.
@@ -34,8 +42,12 @@ pub struct App {
     pub clock: SharedClock,
     /// Makes access tokens.
     pub issuer: auth::Issuer,
+    /// How often somebody may sign in, register or refresh.
+    pub auth_limits: auth::AuthLimits,
     /// Makes and checks password hashes.
     pub passwords: auth::Passwords,
+    /// The end of the outbox, for those who follow it.
+    pub outbox: outbox::Tail,
     /// Wakes this process's worker.
     pub job_signal: jobs::Signal,
 }

@@ -8,6 +8,7 @@ use service_kit::{
     db,
     error::Result,
     lifecycle::Lifecycle,
+    limits::Limits,
     server::{self, Health, Listener, ServerOptions},
 };
 use studios_proto::core::{
@@ -24,11 +25,11 @@ use crate::{
     App, Config,
     access::api::AccessApi,
     auth::{Issuer, Passwords, SigningKeys, api::Auth},
-    companies::api::Companies,
+    companies::{self, api::Companies},
     documents::api::Documents,
-    jobs,
-    studios::api::Studios,
-    users::api::Users,
+    jobs, outbox,
+    studios::{self, api::Studios},
+    users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
@@ -50,6 +51,7 @@ pub struct Service {
     app: Arc<App>,
     listener: Listener,
     auth: AuthLayer,
+    limits: Arc<Limits>,
     reflection: bool,
     lifecycle: Lifecycle,
 }
@@ -68,7 +70,13 @@ impl Service {
             keys: keys.clone(),
         };
         let verifier = Verifier::new(users, config.peers, clock.clone())?;
+        let limits = Limits::new(config.limits, clock.clone());
+        let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
+            studio_reads: studios::gather_reads(pool.clone(), lifecycle.clone()),
+            studio_creations: studios::gather_creations(pool.clone(), lifecycle.clone()),
+            company_reads: companies::gather_reads(pool.clone(), lifecycle.clone()),
+            profile_reads: users::gather_reads(pool.clone(), lifecycle.clone()),
             pool,
             worker_pool,
             keys: config.key_ring,
@@ -78,13 +86,16 @@ impl Service {
                 audience: config.audience,
                 keys,
             },
+            auth_limits: config.auth_limits,
             passwords: Passwords::new().await?,
+            outbox,
             job_signal: jobs::Signal::default(),
         };
         Ok(Self {
             app: Arc::new(app),
-            listener: Listener::bind(config.listen).await?,
+            listener: Listener::bind(config.listen).await?.with_tls(config.tls),
             auth: AuthLayer::new(Arc::new(verifier), door),
+            limits: Arc::new(limits),
             reflection: config.reflection,
             lifecycle,
         })
@@ -95,17 +106,24 @@ impl Service {
         self.listener.local_addr()
     }
 
+    /// What it speaks there, as a URL says it.
+    pub fn scheme(&self) -> &'static str {
+        self.listener.scheme()
+    }
+
     /// Serves, and works in the background, until the lifecycle stops it; ending for another reason, it stops that softly.
     pub async fn serve(self) -> Result<()> {
         let Self {
             app,
             listener,
             auth,
+            limits,
             reflection,
             lifecycle,
         } = self;
         let _stops = lifecycle.soft().drop_guard();
         lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
+        lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         let health = Health::new();
         let pool = app.pool.clone();
@@ -116,6 +134,7 @@ impl Service {
             services: SERVICES.to_vec(),
             health,
             reflection,
+            limits,
             ..ServerOptions::default()
         };
         tracing::info!(address = %listener.local_addr(), "serving");

@@ -9,21 +9,26 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::{
+    client::ClientTls,
     config::{ConfigErrors, Reader, Refused},
     keys::{KeyError, KeyRing, SigningKey},
+    limits::{Limit, LimitsConfig},
+    server::ServerTls,
     telemetry::TelemetryConfig,
     token::USER_AUDIENCE,
 };
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::providers::ProvidersConfig;
+use crate::{providers::ProvidersConfig, start_rate};
 
 /// All settings of execution-service.
 #[derive(Debug)]
 pub struct Config {
     /// `listen`: where calls come in; 127.0.0.1:50052 by default.
     pub listen: SocketAddr,
+    /// `tls_cert`, `tls_key`, `tls_client_ca`: TLS at that address; none by default.
+    pub tls: Option<ServerTls>,
     /// `advertised_address`: where the other replicas reach this one; the bound address by default.
     pub advertised_address: Option<String>,
     /// `database_url`: the database, as the role that serves calls.
@@ -36,6 +41,8 @@ pub struct Config {
     pub engine_database_connections: u32,
     /// `core_url`: where core-service is.
     pub core_url: Url,
+    /// `tls_ca`, `tls_client_cert`, `tls_client_key`: TLS of the calls to `https` addresses.
+    pub client_tls: ClientTls,
     /// `key_ring`: the installation's root keys.
     pub key_ring: KeyRing,
     /// `service_key`: the private key that signs this service's tokens, PKCS#8 as PEM or in base64.
@@ -48,6 +55,11 @@ pub struct Config {
     pub max_running: u32,
     /// `providers_<name>_…`: the model providers beside the offline one.
     pub providers: ProvidersConfig,
+    /// `limits_…`, `trusted_peers`: how often somebody may call a replica.
+    pub limits: LimitsConfig,
+    /// `limits_starts`: the runs that a company may start, over all replicas; `100/s burst 1000` by default, `off` for no
+    /// limit.
+    pub start_limit: Limit,
     /// `reflection`: whether the contracts can be asked for; not by default.
     pub reflection: bool,
     /// Logs and traces.
@@ -77,6 +89,8 @@ impl Config {
         let key_ring = key_ring(reader);
         let service_key = service_key(reader);
         let listen = reader.get_or("listen", LISTEN);
+        let tls = ServerTls::read(reader);
+        let client_tls = ClientTls::read(reader);
         let advertised_address = reader.optional("advertised_address");
         let database_connections = reader.get_or("database_connections", CONNECTIONS);
         let engine_database_connections = reader.get_or("engine_database_connections", ENGINE_CONNECTIONS);
@@ -84,22 +98,28 @@ impl Config {
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let max_running = reader.get_or("max_running", MAX_RUNNING);
         let providers = ProvidersConfig::read(reader);
+        let limits = LimitsConfig::read(reader);
+        let start_limit = reader.get_or("limits_starts", start_rate::DEFAULT);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
             listen,
+            tls,
             advertised_address,
             database_url: database_url?,
             engine_database_url: engine_database_url?,
             database_connections: database_connections.get(),
             engine_database_connections: engine_database_connections.get(),
             core_url: core_url?,
+            client_tls,
             key_ring: key_ring?,
             service_key: service_key?,
             issuer,
             audience,
             max_running: max_running.get(),
             providers,
+            limits,
+            start_limit,
             reflection,
             telemetry,
         })

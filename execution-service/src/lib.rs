@@ -10,24 +10,35 @@ use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
 pub mod access;
-mod aside;
+pub mod aside;
 mod config;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod places;
 pub mod providers;
+pub mod replicas;
 pub mod requests;
 mod service;
+pub mod start_rate;
 pub mod worker;
 pub mod workflows;
 
-use crate::{access::CoreClient, providers::Providers, worker::Engine};
+use crate::{access::CoreClient, providers::Providers, replicas::Replicas, worker::Engine};
 pub use crate::{config::Config, service::Service};
 
 /// What the features are made with. Shared behind an `Arc`.
 pub struct App {
     /// Connections under the role that every call of a user runs with.
     pub pool: PgPool,
+    /// The versions that starts are pinned to, many callers' in one statement.
+    pub pins: workflows::Pins,
+    /// Executions that are read one by one, many callers' in one statement.
+    pub executions: executions::Gathered,
+    /// Where workflows and executions are.
+    pub places: places::Places,
+    /// Where rendering and checking run.
+    pub aside: aside::Aside,
     /// The root key ring: page tokens.
     pub keys: KeyRing,
     /// What users may do, and the text of their documents.
@@ -36,6 +47,10 @@ pub struct App {
     pub providers: Arc<Providers>,
     /// What runs executions.
     pub engine: Arc<Engine>,
+    /// Where other executions are run.
+    pub replicas: Replicas,
+    /// How many runs a company may start.
+    pub start_rate: start_rate::StartRate,
     /// Ends watchers when the process is to stop.
     pub lifecycle: Lifecycle,
 }

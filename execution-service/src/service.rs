@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, ClientJwks, Door, UserTokens, Verifier},
-    client,
+    auth::{AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
     lifecycle::Lifecycle,
+    limits::Limits,
     outbound::{Outbound, OutboundConfig},
     server::{self, Health, Listener, ServerOptions},
     token::ServiceIdentity,
@@ -16,6 +16,7 @@ use service_kit::{
 use studios_proto::execution::{
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
+    replica_service_server::{self, ReplicaServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 use tonic::service::Routes;
@@ -23,17 +24,22 @@ use tonic::service::Routes;
 use crate::{
     App, Config,
     access::CoreClient,
+    aside::Aside,
     executions, models,
+    places::Places,
     providers::Providers,
+    replicas::{self, Replicas},
+    start_rate::StartRate,
     worker::{Engine, EngineConfig},
     workflows,
 };
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 4] = [
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
+    replica_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -42,6 +48,7 @@ pub struct Service {
     app: Arc<App>,
     listener: Listener,
     auth: AuthLayer,
+    limits: Arc<Limits>,
     reflection: bool,
 }
 
@@ -51,41 +58,60 @@ impl Service {
         let clock: SharedClock = Arc::new(SystemClock);
         let pool = db::connect(&config.database_url, config.database_connections, NAME).await?;
         let engine_pool = db::connect(&config.engine_database_url, config.engine_database_connections, NAME).await?;
-        let channel = client::channel(&config.core_url)?;
+        let channel = config.client_tls.channel(&config.core_url)?;
         let users = UserTokens {
             issuer: config.issuer,
             audience: config.audience,
             keys: Arc::new(ClientJwks::new(channel.clone())),
         };
-        let verifier = Verifier::new(users, [], clock.clone())?;
-        let identity = ServiceIdentity::new(NAME, config.service_key, clock.clone());
-        let core = Arc::new(CoreClient::new(channel, Arc::new(identity)));
+        // The other replicas have the same key.
+        let replica = Peer {
+            name: NAME.into(),
+            key: config.service_key.public_jwk(),
+        };
+        let verifier = Verifier::new(users, [replica], clock.clone())?;
+        let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
+        let core = Arc::new(CoreClient::new(channel, identity.clone()));
+        lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
         let providers = Arc::new(Providers::new(
             &config.providers,
             Outbound::new(&OutboundConfig::default())?,
         ));
-        let listener = Listener::bind(config.listen).await?;
+        let is_secure = config.tls.is_some();
+        let listener = Listener::bind(config.listen).await?.with_tls(config.tls);
         let address = config
             .advertised_address
             .unwrap_or_else(|| listener.local_addr().to_string());
+        let replicas = Replicas::new(address.clone(), is_secure, config.client_tls, identity);
+        let limits = Limits::new(config.limits, clock.clone());
+        let start_rate = StartRate::new(config.start_limit, pool.clone(), clock.clone());
+        let aside = Aside::default();
         let engine = EngineConfig {
             pool: engine_pool,
             address,
             max_running: config.max_running,
+            aside: aside.clone(),
         };
         let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
         let app = App {
+            pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
+            executions: executions::gather(pool.clone(), lifecycle.clone()),
+            places: Places::default(),
+            aside,
             pool,
             keys: config.key_ring,
             core,
             providers,
             engine,
+            replicas,
+            start_rate,
             lifecycle,
         };
         Ok(Self {
             app: Arc::new(app),
             listener,
-            auth: AuthLayer::new(Arc::new(verifier), |_| Door::Member),
+            auth: AuthLayer::new(Arc::new(verifier), door),
+            limits: Arc::new(limits),
             reflection: config.reflection,
         })
     }
@@ -95,12 +121,18 @@ impl Service {
         self.listener.local_addr()
     }
 
+    /// What it speaks there, as a URL says it.
+    pub fn scheme(&self) -> &'static str {
+        self.listener.scheme()
+    }
+
     /// Serves until the lifecycle stops it; ending for another reason, it stops that softly.
     pub async fn serve(self) -> Result<()> {
         let Self {
             app,
             listener,
             auth,
+            limits,
             reflection,
         } = self;
         let lifecycle = app.lifecycle.clone();
@@ -115,15 +147,27 @@ impl Service {
             services: SERVICES.to_vec(),
             health,
             reflection,
+            limits,
             ..ServerOptions::default()
         };
         server::serve(listener, routes(&app), auth, lifecycle, options).await
     }
 }
 
+/// The replicas speak to each other alone.
+fn door(path: &str) -> Door {
+    let service = path.trim_start_matches('/').split('/').next();
+    if service == Some(replica_service_server::SERVICE_NAME) {
+        Door::Service
+    } else {
+        Door::Member
+    }
+}
+
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .add_service(ModelServiceServer::new(models::Api::new(app.clone())))
+        .add_service(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .add_service(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

@@ -122,6 +122,17 @@ impl Error {
     pub fn internal(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Internal(error.into())
     }
+
+    /// The database's error that this one was made of, if it was.
+    ///
+    /// # Errors
+    /// The error itself, if not.
+    pub fn into_database(self) -> Result<sqlx::Error> {
+        match self {
+            Self::Internal(source) => source.downcast().map(|it| *it).map_err(Self::Internal),
+            other => Err(other),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -130,16 +141,20 @@ impl From<sqlx::Error> for Error {
             return Self::internal(error);
         }
         tracing::warn!(error = %error, "database unavailable");
-        Self::Unavailable {
-            reason: "DATABASE_UNAVAILABLE",
-            message: "the database cannot be reached".into(),
-            retry_after: Some(Duration::from_secs(1)),
-        }
+        database_unavailable()
+    }
+}
+
+pub(crate) fn database_unavailable() -> Error {
+    Error::Unavailable {
+        reason: "DATABASE_UNAVAILABLE",
+        message: "the database cannot be reached".into(),
+        retry_after: Some(Duration::from_secs(1)),
     }
 }
 
 /// Whether the database could not be asked at all, or is going away.
-fn unreachable(error: &sqlx::Error) -> bool {
+pub(crate) fn unreachable(error: &sqlx::Error) -> bool {
     matches!(
         error,
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed

@@ -1,8 +1,13 @@
 //! What goes wrong in the world: processes die, models answer badly, tokens are not what they say.
 
+mod access;
 mod answers;
+mod claiming;
 mod crash;
 mod database;
 mod hostile;
+mod journal;
 mod replicas;
+mod streaming;
 mod tokens;
+mod writer;

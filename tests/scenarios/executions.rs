@@ -219,6 +219,23 @@ async fn an_idempotency_key_names_one_execution() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_of_the_day_before_names_nothing() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let workflow = it.add_workflow(&world, "Say", json!([say("say", PIER)])).await;
+    let start = format!("{EXECUTIONS}/StartExecution");
+    let body = json!({ "workflowId": workflow, "inputs": { "n": 1 }, "requestId": "one" });
+    let first = world.ok(&start, body.clone(), &it.token).await;
+    sqlx::query("update execution.start_keys set created_at = created_at - interval '24 hours 1 second'")
+        .execute(&world.admin().await)
+        .await
+        .unwrap();
+    let second = world.ok(&start, body.clone(), &it.token).await;
+    assert_ne!(second["id"], first["id"]);
+    assert_eq!(world.ok(&start, body, &it.token).await["id"], second["id"]);
+}
+
+#[tokio::test]
 async fn inputs_are_checked_against_the_workflows_schema() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

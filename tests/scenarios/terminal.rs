@@ -78,6 +78,62 @@ async fn a_workflow_is_run_watched_listed_and_asked_for_from_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_person_is_decided_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let stage = json!({ "name": "say", "llm": { "model": "offline", "prompt": PIER }, "validation": { "manual": {} }, "retryLimit": 1 });
+    let workflow = it.add_workflow(&world, "Say", json!([stage])).await;
+    let execution = it.start(&world, &workflow, json!({})).await;
+    let waits_for = async |attempt: i64| {
+        let get = "studios.execution.v1.ExecutionService/GetExecution";
+        world
+            .until(get, json!({ "id": execution }), &it.token, |it| {
+                it["waitingFor"]["attempt"] == attempt
+            })
+            .await
+    };
+    waits_for(1).await;
+    let decide = ["execution", "decide", &execution];
+    for (wrong, code) in [
+        (vec!["--pass", "--fail"], 2),
+        (vec![], 2),
+        (vec!["--pass", "--stage", "other"], 1),
+    ] {
+        let refused = studios(&world, &it, &[&decide[..], &wrong].concat()).await;
+        assert_eq!(refused.status.code(), Some(code), "{wrong:?}: {refused:?}");
+    }
+    let notes = ["--fail", "--notes", "Shorter.", "--stage", "say", "--json"];
+    let failed = studios(&world, &it, &[&decide[..], &notes].concat()).await;
+    assert_eq!(
+        (failed.status.code(), &lines(&failed)[0]["id"]),
+        (Some(0), &json!(execution)),
+        "{failed:?}"
+    );
+    waits_for(2).await;
+    let got = studios(&world, &it, &["execution", "get", &execution]).await;
+    assert!(
+        String::from_utf8_lossy(&got.stdout).contains("say waits for a decision"),
+        "{got:?}"
+    );
+    let passed = studios(&world, &it, &[&decide[..], &["--pass"]].concat()).await;
+    assert_eq!(passed.status.code(), Some(0), "{passed:?}");
+    let watched = studios(&world, &it, &["execution", "watch", &execution]).await;
+    assert_eq!(watched.status.code(), Some(0), "{watched:?}");
+    let told = String::from_utf8_lossy(&watched.stdout).into_owned();
+    for said in [
+        "waits for a decision:",
+        &format!("studios execution decide {execution} --pass | --fail"),
+        &format!("attempt 1 refused by {}: Shorter.", it.user),
+        &format!("attempt 2 let pass by {}", it.user),
+        "completed",
+    ] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    let late = studios(&world, &it, &[&decide[..], &["--pass"]].concat()).await;
+    assert_eq!(late.status.code(), Some(1), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_fails_is_a_failed_command() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

@@ -1,11 +1,16 @@
 //! The three services as processes of their own, as production runs them, over a fresh database.
 
+use std::collections::BTreeMap;
+
 use secrecy::{ExposeSecret, SecretString};
-use service_kit::lifecycle::Lifecycle;
-use studios_cli::{home::Home, migrate::RolePasswords};
+use service_kit::{client::ClientTls, lifecycle::Lifecycle};
+use studios_cli::{
+    home::Home,
+    migrate::{LOGIN_ROLES, RolePasswords},
+};
 use url::Url;
 
-use crate::{cluster::TestCluster, process::Process, world::World};
+use crate::{cluster::TestCluster, pooler::Pooler, process::Process, world::World};
 
 /// Three running processes.
 pub struct Deployment {
@@ -15,32 +20,58 @@ pub struct Deployment {
     pub execution: Option<Process>,
     /// The gateway.
     pub gateway: Process,
+    /// How tests call the services themselves; plain unless it is set.
+    pub tls: ClientTls,
     database_url: SecretString,
+    core_settings: Vec<(&'static str, String)>,
     execution_settings: Vec<(&'static str, String)>,
 }
 
 impl Deployment {
     /// Starts all three. `shared` goes to each of them, `providers` to execution-service.
     pub async fn start(shared: &[(&'static str, String)], providers: &[(&'static str, String)]) -> Self {
-        let cluster = TestCluster::get().await;
-        let home = Home::open(cluster.home()).expect("the keys are there");
+        let database_url = TestCluster::get().await.database().await;
+        let roles = Self::roles(&database_url).await;
+        Self::over(database_url, |role| roles[role].clone(), shared, providers).await
+    }
+
+    /// Starts all three with a transaction pooler between the services and the database.
+    pub async fn through_a_pooler() -> (Self, Pooler) {
+        let database_url = TestCluster::get().await.database().await;
+        let roles = Self::roles(&database_url).await;
+        let pooler = Pooler::start(&roles.values().cloned().collect::<Vec<_>>()).await;
+        let deployment = Self::over(database_url, |role| pooler.url(&roles[role]), &[], &[]).await;
+        (deployment, pooler)
+    }
+
+    /// The URL of each login role.
+    async fn roles(database_url: &SecretString) -> BTreeMap<&'static str, SecretString> {
+        let home = Home::open(TestCluster::get().await.home()).expect("the keys are there");
         let passwords = RolePasswords::derive(&home.keys);
-        let database_url = cluster.database().await;
-        let role = |name: &str| {
-            let url = passwords.url(&database_url, name).expect("a login role");
-            url.expose_secret().to_owned()
-        };
+        let url = |name| passwords.url(database_url, name).expect("a login role");
+        LOGIN_ROLES.into_iter().map(|name| (name, url(name))).collect()
+    }
+
+    async fn over(
+        database_url: SecretString,
+        url: impl Fn(&str) -> SecretString,
+        shared: &[(&'static str, String)],
+        providers: &[(&'static str, String)],
+    ) -> Self {
+        let home = Home::open(TestCluster::get().await.home()).expect("the keys are there");
+        let role = |name: &str| url(name).expose_secret().to_owned();
         let any = "127.0.0.1:0".to_owned();
         let ring = home.key_ring.expose_secret().to_owned();
 
-        let core_settings = [
+        let own = [
             ("STUDIOS_CORE_LISTEN", any.clone()),
             ("STUDIOS_CORE_DATABASE_URL", role("studios_core")),
             ("STUDIOS_CORE_WORKER_DATABASE_URL", role("studios_core_worker")),
             ("STUDIOS_KEY_RING", ring.clone()),
             ("STUDIOS_CORE_PEERS", home.execution_service_jwk().expect("a key")),
         ];
-        let core = Process::start("core-service", &[&core_settings, shared].concat());
+        let core_settings = [&own, shared].concat();
+        let core = Process::start("core-service", &core_settings);
         let execution_settings = [
             &[
                 ("STUDIOS_EXECUTION_LISTEN", any.clone()),
@@ -68,7 +99,9 @@ impl Deployment {
             core,
             execution: Some(execution),
             gateway,
+            tls: ClientTls::default(),
             database_url,
+            core_settings,
             execution_settings,
         }
     }
@@ -81,6 +114,7 @@ impl Deployment {
             &self.gateway.url(),
             &self.database_url,
             Lifecycle::new(),
+            &self.tls,
         )
         .await
     }
@@ -91,6 +125,11 @@ impl Deployment {
             process.kill();
         }
         self.execution = Some(Process::start("execution-service", &self.execution_settings));
+    }
+
+    /// Starts one more replica of core-service beside the first.
+    pub fn another_core(&self) -> Process {
+        Process::start("core-service", &self.core_settings)
     }
 
     /// Starts one more replica of execution-service beside the first.

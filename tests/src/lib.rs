@@ -7,12 +7,17 @@
 )]
 
 pub mod call;
+pub mod certificates;
 pub mod cluster;
 pub mod deployment;
+pub mod journal;
 pub mod model;
 pub mod otlp;
+pub mod pooler;
 pub mod process;
+pub mod proxy;
 pub mod refusal;
 pub mod rows;
 pub mod tenant;
+pub mod wire;
 pub mod world;

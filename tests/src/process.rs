@@ -19,6 +19,7 @@ const SERVES_WITHIN: Duration = Duration::from_secs(30);
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    scheme: &'static str,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -61,12 +62,18 @@ impl Process {
                 log.lock().expect("no reader panics").join("\n")
             );
         };
-        Self { child, address, log }
+        let secure = settings.iter().any(|(key, _)| key.ends_with("_TLS_CERT"));
+        Self {
+            child,
+            address,
+            scheme: if secure { "https" } else { "http" },
+            log,
+        }
     }
 
     /// Its base URL.
     pub fn url(&self) -> Url {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
             .parse()
             .expect("an address makes a URL")
     }
@@ -87,13 +94,18 @@ impl Process {
         self.child.wait().expect("it ends");
     }
 
-    /// Sends a signal by name and waits for the end; returns whether it exited with 0.
-    pub fn end(mut self, signal: &str) -> bool {
+    /// Sends a signal by name.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args(["-s", signal, &self.child.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Sends a signal by name and waits for the end; returns whether it exited with 0.
+    pub fn end(mut self, signal: &str) -> bool {
+        self.signal(signal);
         self.child.wait().expect("it ends").success()
     }
 }

@@ -16,6 +16,8 @@ pub enum Door {
     Member,
     /// Services acting for a user.
     Service,
+    /// Services acting for nobody.
+    ServiceAlone,
 }
 
 /// What an RPC reaches.
@@ -46,6 +48,12 @@ impl Row {
     /// The state that the requests before leave a thing in refuses this one.
     const fn refused(mut self) -> Self {
         self.answer = Code::FailedPrecondition;
+        self
+    }
+
+    /// What it names is nobody's.
+    const fn unknown(mut self) -> Self {
+        self.answer = Code::NotFound;
         self
     }
 }
@@ -133,6 +141,44 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "companyId": it.company }),
     ),
     row(
+        "studios.core.v1.CompanyService/RotateJoinCode",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/GetJoinCode",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/DeleteJoinCode",
+        |it| json!({ "companyId": it.company }),
+    ),
+    // A code opens the door to whoever has it; this one is nobody's.
+    caller(
+        "studios.core.v1.CompanyService/JoinCompany",
+        |_| json!({ "joinCode": "0000-0000-0000-0000" }),
+    )
+    .unknown(),
+    caller("studios.core.v1.CompanyService/ListOwnMemberships", |_| json!({})),
+    row(
+        "studios.core.v1.CompanyService/ApproveMembership",
+        |it| json!({ "id": it.membership }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.CompanyService/RejectMembership",
+        |it| json!({ "id": it.membership }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.CompanyService/UpdateMembership",
+        |it| json!({ "membership": { "id": it.membership, "role": "ROLE_ADMIN" } }),
+    ),
+    row(
+        "studios.core.v1.CompanyService/RemoveMembership",
+        |it| json!({ "id": it.membership }),
+    )
+    .refused(),
+    row(
         "studios.core.v1.CompanyService/CreateBranch",
         |it| json!({ "branch": { "companyId": it.company, "name": format!("Branch {}", Uuid::now_v7().simple()), "address": "4 Pier Road, Harbour Town" } }),
     ),
@@ -200,6 +246,14 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.AccessService/CheckCompany",
         |it| json!({ "companyId": it.company }),
     ),
+    Row {
+        method: "studios.core.v1.AccessService/FollowEvents",
+        door: Door::ServiceAlone,
+        // What it tells is of all companies.
+        reach: Reach::Caller,
+        body: |_| json!({}),
+        answer: Code::Ok,
+    },
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
         json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })
@@ -261,6 +315,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     ),
     row(
+        "studios.execution.v1.ExecutionService/WaitExecution",
+        |it| json!({ "id": it.execution, "timeout": "1s" }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/WatchExecution",
         |it| json!({ "id": it.execution }),
     ),
@@ -271,6 +329,16 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.ExecutionService/CancelExecution",
         |it| json!({ "id": it.execution }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/DecideAttempt",
+        |it| json!({ "executionId": it.execution, "stage": "summary", "visit": 1, "attempt": 1, "decision": "DECISION_PASS" }),
+    )
+    .refused(),
+    service(
+        "studios.execution.v1.ReplicaService/FollowRun",
+        |it| json!({ "executionId": it.execution }),
     )
     .refused(),
     row(

@@ -18,6 +18,8 @@ pub struct Tenant {
     pub email: String,
     /// The company.
     pub company: String,
+    /// The admin's membership.
+    pub membership: String,
     /// Its branch.
     pub branch: String,
     /// Its studio.
@@ -66,6 +68,14 @@ impl Tenant {
         tenant.company = id(&world
             .ok("studios.core.v1.CompanyService/CreateCompany", company, &tenant.token)
             .await);
+        let own = world
+            .ok(
+                "studios.core.v1.CompanyService/ListOwnMemberships",
+                json!({}),
+                &tenant.token,
+            )
+            .await;
+        tenant.membership = id(&own["memberships"][0]);
         let branch = json!({ "branch": { "companyId": tenant.company, "name": "North pier", "address": "2 Pier Road, Harbour Town" } });
         tenant.branch = id(&world
             .ok("studios.core.v1.CompanyService/CreateBranch", branch, &tenant.token)
@@ -92,6 +102,7 @@ impl Tenant {
             user: text(&session["user"]["id"]),
             email,
             company: String::new(),
+            membership: String::new(),
             branch: String::new(),
             studio: String::new(),
             document: String::new(),
@@ -99,6 +110,30 @@ impl Tenant {
             workflow: String::new(),
             execution: String::new(),
         }
+    }
+
+    /// Makes another user a member of the company, by its join code.
+    pub async fn add_member(&self, world: &World, user: &Self, role: &str) -> String {
+        let code = world
+            .ok(
+                "studios.core.v1.CompanyService/RotateJoinCode",
+                json!({ "companyId": self.company }),
+                &self.token,
+            )
+            .await;
+        let asked = json!({ "joinCode": code["code"] });
+        let membership = world
+            .ok("studios.core.v1.CompanyService/JoinCompany", asked, &user.token)
+            .await;
+        let approved = json!({ "id": membership["id"], "role": role });
+        world
+            .ok(
+                "studios.core.v1.CompanyService/ApproveMembership",
+                approved,
+                &self.token,
+            )
+            .await;
+        id(&membership)
     }
 
     /// Gives the studio a markdown document and waits until it is processed.

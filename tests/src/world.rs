@@ -9,6 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use service_kit::{
+    client::ClientTls,
     clock::SystemClock,
     keys::{KeyRing, SigningKey},
     lifecycle::Lifecycle,
@@ -71,6 +72,7 @@ impl World {
             &started.gateway,
             &started.database_url,
             lifecycle,
+            &ClientTls::default(),
         )
         .await
     }
@@ -82,8 +84,9 @@ impl World {
         gateway: &Url,
         database_url: &SecretString,
         lifecycle: Lifecycle,
+        tls: &ClientTls,
     ) -> Self {
-        let channel = |url: &Url| service_kit::client::channel(url).expect("a base URL");
+        let channel = |url: &Url| tls.channel(url).expect("a base URL");
         Self {
             database_url: database_url.clone(),
             lifecycle,
@@ -98,6 +101,13 @@ impl World {
     #[must_use]
     pub fn moved(mut self, execution: &Url) -> Self {
         self.execution = service_kit::client::channel(execution).expect("a base URL");
+        self
+    }
+
+    /// The same installation with its core-service at another address.
+    #[must_use]
+    pub fn with_core(mut self, core: &Url) -> Self {
+        self.core = service_kit::client::channel(core).expect("a base URL");
         self
     }
 

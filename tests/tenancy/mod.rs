@@ -54,6 +54,7 @@ async fn no_rpc_lets_a_caller_reach_another_tenants_rows() {
             Door::Public => None,
             Door::Member => Some(victim.token.clone()),
             Door::Service => Some(world.service_token(Some(&victim.user))),
+            Door::ServiceAlone => Some(world.service_token(None)),
         };
         let got = world.call(row.method, (row.body)(&victim), token.as_deref()).await;
         if got.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok) != row.answer {
@@ -98,19 +99,13 @@ fn refusals(row: &Row, world: &World, stranger: &Tenant) -> Vec<(&'static str, O
     };
     let unauthenticated = Expected::Refused(Code::Unauthenticated);
     let as_stranger = world.service_token(Some(&stranger.user));
-    // core-service knows execution-service as a peer; nobody is a peer of execution-service.
-    let to_service = if row.method.starts_with("studios.core.") {
-        foreign
-    } else {
-        unauthenticated
-    };
     match row.door {
         Door::Public => Vec::new(),
         Door::Member => vec![
             ("another tenant", Some(stranger.token.clone()), foreign),
             ("nobody", None, unauthenticated),
             ("a forger", Some(forged(&stranger.token)), unauthenticated),
-            ("a service acting for another tenant", Some(as_stranger), to_service),
+            ("a service acting for another tenant", Some(as_stranger), foreign),
             (
                 "a service acting for nobody",
                 Some(world.service_token(None)),
@@ -126,6 +121,15 @@ fn refusals(row: &Row, world: &World, stranger: &Tenant) -> Vec<(&'static str, O
             ),
             (
                 "its own user without a service",
+                Some(stranger.token.clone()),
+                unauthenticated,
+            ),
+            ("nobody", None, unauthenticated),
+        ],
+        Door::ServiceAlone => vec![
+            ("a service acting for a user", Some(as_stranger), unauthenticated),
+            (
+                "a user without a service",
                 Some(stranger.token.clone()),
                 unauthenticated,
             ),

@@ -11,11 +11,14 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::update::json_to_struct;
 use studios_proto::{core, execution};
 use tracing::Instrument;
-use url::Url;
 use uuid::Uuid;
 
 use self::report::Report;
-use crate::{events, output::Output, remote::Remote};
+use crate::{
+    events,
+    output::Output,
+    remote::{Gateway, Remote},
+};
 
 /// The README that this program was built with, for where no document is given.
 const README: &str = include_str!("../../../README.md");
@@ -24,9 +27,9 @@ const PROCESSED_WITHIN: Duration = Duration::from_mins(2);
 /// What the demo runs on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The gateway's base URL.
-    #[arg(long, env = "STUDIOS_GATEWAY", default_value = "http://127.0.0.1:8080")]
-    pub gateway: Url,
+    /// Which gateway.
+    #[command(flatten)]
+    pub gateway: Gateway,
     /// A text or markdown document; the project's README where none is given.
     #[arg(long)]
     pub doc: Option<PathBuf>,

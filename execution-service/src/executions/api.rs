@@ -8,10 +8,11 @@ use service_kit::{auth::Caller, db, error::Violations, page::Page};
 use studios_proto::execution::{self as proto, execution_service_server::ExecutionService};
 use tonic::{Request, Response, Status};
 
-use super::{attempts, convert, watch};
+use super::{attempts, convert, decide, wait, watch};
 use crate::App;
 
 const START: &str = "/studios.execution.v1.ExecutionService/StartExecution";
+const DECIDE: &str = "/studios.execution.v1.ExecutionService/DecideAttempt";
 const LIST: &str = "/studios.execution.v1.ExecutionService/ListExecutions";
 const LIST_ATTEMPTS: &str = "/studios.execution.v1.ExecutionService/ListAttempts";
 
@@ -110,6 +111,26 @@ impl ExecutionService for Api {
         let (id, reason) = convert::cancel(request.get_ref())?;
         let execution = db::retry("executions.cancel", || super::cancel(&self.app, &caller, id, &reason));
         Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn decide_attempt(
+        &self,
+        request: Request<proto::DecideAttemptRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let decision = convert::decide(DECIDE, request.get_ref())?;
+        let execution = db::retry("executions.decide", || decide::decide(&self.app, &caller, &decision));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn wait_execution(
+        &self,
+        request: Request<proto::WaitExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let (id, at_most) = convert::wait(request.get_ref())?;
+        let execution = wait::wait(&self.app, &caller, id, at_most).await?;
+        Ok(Response::new(execution.into()))
     }
 
     async fn watch_execution(

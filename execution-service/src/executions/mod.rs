@@ -1,34 +1,40 @@
-//! Executions of published workflows: starting, reading, listing, cancelling and watching them.
+//! Executions of published workflows: starting, reading, listing, cancelling, deciding and watching them.
 //!
-//! This side never writes an execution: a start goes through the engine's writer, and whoever asks for more (a cancel)
-//! leaves a command for the holder of the run and wakes it. An execution is pinned to the version it started with, and
+//! This side never writes an execution: a start goes through the engine's writer, and whoever asks for more (a cancel, a
+//! decision) leaves a command for the holder of the run and wakes it. An execution is pinned to the version it started with, and
 //! stays readable when its workflow is deleted. What is terminal never changes again.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
     auth::Caller,
-    db::TenantTx,
+    db::{self, TenantTx},
     error::{Error, Result},
+    gather::{Bounds, Gatherer, Kind},
     ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
+    lifecycle::Lifecycle,
     page::Page,
 };
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
     App,
     access::{Access, hidden_as},
-    engine::failure::Failure,
+    engine::{failure::Failure, journal::StageTry},
+    worker::Wish,
 };
 
 mod api;
 mod attempts;
 mod convert;
+mod decide;
 mod events;
 mod inputs;
 mod journal_store;
 mod start;
 mod store;
+mod wait;
 mod watch;
 
 pub use api::Api;
@@ -97,6 +103,8 @@ pub struct Summary {
     pub status: Status,
     /// The stage it is at; empty before the first and after the end.
     pub current_stage: String,
+    /// The attempt that a person has to decide.
+    pub waiting_for: Option<StageTry>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// The user who started it.
@@ -139,6 +147,19 @@ pub struct Filter {
     pub before: Option<OffsetDateTime>,
 }
 
+/// Reads executions, those of many callers in one statement.
+pub type Gathered = Gatherer<ExecutionId, store::Row>;
+
+/// Gathers what is read one by one.
+pub fn gather(pool: PgPool, lifecycle: Lifecycle) -> Gathered {
+    let kind = Kind {
+        name: "executions.get",
+        reads: true,
+        statement: store::gathered,
+    };
+    Gatherer::new(pool, lifecycle, kind, Bounds::default())
+}
+
 /// Reads an execution.
 pub async fn get(app: &App, caller: &Caller, id: ExecutionId) -> Result<Execution> {
     let access = enter(app, caller, id).await?;
@@ -157,13 +178,10 @@ pub async fn cancel(app: &App, caller: &Caller, id: ExecutionId, reason: &str) -
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "executions.cancel", &access.claims).await?;
     let Some(place) = store::next_command(&mut tx, id).await? else {
-        store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-        return Err(Error::FailedPrecondition {
-            reason: "EXECUTION_ENDED",
-            message: "the execution has ended".into(),
-        });
+        return Err(ended(&mut tx, id).await);
     };
-    store::insert_cancel(&mut tx, id, place, caller.user, reason).await?;
+    let wish = Wish::Cancel { reason: reason.into() };
+    store::insert_command(&mut tx, id, place, caller.user, &wish).await?;
     let execution = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     tx.commit().await?;
     app.engine.nudge(id);
@@ -171,10 +189,10 @@ pub async fn cancel(app: &App, caller: &Caller, id: ExecutionId, reason: &str) -
 }
 
 /// What the caller may do where an execution is; NOT_FOUND of the execution where he may not see that place.
-async fn enter(app: &App, caller: &Caller, id: ExecutionId) -> Result<Access> {
-    let mut connection = app.pool.acquire().await?;
-    let studio = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
-    drop(connection);
+pub(crate) async fn enter(app: &App, caller: &Caller, id: ExecutionId) -> Result<Access> {
+    let look_up = db::with(&app.pool, async |connection| store::locate(connection, id).await);
+    let studio = app.places.executions.find(id, look_up).await?;
+    let studio = studio.ok_or_else(|| not_found(id))?;
     app.core
         .check_studio(caller.user, studio)
         .await
@@ -182,8 +200,20 @@ async fn enter(app: &App, caller: &Caller, id: ExecutionId) -> Result<Access> {
 }
 
 async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> {
-    let mut tx = TenantTx::begin(&app.pool, "executions.get", &access.claims).await?;
-    store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))
+    let row = app.executions.call(&access.claims, id).await?;
+    row.ok_or_else(|| not_found(id))?.try_into()
+}
+
+/// Why a run that is not there takes no command.
+async fn ended(tx: &mut PgConnection, id: ExecutionId) -> Error {
+    match store::get(tx, id).await {
+        Ok(Some(_)) => Error::FailedPrecondition {
+            reason: "EXECUTION_ENDED",
+            message: "the execution has ended".into(),
+        },
+        Ok(None) => not_found(id),
+        Err(error) => error,
+    }
 }
 
 fn not_found(id: ExecutionId) -> Error {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use service_kit::{
     auth::Caller,
-    db::TenantTx,
     error::Result,
     ids::{ExecutionId, WorkflowId},
     telemetry,
 };
 
-use super::{Execution, inputs, read};
+use super::{Execution, Status, Summary, inputs, read};
 use crate::{
-    App, aside,
-    worker::{Start, StartKey, StartOutcome},
+    App,
+    engine::definition::Definition,
+    worker::{Start, StartKey, StartOutcome, Times},
     workflows,
 };
 
@@ -34,24 +34,73 @@ pub struct New {
 /// Starts a run of a published version; it is durable when this answers.
 pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
     let access = workflows::enter(app, caller, new.workflow).await?;
-    let mut tx = TenantTx::begin(&app.pool, "executions.prepare", &access.claims).await?;
-    let pinned = workflows::find_version(&mut tx, new.workflow, new.version).await?;
-    tx.commit().await?;
-    let (schema, given) = (pinned.definition.input_schema.clone(), new.inputs.clone());
-    aside::run(move || inputs::check(schema.as_ref(), &given)).await?;
-    let outcome = app.engine.start(Start {
+    app.start_rate.take(&access, new.key.as_ref()).await?;
+    let pinned = workflows::pin(app, &access, new.workflow, new.version).await?;
+    check_inputs(app, &pinned.definition, &new.inputs).await?;
+    let start = Start {
         execution: ExecutionId::generate(),
         company: access.company,
         studio: pinned.studio,
         workflow: new.workflow,
         version_id: pinned.version,
         version_number: pinned.number,
-        definition: Arc::new(pinned.definition),
+        definition: pinned.definition,
         inputs: new.inputs.clone(),
         started_by: caller.user,
         key: new.key.clone(),
         trace_context: telemetry::current_traceparent(),
-    });
-    let (StartOutcome::Started(id) | StartOutcome::Existing(id)) = outcome.await?;
-    read(app, &access, id).await
+    };
+    let answer = answer(&start);
+    match app.engine.start(start).await? {
+        StartOutcome::Existing(id) => read(app, &access, id).await,
+        StartOutcome::Started(id, times) => {
+            app.places.executions.put(id, pinned.studio);
+            Ok(answer(times))
+        }
+    }
+}
+
+/// Refuses inputs that do not fit the version's schema. A schema is a member's, so checking by it may take long.
+async fn check_inputs(app: &App, definition: &Arc<Definition>, given: &Map<String, Value>) -> Result<()> {
+    if definition.input_schema.is_none() {
+        return inputs::check(None, given);
+    }
+    let (definition, given) = (Arc::clone(definition), given.clone());
+    let check = move || inputs::check(definition.input_schema.as_ref(), &given);
+    app.aside.run(check).await
+}
+
+/// The execution that a start makes, once it is known when it was written.
+fn answer(start: &Start) -> impl FnOnce(Times) -> Execution + use<> {
+    let start = start.clone();
+    move |times| Execution {
+        summary: Summary {
+            id: start.execution,
+            company: start.company,
+            studio: start.studio,
+            workflow: start.workflow,
+            workflow_version: start.version_number,
+            status: if times.started_at.is_some() {
+                Status::Running
+            } else {
+                Status::Pending
+            },
+            current_stage: start
+                .definition
+                .stages
+                .first()
+                .map(|it| it.name.clone())
+                .unwrap_or_default(),
+            waiting_for: None,
+            failure: None,
+            started_by: start.started_by,
+            trace_context: start.trace_context,
+            created_at: times.created_at,
+            started_at: times.started_at,
+            finished_at: None,
+            updated_at: times.created_at,
+        },
+        inputs: start.inputs,
+        outputs: Map::new(),
+    }
 }

@@ -1,16 +1,24 @@
 //! SQL of the executions and of the commands for those that run.
 
-use serde_json::{Map, Value, json};
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result},
+    gather::{Answer, Owner},
     ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Execution, Filter, Status, Summary};
-use crate::engine::failure::{Failure, FailureClass};
+use super::{Execution, Filter, Status, Summary, decide::Standing};
+use crate::{
+    engine::{
+        failure::{Failure, FailureClass},
+        journal::StageTry,
+    },
+    worker::Wish,
+};
 
 struct SummaryRow {
     id: ExecutionId,
@@ -20,6 +28,10 @@ struct SummaryRow {
     workflow_version: i32,
     status: String,
     stage: Option<String>,
+    waiting_stage: Option<String>,
+    waiting_visit: Option<i32>,
+    waiting_item: Option<i32>,
+    waiting_attempt: Option<i32>,
     failure_class: Option<String>,
     failure_message: Option<String>,
     started_by: UserId,
@@ -34,6 +46,7 @@ impl TryFrom<SummaryRow> for Summary {
     type Error = Error;
 
     fn try_from(row: SummaryRow) -> Result<Self> {
+        let numbers = (row.waiting_visit, row.waiting_item, row.waiting_attempt);
         Ok(Self {
             id: row.id,
             company: row.company_id,
@@ -42,6 +55,15 @@ impl TryFrom<SummaryRow> for Summary {
             workflow_version: row.workflow_version,
             status: Status::parse(&row.status).ok_or_else(|| unknown("status", &row.status))?,
             current_stage: row.stage.unwrap_or_default(),
+            waiting_for: match (row.waiting_stage, numbers) {
+                (Some(stage), (Some(visit), Some(item), Some(attempt))) => Some(StageTry {
+                    stage,
+                    visit: visit.unsigned_abs(),
+                    item: item.unsigned_abs(),
+                    attempt: attempt.unsigned_abs(),
+                }),
+                _ => None,
+            },
             failure: row
                 .failure_class
                 .map(|it| failure(&it, row.failure_message))
@@ -56,6 +78,65 @@ impl TryFrom<SummaryRow> for Summary {
     }
 }
 
+/// An execution as it is read, alone or among those that others ask for.
+pub struct Row {
+    item: i32,
+    id: ExecutionId,
+    company_id: CompanyId,
+    studio_id: StudioId,
+    workflow_id: WorkflowId,
+    workflow_version: i32,
+    status: String,
+    stage: Option<String>,
+    waiting_stage: Option<String>,
+    waiting_visit: Option<i32>,
+    waiting_item: Option<i32>,
+    waiting_attempt: Option<i32>,
+    failure_class: Option<String>,
+    failure_message: Option<String>,
+    started_by: UserId,
+    trace_context: String,
+    created_at: OffsetDateTime,
+    started_at: Option<OffsetDateTime>,
+    finished_at: Option<OffsetDateTime>,
+    updated_at: OffsetDateTime,
+    inputs: Json<Map<String, Value>>,
+    outputs: Option<Json<Map<String, Value>>>,
+}
+
+impl TryFrom<Row> for Execution {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let summary = SummaryRow {
+            id: row.id,
+            company_id: row.company_id,
+            studio_id: row.studio_id,
+            workflow_id: row.workflow_id,
+            workflow_version: row.workflow_version,
+            status: row.status,
+            stage: row.stage,
+            waiting_stage: row.waiting_stage,
+            waiting_visit: row.waiting_visit,
+            waiting_item: row.waiting_item,
+            waiting_attempt: row.waiting_attempt,
+            failure_class: row.failure_class,
+            failure_message: row.failure_message,
+            started_by: row.started_by,
+            trace_context: row.trace_context,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            updated_at: row.updated_at,
+        };
+        Ok(Self {
+            summary: summary.try_into()?,
+            inputs: row.inputs.0,
+            outputs: row.outputs.map(|it| it.0).unwrap_or_default(),
+        })
+    }
+}
+
 fn failure(class: &str, message: Option<String>) -> Result<Failure> {
     let class = FailureClass::parse(class).ok_or_else(|| unknown("failure class", class))?;
     Ok(Failure::new(class, message.unwrap_or_default()))
@@ -66,7 +147,7 @@ fn unknown(what: &str, text: &str) -> Error {
 }
 
 /// The studio of an execution, before the caller's place there is known.
-pub(super) async fn locate(connection: &mut PgConnection, id: ExecutionId) -> Result<Option<StudioId>> {
+pub(super) async fn locate(connection: &mut PgConnection, id: ExecutionId) -> sqlx::Result<Option<StudioId>> {
     let studio = sqlx::query_scalar!(
         r#"select studio_id as "studio_id!: StudioId" from execution.locate_execution($1)"#,
         id.as_uuid(),
@@ -77,44 +158,51 @@ pub(super) async fn locate(connection: &mut PgConnection, id: ExecutionId) -> Re
 }
 
 pub(super) async fn get(tx: &mut PgConnection, id: ExecutionId) -> Result<Option<Execution>> {
-    let row = sqlx::query!(
-        r#"select e.id as "id!: ExecutionId", e.company_id as "company_id!: CompanyId",
-               e.studio_id as "studio_id!: StudioId", e.workflow_id as "workflow_id!: WorkflowId",
-               e.workflow_version as "workflow_version!", e.status as "status!", r.stage as "stage?",
-               e.failure_class as "failure_class?", e.failure_message as "failure_message?",
-               e.started_by as "started_by!: UserId", e.trace_context as "trace_context!", e.created_at as "created_at!",
-               e.started_at as "started_at?", e.finished_at as "finished_at?",
-               greatest(e.updated_at, r.updated_at) as "updated_at!",
-               e.inputs as "inputs!: Json<Map<String, Value>>", e.outputs as "outputs?: Json<Map<String, Value>>"
-           from execution.executions e left join execution.runs r on r.execution_id = e.id
-           where e.id = $1"#,
+    let row = sqlx::query_as!(
+        Row,
+        r#"select 1 as "item!", id as "id!: ExecutionId", company_id as "company_id!: CompanyId", studio_id as "studio_id!: StudioId",
+               workflow_id as "workflow_id!: WorkflowId", workflow_version as "workflow_version!", status as "status!",
+               stage, waiting_stage, waiting_visit, waiting_item, waiting_attempt, failure_class,
+               failure_message, started_by as "started_by!: UserId", trace_context as "trace_context!",
+               created_at as "created_at!", started_at, finished_at, updated_at as "updated_at!",
+               inputs as "inputs!: Json<Map<String, Value>>", outputs as "outputs: Json<Map<String, Value>>"
+           from execution.execution_details where id = $1"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let summary = SummaryRow {
-        id: row.id,
-        company_id: row.company_id,
-        studio_id: row.studio_id,
-        workflow_id: row.workflow_id,
-        workflow_version: row.workflow_version,
-        status: row.status,
-        stage: row.stage,
-        failure_class: row.failure_class,
-        failure_message: row.failure_message,
-        started_by: row.started_by,
-        trace_context: row.trace_context,
-        created_at: row.created_at,
-        started_at: row.started_at,
-        finished_at: row.finished_at,
-        updated_at: row.updated_at,
-    };
-    Ok(Some(Execution {
-        summary: summary.try_into()?,
-        inputs: row.inputs.0,
-        outputs: row.outputs.map(|it| it.0).unwrap_or_default(),
-    }))
+    row.map(Execution::try_from).transpose()
+}
+
+/// Executions that many callers ask for; see [`gather`](super::gather).
+pub(super) fn gathered<'c>(
+    connection: &'c mut PgConnection,
+    claims: &'c [String],
+    ids: &'c [ExecutionId],
+) -> BoxFuture<'c, sqlx::Result<Vec<Answer<Row>>>> {
+    Box::pin(async move {
+        let ids: Vec<_> = ids.iter().map(|id| id.as_uuid()).collect();
+        let rows = sqlx::query_as!(
+            Row,
+            r#"select item as "item!", (details).id as "id!: ExecutionId", (details).company_id as "company_id!: CompanyId", (details).studio_id as "studio_id!: StudioId",
+                   (details).workflow_id as "workflow_id!: WorkflowId", (details).workflow_version as "workflow_version!", (details).status as "status!",
+                   (details).stage, (details).waiting_stage, (details).waiting_visit, (details).waiting_item, (details).waiting_attempt, (details).failure_class,
+                   (details).failure_message, (details).started_by as "started_by!: UserId", (details).trace_context as "trace_context!",
+                   (details).created_at as "created_at!", (details).started_at, (details).finished_at, (details).updated_at as "updated_at!",
+                   (details).inputs as "inputs!: Json<Map<String, Value>>", (details).outputs as "outputs: Json<Map<String, Value>>"
+               from execution.gather_executions($1, $2)"#,
+            claims,
+            &ids,
+        )
+        .fetch_all(connection)
+        .await?;
+        let answers = rows.into_iter().map(|row| Answer {
+            item: row.item,
+            owner: Owner::Company(row.company_id),
+            row,
+        });
+        Ok(answers.collect())
+    })
 }
 
 /// Ids sort by the time of the start, so they bound the time too: an hour is more than clocks differ by.
@@ -122,14 +210,12 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Exe
     let statuses: Vec<_> = filter.statuses.iter().map(|it| it.as_str().to_owned()).collect();
     let rows = sqlx::query_as!(
         SummaryRow,
-        r#"select e.id as "id!: ExecutionId", e.company_id as "company_id!: CompanyId",
-               e.studio_id as "studio_id!: StudioId", e.workflow_id as "workflow_id!: WorkflowId",
-               e.workflow_version as "workflow_version!", e.status as "status!", r.stage as "stage?",
-               e.failure_class as "failure_class?", e.failure_message as "failure_message?",
-               e.started_by as "started_by!: UserId", e.trace_context as "trace_context!", e.created_at as "created_at!",
-               e.started_at as "started_at?", e.finished_at as "finished_at?",
-               greatest(e.updated_at, r.updated_at) as "updated_at!"
-           from execution.executions e left join execution.runs r on r.execution_id = e.id
+        r#"select id as "id!: ExecutionId", company_id as "company_id!: CompanyId", studio_id as "studio_id!: StudioId",
+               workflow_id as "workflow_id!: WorkflowId", workflow_version as "workflow_version!", status as "status!",
+               stage, waiting_stage, waiting_visit, waiting_item, waiting_attempt, failure_class,
+               failure_message, started_by as "started_by!: UserId", trace_context as "trace_context!",
+               created_at as "created_at!", started_at, finished_at, updated_at as "updated_at!"
+           from execution.execution_details e
            where e.company_id = (select execution.caller_company()) and e.studio_id = $1
                and (cardinality($2::text[]) = 0 or e.status = any($2))
                and ($3::uuid is null or e.workflow_id = $3)
@@ -173,25 +259,56 @@ pub(super) async fn next_command(tx: &mut PgConnection, id: ExecutionId) -> Resu
     Ok(place)
 }
 
-/// Leaves the command to stop.
-pub(super) async fn insert_cancel(
+/// Leaves a command.
+pub(super) async fn insert_command(
     tx: &mut PgConnection,
     id: ExecutionId,
     place: CommandPlace,
     issued_by: UserId,
-    reason: &str,
+    wish: &Wish,
 ) -> Result<()> {
+    let (kind, payload) = wish.row();
     sqlx::query!(
         "insert into execution.execution_commands (execution_id, seq, company_id, studio_id, kind, payload, issued_by)
-         values ($1, $2, $3, $4, 'cancel', $5, $6)",
+         values ($1, $2, $3, $4, $5, $6, $7)",
         id.as_uuid(),
         place.seq,
         place.company.as_uuid(),
         place.studio.as_uuid(),
-        json!({ "reason": reason }),
+        kind,
+        payload,
         issued_by.as_uuid(),
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Where an attempt stands, if there is one: it waits as long as neither an entry nor a command that is on its way to become one
+/// decides it. Means something only while the run's hot row is locked.
+pub(super) async fn standing(tx: &mut PgConnection, id: ExecutionId, of: &StageTry) -> Result<Option<Standing>> {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let waits = sqlx::query_scalar!(
+        r#"select a.outcome = 'pending'
+               and not exists (
+                   select from execution.journal d
+                   where d.execution_id = $1 and d.kind = 'decision' and d.stage = $2 and d.visit = $3 and d.item = $4
+                       and d.attempt = $5)
+               and not exists (
+                   select from execution.execution_commands c join execution.runs r using (execution_id)
+                   where c.execution_id = $1 and c.seq > r.commands_done and c.kind = 'decide'
+                       and c.payload @> jsonb_build_object('stage', $2, 'visit', $3, 'item', $4, 'attempt', $5))
+               as "waits!"
+           from execution.journal a
+           where a.execution_id = $1 and a.kind = 'attempt' and a.stage = $2 and a.visit = $3 and a.item = $4
+               and a.attempt = $5"#,
+        id.as_uuid(),
+        of.stage,
+        number(of.visit),
+        number(of.item),
+        number(of.attempt),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(waits.map(|waits| if waits { Standing::Waiting } else { Standing::Decided }))
 }

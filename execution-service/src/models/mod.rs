@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use service_kit::{
     auth::Caller,
-    db::{Claims, TenantTx},
+    db::{self, Claims, TenantTx},
     error::{Error, Result},
     ids::{CompanyId, ModelId},
     page::Page,
@@ -166,9 +166,8 @@ pub async fn delete(app: &App, caller: &Caller, id: ModelId, etag: &str) -> Resu
 
 /// The claims a model is reached with, and whether the caller may change it.
 async fn enter(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, Result<()>)> {
-    let mut connection = app.pool.acquire().await?;
-    let owner = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
-    drop(connection);
+    let owner = db::with(&app.pool, async |connection| store::locate(connection, id).await).await?;
+    let owner = owner.ok_or_else(|| not_found(id))?;
     let Some(company) = owner else {
         let refused = Error::PermissionDenied {
             reason: "PLATFORM_MODEL",

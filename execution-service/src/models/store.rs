@@ -50,7 +50,7 @@ impl From<Row> for Model {
 }
 
 /// The owner of a model, before the caller's place there is known; the inner `None` is the platform.
-pub(super) async fn locate(connection: &mut PgConnection, id: ModelId) -> Result<Option<Option<CompanyId>>> {
+pub(super) async fn locate(connection: &mut PgConnection, id: ModelId) -> sqlx::Result<Option<Option<CompanyId>>> {
     let owner = sqlx::query_scalar!(
         r#"select company_id as "company_id: CompanyId" from execution.locate_model($1)"#,
         id.as_uuid(),

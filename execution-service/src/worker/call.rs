@@ -1,20 +1,15 @@
 //! One try of a stage: retrieve, render, call, check. Whatever happens becomes an attempt to record.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{
-    live::Publisher,
-    retrieval,
-    scene::Scene,
-    store::{self, Model},
-};
+use super::{live::Publisher, retrieval, scene::Scene, store::Model};
 use crate::{
-    aside,
+    aside::Aside,
     engine::{
         check::{self, Checked},
         context::Context,
@@ -164,7 +159,8 @@ async fn find(
     draft.sources = retrieved.sources;
     let text = passages::text(&draft.sources);
     let (stage, output) = (stage.clone(), passages::output(&draft.sources));
-    settle(aside::run(move || check::value(&stage, output, &text)).await, draft)
+    let check = move || check::value(&stage, output, &text);
+    settle(scene.shared.aside.run(check).await, draft)
 }
 
 /// A stage that calls a model.
@@ -196,7 +192,12 @@ async fn ask(
         draft.sources = retrieved.sources;
     }
     let rendering = renderer.rendering(llm, &draft.sources)?;
-    let prompt = aside::run(move || rendering.prompt()).await?;
+    let aside = &scene.shared.aside;
+    let prompt = if rendering.is_light() {
+        rendering.prompt()?
+    } else {
+        aside.run(move || rendering.prompt()).await?
+    };
     draft.prompt_sha256 = prompt.sha256();
     draft.usage = Some(ModelUse {
         model: llm.model.clone(),
@@ -226,7 +227,7 @@ async fn ask(
     // An earlier holder may have made the same call and not lived to record it.
     let may_repeat = scene.takeovers > 0;
     match answered {
-        Ok(answer) => take(answer, &model, may_repeat, stage, draft).await,
+        Ok(answer) => take(answer, &model, may_repeat, stage, aside, draft).await,
         Err(error) => Err(refuse(error, &model, may_repeat, draft)),
     }
 }
@@ -236,6 +237,7 @@ async fn take(
     model: &Model,
     may_repeat: bool,
     stage: &Stage,
+    aside: &Aside,
     draft: &mut Draft,
 ) -> Result<(), AttemptFailure> {
     let (text, cut) = clean::storable(&answer.text);
@@ -244,11 +246,16 @@ async fn take(
         usage.response_model = answer.response_model.map(|it| clean::storable(&it).0);
         usage.response_id = answer.response_id.map(|it| clean::storable(&it).0);
         usage.finish_reason = clean::storable(&answer.finish_reason).0;
-        spend(usage, model, answer.input_tokens, answer.output_tokens, may_repeat);
+        let uncertain = answer.billing_uncertain || may_repeat;
+        spend(usage, model, answer.input_tokens, answer.output_tokens, uncertain);
     }
     draft.raw_output.clone_from(&text);
-    let stage = stage.clone();
-    let checked = aside::run(move || check::answer(&stage, &text)).await;
+    let checked = if check::is_light(stage, &text) {
+        check::answer(stage, &text)
+    } else {
+        let stage = stage.clone();
+        aside.run(move || check::answer(&stage, &text)).await
+    };
     settle(checked, draft)
 }
 
@@ -294,9 +301,9 @@ fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: 
 
 /// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
 /// begins to count.
-async fn model(scene: &Scene, name: &str) -> Option<Model> {
+async fn model(scene: &Scene, name: &str) -> Option<Arc<Model>> {
     loop {
-        match read_model(scene, name).await {
+        match scene.shared.models.find(scene.facts.company, name).await {
             Ok(model) => return model.filter(|model| model.enabled),
             Err(error) => {
                 tracing::warn!(execution = %scene.facts.execution, error = %error, "the model could not be read");
@@ -304,10 +311,6 @@ async fn model(scene: &Scene, name: &str) -> Option<Model> {
             }
         }
     }
-}
-
-async fn read_model(scene: &Scene, name: &str) -> sqlx::Result<Option<Model>> {
-    store::model(&mut *scene.shared.pool.acquire().await?, scene.facts.company, name).await
 }
 
 fn source_text(source: &Source) -> SourceText {

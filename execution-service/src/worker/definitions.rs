@@ -9,8 +9,8 @@ use service_kit::ids::VersionId;
 
 use crate::engine::definition::Definition;
 
-/// How many are kept.
-const CAPACITY: usize = 512;
+/// How many stages are kept in all: an expression of one may take a hundred kilobytes once it was used.
+const MAX_STAGES: usize = 2_048;
 
 /// The definitions that were used last.
 #[derive(Debug, Default)]
@@ -19,8 +19,9 @@ pub(super) struct Definitions(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     by_version: HashMap<VersionId, Arc<Definition>>,
-    /// In the order they came.
-    order: VecDeque<VersionId>,
+    /// In the order they came, with the number of their stages.
+    order: VecDeque<(VersionId, usize)>,
+    stages: usize,
 }
 
 impl Definitions {
@@ -30,13 +31,16 @@ impl Definitions {
 
     pub(super) fn put(&self, version: VersionId, definition: Arc<Definition>) {
         let mut kept = self.lock();
+        let stages = definition.stages.len().max(1);
         if kept.by_version.insert(version, definition).is_none() {
-            kept.order.push_back(version);
+            kept.order.push_back((version, stages));
+            kept.stages += stages;
         }
-        if kept.order.len() > CAPACITY
-            && let Some(oldest) = kept.order.pop_front()
+        while kept.stages > MAX_STAGES
+            && let Some((oldest, stages)) = kept.order.pop_front()
         {
             kept.by_version.remove(&oldest);
+            kept.stages -= stages;
         }
     }
 
@@ -52,7 +56,7 @@ mod tests {
     #[test]
     fn the_oldest_goes_when_there_are_too_many() {
         let definitions = Definitions::default();
-        let versions: Vec<_> = (0..=CAPACITY).map(|_| VersionId::generate()).collect();
+        let versions: Vec<_> = (0..=MAX_STAGES).map(|_| VersionId::generate()).collect();
         for version in &versions {
             definitions.put(*version, Arc::default());
             definitions.put(*version, Arc::default());

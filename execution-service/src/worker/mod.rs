@@ -6,7 +6,7 @@
 //! found no room, or lost their process, are claimed (`claim`). So any process may die at any time, and at most the calls
 //! it had in flight are made again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use service_kit::{
@@ -17,12 +17,16 @@ use service_kit::{
 };
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     access::CoreClient,
+    aside::Aside,
     engine::{
         definition::Definition,
         journal::{self, Entry, GENESIS, Payload},
@@ -36,39 +40,47 @@ mod commands;
 mod connection;
 mod definitions;
 mod held;
+mod hints;
 mod lease;
 mod live;
 mod load;
+mod models;
+mod poll;
 mod retrieval;
 mod run;
 mod scene;
 mod store;
 mod upkeep;
-mod writer;
+pub mod writer;
 
-pub use live::{Follower, Live, LiveEvent, StageTry, UnderWay};
+pub use commands::Wish;
+pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
 
 use definitions::Definitions;
 use held::Held;
+use hints::Hints;
 use lease::{CurrentLease, Lease};
-use store::{
-    Facts,
-    writes::{NewKey, NewRun},
-};
-use writer::{Started, Writer};
+use models::Models;
+use store::Facts;
+pub use writer::Times;
+use writer::{NewKey, NewRun, Started, Writer};
 
 /// How many runs are loaded from the database at a time.
 const LOADERS: usize = 4;
+/// How long the last hint may take, when the service stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the engine is opened with.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Connections as the role of the engine. Three more are opened: the writer's, the lease's and the claimer's.
+    /// Connections as the role of the engine. Four more are opened: the writer's, the lease's, the claimer's and the hints'.
     pub pool: PgPool,
     /// Where other replicas reach this process.
     pub address: String,
     /// How many executions this process holds at a time; further ones wait in the database.
     pub max_running: u32,
+    /// Where rendering and checking run.
+    pub aside: Aside,
 }
 
 /// A run to start.
@@ -112,8 +124,8 @@ pub struct StartKey {
 /// What became of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartOutcome {
-    /// It is durable.
-    Started(ExecutionId),
+    /// It is durable, since these times.
+    Started(ExecutionId, Times),
     /// The same key named this run already.
     Existing(ExecutionId),
 }
@@ -127,6 +139,7 @@ pub struct Engine {
 /// What all tasks of the engine work with.
 struct Shared {
     pool: PgPool,
+    aside: Aside,
     providers: Arc<Providers>,
     core: Arc<CoreClient>,
     clock: SharedClock,
@@ -136,9 +149,13 @@ struct Shared {
     held: Held,
     live: Live,
     definitions: Definitions,
+    models: Models,
     loaders: Semaphore,
     /// There may be something to claim.
     claim_now: Notify,
+    /// A held run may have a command.
+    poll_now: Notify,
+    hints: Hints,
 }
 
 impl std::fmt::Debug for Shared {
@@ -162,27 +179,35 @@ impl Engine {
         lifecycle: Lifecycle,
     ) -> Result<Arc<Self>> {
         let done = CancellationToken::new();
-        let (lease, keep_lease) = lease::take(config.pool.clone(), config.address, done.clone()).await?;
+        let held = Held::new(usize::try_from(config.max_running).unwrap_or(usize::MAX));
+        let (lease, keep_lease) = lease::take(config.pool.clone(), config.address, held.clone(), done.clone()).await?;
         let (writer, write) = Writer::new(config.pool.clone(), done.clone());
+        let pool = config.pool.clone();
         let shared = Arc::new(Shared {
             pool: config.pool,
+            aside: config.aside,
             providers,
             core,
             clock,
             lifecycle: lifecycle.clone(),
             writer,
             lease,
-            held: Held::new(usize::try_from(config.max_running).unwrap_or(usize::MAX)),
+            held,
             live: Live::default(),
             definitions: Definitions::default(),
+            models: Models::new(pool),
             loaders: Semaphore::new(LOADERS),
             claim_now: Notify::new(),
+            poll_now: Notify::new(),
+            hints: Hints::default(),
         });
         lifecycle.spawn("engine.lease", keep_lease);
         lifecycle.spawn("engine.writer", write);
         let claimed = CancellationToken::new();
         lifecycle.spawn("engine.claim", claim::keep(shared.clone(), claimed.clone()));
-        lifecycle.spawn("engine.commands", commands::poll(shared.clone()));
+        lifecycle.spawn("engine.commands", poll::keep(shared.clone()));
+        lifecycle.spawn("engine.hints.send", hints::send(shared.clone()));
+        lifecycle.spawn("engine.hints.listen", hints::listen(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
         lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))
@@ -202,9 +227,14 @@ impl Engine {
         task.await.map_err(Error::internal)?
     }
 
+    /// What a version does, where that is known here.
+    pub fn definition(&self, version: VersionId) -> Option<Arc<Definition>> {
+        self.shared.definitions.get(version)
+    }
+
     /// Looks at an execution's commands now.
     pub fn nudge(&self, execution: ExecutionId) {
-        commands::nudge(&self.shared, execution);
+        poll::nudge(&self.shared, execution);
     }
 
     /// What runs here tell those who watch.
@@ -267,12 +297,12 @@ impl Shared {
         let lost = lease
             .as_ref()
             .map_or_else(|| self.lifecycle.hard(), |lease| lease.lost.clone());
-        match self.writer.start(new, &lost).await {
-            Started::Written => {}
+        let times = match self.writer.start(new, &lost).await {
+            Started::Written(times) => times,
             Started::Existing(execution) => return Ok(StartOutcome::Existing(execution)),
             Started::KeyReused => return Err(Error::invalid("request_id", "was used for another request")),
             Started::Failed(error) => return Err(error),
-        }
+        };
         self.definitions.put(start.version_id, start.definition.clone());
         if let (Some(place), Some(lease)) = (place, lease) {
             let facts = Facts {
@@ -288,8 +318,9 @@ impl Shared {
             run::begin(self, lease, facts, start.definition, sealed, place);
         } else {
             self.claim_now.notify_one();
+            self.hints.due();
         }
-        Ok(StartOutcome::Started(start.execution))
+        Ok(StartOutcome::Started(start.execution, times))
     }
 }
 
@@ -310,5 +341,8 @@ async fn drain(shared: Arc<Shared>, claimed: CancellationToken, done: Cancellati
     shared.lifecycle.soft().cancelled().await;
     claimed.cancelled().await;
     shared.held.none().await;
+    // What was given back is due elsewhere.
+    shared.hints.due();
+    let _late = timeout(FAREWELL, hints::send_now(&shared)).await;
     done.cancel();
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
     auth::Caller,
-    db::TenantTx,
+    db::{self, TenantTx},
     error::{Error, Result},
     ids::{CompanyId, StudioId, UserId, WorkflowId},
     page::Page,
@@ -26,13 +26,15 @@ use crate::{
 
 mod api;
 mod convert;
+mod pins;
 pub mod problems;
 mod publishing;
 mod store;
 mod version_store;
 
 pub use api::Api;
-pub use publishing::{Pinned, Version, VersionSummary, find_version};
+pub use pins::{Pinned, Pins, gather_pins, pin};
+pub use publishing::{Version, VersionSummary};
 
 /// A workflow without its draft.
 #[derive(Clone, Debug)]
@@ -213,9 +215,9 @@ pub async fn undelete(app: &App, caller: &Caller, id: WorkflowId) -> Result<Work
 
 /// What the caller may do where a workflow is; NOT_FOUND of the workflow where he may not see that place.
 pub async fn enter(app: &App, caller: &Caller, id: WorkflowId) -> Result<Access> {
-    let mut connection = app.pool.acquire().await?;
-    let studio = store::locate(&mut connection, id).await?.ok_or_else(|| not_found(id))?;
-    drop(connection);
+    let look_up = db::with(&app.pool, async |connection| store::locate(connection, id).await);
+    let studio = app.places.workflows.find(id, look_up).await?;
+    let studio = studio.ok_or_else(|| not_found(id))?;
     app.core
         .check_studio(caller.user, studio)
         .await

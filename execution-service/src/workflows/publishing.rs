@@ -7,7 +7,7 @@ use service_kit::{
     auth::Caller,
     db::TenantTx,
     error::{Error, Result, Violation},
-    ids::{StudioId, UserId, VersionId, WorkflowId},
+    ids::{UserId, VersionId, WorkflowId},
     page::Page,
     update,
 };
@@ -39,19 +39,6 @@ pub struct VersionSummary {
 pub struct Version {
     /// All but what it does.
     pub summary: VersionSummary,
-    /// What it does.
-    pub definition: Definition,
-}
-
-/// A version as an execution is pinned to it.
-#[derive(Clone, Debug)]
-pub struct Pinned {
-    /// Its id.
-    pub version: VersionId,
-    /// The studio it belongs to.
-    pub studio: StudioId,
-    /// Its number.
-    pub number: i32,
     /// What it does.
     pub definition: Definition,
 }
@@ -121,24 +108,6 @@ pub(super) async fn list(
     let access = enter(app, caller, workflow).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.list_versions", &access.claims).await?;
     version_store::list(&mut tx, workflow, page).await
-}
-
-/// The version of a workflow to run, by its number; 0 is the newest.
-///
-/// # Errors
-/// `NotFound` where the workflow is deleted or has no such version, `FailedPrecondition` where it has none at all.
-pub async fn find_version(tx: &mut PgConnection, id: WorkflowId, number: i32) -> Result<Pinned> {
-    let found = version_store::find_in_use(tx, id, number)
-        .await?
-        .ok_or_else(|| not_found(id))?;
-    match found.version {
-        Some(version) => Ok(version),
-        None if found.newest == 0 => Err(Error::FailedPrecondition {
-            reason: "NOT_PUBLISHED",
-            message: "the workflow has no published version".into(),
-        }),
-        None => Err(Error::not_found("version", format!("{id}/{number}"))),
-    }
 }
 
 /// The problems of a draft, as the refusal to publish it.

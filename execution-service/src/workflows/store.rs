@@ -90,7 +90,7 @@ impl From<Row> for Workflow {
 }
 
 /// The studio of a workflow, before the caller's place there is known.
-pub(super) async fn locate(connection: &mut PgConnection, id: WorkflowId) -> Result<Option<StudioId>> {
+pub(super) async fn locate(connection: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Option<StudioId>> {
     let studio = sqlx::query_scalar!(
         r#"select studio_id as "studio_id!: StudioId" from execution.locate_workflow($1)"#,
         id.as_uuid(),

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use service_kit::{
     error::Result,
-    ids::{StudioId, UserId, VersionId, WorkflowId},
+    gather::{Answer, Owner},
+    ids::{CompanyId, StudioId, UserId, VersionId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Pinned, Version, VersionSummary, Workflow, problems::KnownModel};
+use super::{Version, VersionSummary, Workflow, pins::Pin, problems::KnownModel};
 use crate::engine::definition::Definition;
 
 struct Row {
@@ -100,39 +102,35 @@ pub(super) async fn find(tx: &mut PgConnection, workflow: WorkflowId, number: i3
     Ok(row.map(Version::from))
 }
 
-/// A workflow in use: the number of its newest version, 0 where there is none, and the version asked for.
-pub(super) struct InUse {
-    pub newest: i32,
-    pub version: Option<Pinned>,
-}
-
-/// A version of a workflow that is not deleted; 0 is the newest.
-pub(super) async fn find_in_use(tx: &mut PgConnection, workflow: WorkflowId, number: i32) -> Result<Option<InUse>> {
-    let row = sqlx::query!(
-        r#"select w.studio_id as "studio_id!: StudioId", w.published_version as "published_version!", v.id as "id?: VersionId", v.number as "number?",
-               v.definition as "definition?: Json<Definition>"
-           from execution.workflows w
-           left join execution.workflow_versions v on v.company_id = w.company_id and v.workflow_id = w.id
-               and v.number = case $2::int when 0 then w.published_version else $2 end
-           where w.id = $1 and w.deleted_at is null"#,
-        workflow.as_uuid(),
-        number,
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(row.map(|row| InUse {
-        newest: row.published_version,
-        version: row
-            .id
-            .zip(row.number)
-            .zip(row.definition)
-            .map(|((version, number), definition)| Pinned {
-                version,
+/// Which versions of workflows in use are asked for, by number; see [`gather_pins`](super::pins::gather_pins).
+pub(super) fn pins<'c>(
+    connection: &'c mut PgConnection,
+    claims: &'c [String],
+    asked: &'c [(WorkflowId, i32)],
+) -> BoxFuture<'c, sqlx::Result<Vec<Answer<Pin>>>> {
+    Box::pin(async move {
+        let (workflows, numbers): (Vec<_>, Vec<_>) = asked.iter().map(|(id, number)| (id.as_uuid(), *number)).unzip();
+        let rows = sqlx::query!(
+            r#"select item as "item!", company as "company!: CompanyId", studio_id as "studio_id!: StudioId",
+                   published_version as "published_version!", version_id as "version_id?: VersionId", number
+               from execution.gather_pins($1, $2, $3)"#,
+            claims,
+            &workflows,
+            &numbers,
+        )
+        .fetch_all(connection)
+        .await?;
+        let answers = rows.into_iter().map(|row| Answer {
+            item: row.item,
+            owner: Owner::Company(row.company),
+            row: Pin {
                 studio: row.studio_id,
-                number,
-                definition: definition.0,
-            }),
-    }))
+                newest: row.published_version,
+                version: row.version_id.zip(row.number),
+            },
+        });
+        Ok(answers.collect())
+    })
 }
 
 pub(super) async fn list(tx: &mut PgConnection, workflow: WorkflowId, page: &Page<i32>) -> Result<Vec<VersionSummary>> {

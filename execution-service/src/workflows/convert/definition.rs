@@ -121,7 +121,7 @@ impl Reader<'_> {
         match given.and_then(|it| it.check.as_ref()) {
             None => Validation::None,
             Some(Check::Regex(it)) => Validation::Regex {
-                pattern: self.text(&format!("{field}.regex.pattern"), &it.pattern),
+                pattern: self.text(&format!("{field}.regex.pattern"), &it.pattern).into(),
             },
             Some(Check::JsonSchema(it)) => {
                 let schema = self.object(&format!("{field}.json_schema.schema"), it.schema.as_ref());
@@ -298,7 +298,9 @@ fn retrieval(retrieval: Retrieval) -> proto::Retrieval {
 fn validation(validation: Validation) -> Option<proto::Validation> {
     let check = match validation {
         Validation::None => return None,
-        Validation::Regex { pattern } => Check::Regex(proto::RegexCheck { pattern }),
+        Validation::Regex { pattern } => Check::Regex(proto::RegexCheck {
+            pattern: pattern.into(),
+        }),
         Validation::JsonSchema { schema } => Check::JsonSchema(proto::JsonSchemaCheck {
             schema: structure(&schema),
         }),

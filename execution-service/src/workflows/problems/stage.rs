@@ -64,12 +64,13 @@ fn variables(found: &mut Violations, field: &str, stage: &Stage) {
 
 fn validation(found: &mut Violations, field: &str, validation: &Validation) {
     match validation {
-        Validation::None => {}
+        Validation::None | Validation::Manual => {}
         Validation::Regex { pattern } => {
             let field = format!("{field}.regex.pattern");
-            if pattern.is_empty() || pattern.chars().count() > MAX_PATTERN_CHARS {
+            let chars = pattern.as_str().chars().count();
+            if chars == 0 || chars > MAX_PATTERN_CHARS {
                 found.add(field, format!("must have 1 to {MAX_PATTERN_CHARS} characters"));
-            } else if let Err(error) = check::expression(pattern) {
+            } else if let Err(error) = pattern.compiled() {
                 found.add(field, error);
             }
         }
@@ -78,7 +79,6 @@ fn validation(found: &mut Violations, field: &str, validation: &Validation) {
                 found.add(format!("{field}.json_schema.schema"), error);
             }
         }
-        Validation::Manual => not_served(found, field, "manual"),
         Validation::Function { .. } => not_served(found, field, "function"),
         Validation::Llm { .. } => not_served(found, field, "llm"),
     }

@@ -108,7 +108,7 @@ fn targets_must_exist_and_every_stage_must_be_reached() {
 fn what_is_not_served_yet_says_so() {
     let draft = stages(&[
         json!({"kind": "wait", "duration_ms": 5, "signal": null}),
-        json!({"validation": {"type": "manual"}}),
+        json!({"validation": {"type": "llm", "model": "", "criteria": ""}}),
         json!({"validation": {"type": "function", "name": "", "cel": ""}}),
     ]);
     let found = found(draft);
@@ -117,7 +117,7 @@ fn what_is_not_served_yet_says_so() {
         fields,
         [
             "draft.stages[0].wait",
-            "draft.stages[1].validation.manual",
+            "draft.stages[1].validation.llm",
             "draft.stages[2].validation.function"
         ]
     );
