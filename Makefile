@@ -33,7 +33,9 @@ check: setup     ## format, lints, docs, licences, bans, unused dependencies, co
 	$(TOOLS)/node_modules/.bin/buf lint proto
 	$(TOOLS)/node_modules/.bin/validate-api gateway/openapi.json
 
-bench: setup     ## the benchmarks; prints medians
+bench: setup     ## what the product reaches and what this machine allows, in one table; then the parts, as medians
+	cargo build --profile bench --package studios-cli
+	$(CARGO_TARGET_DIR)/release/studios bench all
 	cargo bench --workspace --benches
 
 soak: setup      ## the long runs: the properties with many more seeds, execution-service killed again and again

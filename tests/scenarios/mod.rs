@@ -17,4 +17,5 @@ mod streaming;
 mod studios;
 mod terminal;
 mod tls;
+mod waiting;
 mod workflows;

@@ -31,7 +31,7 @@ async fn the_demo_runs_through_a_transaction_pooler() {
         );
         let told = String::from_utf8(ran.stdout).unwrap();
         let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
-        assert_eq!(told["status"], "EXECUTION_STATUS_COMPLETED");
+        assert_eq!(told["status"], "completed");
     }
     let logs = [deployment.core.log(), deployment.execution.as_ref().unwrap().log()].concat();
     let troubles: Vec<_> = logs

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use service_kit::{auth::Caller, error::Result, ids::ExecutionId};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Execution, Status, enter, read};
 use crate::App;
@@ -26,21 +26,19 @@ pub(super) async fn wait(app: &App, caller: &Caller, id: ExecutionId, at_most: D
     let mut holding = app.engine.live().holding(id);
     let stopping = app.lifecycle.soft();
     loop {
-        let rested = async {
-            tokio::select! {
-                () = holding.over() => {}
-                () = stopping.cancelled() => {}
-            }
-        };
-        let in_time = timeout_at(deadline, rested).await.is_ok();
+        tokio::select! {
+            () = holding.over() => {}
+            () = sleep_until(deadline) => {}
+            () = stopping.cancelled() => {}
+        }
         let execution = read(app, &access, id).await?;
-        if !in_time || rests(execution.summary.status) || stopping.is_cancelled() {
+        if rests(execution.summary.status) || Instant::now() >= deadline || stopping.is_cancelled() {
             return Ok(execution);
         }
-        let again = (Instant::now() + POLL_INTERVAL).min(deadline);
+        // Nobody here holds it.
         tokio::select! {
             () = holding.begins() => {}
-            () = sleep_until(again) => {}
+            () = sleep_until((Instant::now() + POLL_INTERVAL).min(deadline)) => {}
         }
         access = enter(app, caller, id).await?;
     }
