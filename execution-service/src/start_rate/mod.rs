@@ -1,7 +1,7 @@
 //! How many runs a company may start, over all replicas.
 //!
 //! The rate lies in a row of the company's; a replica takes some starts at a time from it and spends them by itself
-//! ([`lease`]), so that the row is written a few times a second under load, not at every start, and not at all at rest.
+//! (`lease`), so that the row is written a few times a second under load, not at every start, and not at all at rest.
 //! Of many who find nothing left one asks, for all of them. A repeated start with the key of one that was made is answered
 //! however many there were; while there are some left it costs one like any other, for it does as much work.
 

@@ -39,7 +39,8 @@ pub struct AttemptPayload {
     /// The chunks that the prompt was given, with their text: documents change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
-    /// SHA-256 of the prompt that was sent (see [`super::request::Prompt::sha256`]), hexadecimal; empty if none was rendered.
+    /// SHA-256 of the prompt that was sent (see [`Prompt::sha256`](crate::engine::request::Prompt::sha256)), hexadecimal;
+    /// empty if none was rendered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt_sha256: String,
     /// The model and what calling it cost; absent for a stage that calls none or did not come to it.
