@@ -20,7 +20,9 @@ use crate::{
     worker::Wish,
 };
 
-struct SummaryRow {
+/// An execution as it is read: alone, among those that others ask for, or in a list, which leaves inputs and outputs out.
+pub struct Row {
+    item: i32,
     id: ExecutionId,
     company_id: CompanyId,
     studio_id: StudioId,
@@ -40,12 +42,14 @@ struct SummaryRow {
     started_at: Option<OffsetDateTime>,
     finished_at: Option<OffsetDateTime>,
     updated_at: OffsetDateTime,
+    inputs: Json<Map<String, Value>>,
+    outputs: Option<Json<Map<String, Value>>>,
 }
 
-impl TryFrom<SummaryRow> for Summary {
+impl TryFrom<Row> for Summary {
     type Error = Error;
 
-    fn try_from(row: SummaryRow) -> Result<Self> {
+    fn try_from(row: Row) -> Result<Self> {
         let numbers = (row.waiting_visit, row.waiting_item, row.waiting_attempt);
         Ok(Self {
             id: row.id,
@@ -78,61 +82,16 @@ impl TryFrom<SummaryRow> for Summary {
     }
 }
 
-/// An execution as it is read, alone or among those that others ask for.
-pub struct Row {
-    item: i32,
-    id: ExecutionId,
-    company_id: CompanyId,
-    studio_id: StudioId,
-    workflow_id: WorkflowId,
-    workflow_version: i32,
-    status: String,
-    stage: Option<String>,
-    waiting_stage: Option<String>,
-    waiting_visit: Option<i32>,
-    waiting_item: Option<i32>,
-    waiting_attempt: Option<i32>,
-    failure_class: Option<String>,
-    failure_message: Option<String>,
-    started_by: UserId,
-    trace_context: String,
-    created_at: OffsetDateTime,
-    started_at: Option<OffsetDateTime>,
-    finished_at: Option<OffsetDateTime>,
-    updated_at: OffsetDateTime,
-    inputs: Json<Map<String, Value>>,
-    outputs: Option<Json<Map<String, Value>>>,
-}
-
 impl TryFrom<Row> for Execution {
     type Error = Error;
 
-    fn try_from(row: Row) -> Result<Self> {
-        let summary = SummaryRow {
-            id: row.id,
-            company_id: row.company_id,
-            studio_id: row.studio_id,
-            workflow_id: row.workflow_id,
-            workflow_version: row.workflow_version,
-            status: row.status,
-            stage: row.stage,
-            waiting_stage: row.waiting_stage,
-            waiting_visit: row.waiting_visit,
-            waiting_item: row.waiting_item,
-            waiting_attempt: row.waiting_attempt,
-            failure_class: row.failure_class,
-            failure_message: row.failure_message,
-            started_by: row.started_by,
-            trace_context: row.trace_context,
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            updated_at: row.updated_at,
-        };
+    fn try_from(mut row: Row) -> Result<Self> {
+        let inputs = std::mem::take(&mut row.inputs.0);
+        let outputs = row.outputs.take().map(|it| it.0).unwrap_or_default();
         Ok(Self {
-            summary: summary.try_into()?,
-            inputs: row.inputs.0,
-            outputs: row.outputs.map(|it| it.0).unwrap_or_default(),
+            summary: row.try_into()?,
+            inputs,
+            outputs,
         })
     }
 }
@@ -209,12 +168,13 @@ pub(super) fn gathered<'c>(
 pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<ExecutionId>) -> Result<Vec<Summary>> {
     let statuses: Vec<_> = filter.statuses.iter().map(|it| it.as_str().to_owned()).collect();
     let rows = sqlx::query_as!(
-        SummaryRow,
-        r#"select id as "id!: ExecutionId", company_id as "company_id!: CompanyId", studio_id as "studio_id!: StudioId",
+        Row,
+        r#"select 0 as "item!", id as "id!: ExecutionId", company_id as "company_id!: CompanyId", studio_id as "studio_id!: StudioId",
                workflow_id as "workflow_id!: WorkflowId", workflow_version as "workflow_version!", status as "status!",
                stage, waiting_stage, waiting_visit, waiting_item, waiting_attempt, failure_class,
                failure_message, started_by as "started_by!: UserId", trace_context as "trace_context!",
-               created_at as "created_at!", started_at, finished_at, updated_at as "updated_at!"
+               created_at as "created_at!", started_at, finished_at, updated_at as "updated_at!",
+               '{}'::jsonb as "inputs!: Json<Map<String, Value>>", null::jsonb as "outputs: Json<Map<String, Value>>"
            from execution.execution_details e
            where e.company_id = (select execution.caller_company()) and e.studio_id = $1
                and (cardinality($2::text[]) = 0 or e.status = any($2))
