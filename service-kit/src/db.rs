@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::{
@@ -93,8 +94,14 @@ pub async fn with<T>(
     pool: &PgPool,
     operation: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
 ) -> sqlx::Result<T> {
-    let mut connection = pool.acquire().await?;
+    let mut connection = acquire(pool).await?;
     Sessions::of(pool).run(&mut connection, operation).await
+}
+
+/// A connection of the pool's. Waiting for one, and making it where none is idle, is a state of 14 KB in every future that may
+/// come to it: it lies on the heap, for as long as it takes.
+pub(crate) fn acquire(pool: &PgPool) -> BoxFuture<'static, sqlx::Result<PoolConnection<Postgres>>> {
+    Box::pin(pool.acquire())
 }
 
 /// On whose behalf, and for which tenant, a transaction runs: what the policies read.
@@ -218,7 +225,7 @@ impl Named {
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
     let mut perhaps_dead = pool.size();
     loop {
-        match pool.begin().await {
+        match Box::pin(pool.begin()).await {
             Err(error) if perhaps_dead > 0 && error::lost(&error) => perhaps_dead -= 1,
             result => return result.map_err(Error::from),
         }
@@ -229,7 +236,7 @@ async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
 pub(crate) async fn acquire_live(pool: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {
     let mut perhaps_dead = pool.size();
     loop {
-        let mut connection = pool.acquire().await?;
+        let mut connection = acquire(pool).await?;
         match connection.ping().await {
             Ok(()) => return Ok(connection),
             Err(error) if perhaps_dead == 0 || !error::lost(&error) => return Err(error),
@@ -323,7 +330,7 @@ pub async fn answers(pool: PgPool) -> bool {
     if busy {
         return true;
     }
-    match pool.acquire().await {
+    match acquire(&pool).await {
         Ok(mut connection) => connection.ping().await.is_ok(),
         Err(_) => false,
     }

@@ -47,16 +47,14 @@ impl Lifecycle {
         F: Future<Output: Send> + Send + 'static,
     {
         let soft = self.soft.clone();
-        let task = async move {
-            match AssertUnwindSafe(future).catch_unwind().await {
-                Ok(output) => output,
-                Err(panic) => {
-                    tracing::error!(task = name, panic = panic_text(&*panic), "a task panicked: stopping");
-                    soft.cancel();
-                    std::panic::resume_unwind(panic)
-                }
-            }
-        };
+        // Not an async block, which would hold the future twice: as it was given and as it is awaited.
+        let task = AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            ended.unwrap_or_else(|panic| {
+                tracing::error!(task = name, panic = panic_text(&*panic), "a task panicked: stopping");
+                soft.cancel();
+                std::panic::resume_unwind(panic)
+            })
+        });
         self.tasks.spawn(task)
     }
 

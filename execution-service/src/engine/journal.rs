@@ -2,8 +2,8 @@
 //!
 //! An entry is stored as canonical JSON (RFC 8785) with times to the microsecond. Its hash is
 //! `SHA-256(hash of the entry before | bytes)`, the first one over 32 zero bytes, so the bytes alone prove the chain; the
-//! columns beside them repeat what is queried. What is in memory is always what the bytes say: sealing reads them back, so
-//! that a run that was taken over decides exactly as one that was not.
+//! columns beside them repeat what is queried. What is in memory is always what the bytes say: sealing gives it back so, and
+//! a run that was taken over decides exactly as one that was not.
 
 use serde::{Deserialize, Serialize};
 use service_kit::ids::{ExecutionId, UserId, VersionId, WorkflowId};
@@ -145,9 +145,8 @@ pub struct Sealed {
 
 impl Entry {
     /// Puts the entry after the one with the hash `previous`.
-    pub fn seal(&self, previous: &Hash) -> Sealed {
-        let bytes = bytes::encode(self);
-        let entry = bytes::decode(&bytes).expect("an entry reads its own bytes");
+    pub fn seal(self, previous: &Hash) -> Sealed {
+        let (bytes, entry) = bytes::sealed(self);
         Sealed {
             entry,
             hash: chain(previous, &bytes),

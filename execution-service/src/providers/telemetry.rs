@@ -2,6 +2,7 @@
 //! names stand in this file alone). It holds no text of prompts or answers.
 
 use futures::future::BoxFuture;
+use service_kit::telemetry;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{Answer, Call, CallError, Provider, config::BaseUrl};
@@ -35,6 +36,7 @@ impl<P> Traced<P> {
     fn span(&self, call: &Call) -> Span {
         let parameters = &call.parameters;
         let span = tracing::info_span!(
+            target: telemetry::TRACES_ONLY,
             "model call",
             otel.name = format!("chat {}", call.model),
             otel.kind = "client",

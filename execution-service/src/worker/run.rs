@@ -196,6 +196,7 @@ impl Run {
     async fn attempt(&mut self, call: Call) -> Step {
         self.live.started(stage_try(&call.key), self.scene.now());
         let span = tracing::info_span!(
+            target: telemetry::TRACES_ONLY,
             "stage",
             otel.name = format!("stage {}", call.key.stage),
             stage = call.key.stage,

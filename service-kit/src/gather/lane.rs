@@ -83,7 +83,7 @@ impl<A: Send + Sync, R: Send> Lane<A, R> {
         loop {
             let connection = match held {
                 Some(connection) => connection,
-                None if kind.reads => held.insert(pool.acquire().await?),
+                None if kind.reads => held.insert(db::acquire(pool).await?),
                 None => held.insert(db::acquire_live(pool).await?),
             };
             let asked = self.shared.sessions.run(connection, async |connection| {

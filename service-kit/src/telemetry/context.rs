@@ -47,19 +47,18 @@ pub fn current_trace_id() -> String {
 
 /// The current span as a `traceparent`, to be stored with work that is done later; empty where nothing is traced.
 pub fn current_traceparent() -> String {
-    let mut headers = HeaderMap::new();
-    inject_headers(&mut headers);
-    let value = headers.get(TRACEPARENT).and_then(|it| it.to_str().ok());
-    value.unwrap_or_default().to_owned()
+    let mut stored = Stored(String::new());
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut stored);
+    stored.0
 }
 
 /// Makes a span that nothing has entered yet a child of a stored `traceparent`. A text that is none leaves it where it is.
 pub fn span_with_parent(traceparent: &str, span: Span) -> Span {
-    let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(traceparent) {
-        headers.insert(TRACEPARENT, value);
-    }
-    adopt(&span, extract_headers(&headers));
+    let stored = Stored(traceparent.to_owned());
+    adopt(
+        &span,
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &stored),
+    );
     span
 }
 
@@ -68,6 +67,27 @@ pub(crate) fn adopt(span: &Span, parent: Context) {
     if parent.span().span_context().is_valid() {
         // Fails where nothing is traced, and then there is nothing to join.
         let _ = span.set_parent(parent);
+    }
+}
+
+/// A `traceparent` alone.
+struct Stored(String);
+
+impl Injector for Stored {
+    fn set(&mut self, key: &str, value: String) {
+        if key == TRACEPARENT {
+            self.0 = value;
+        }
+    }
+}
+
+impl Extractor for Stored {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(&self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
     }
 }
 

@@ -35,6 +35,9 @@ use url::Url;
 
 use crate::{config::Reader, gather};
 
+/// The target of spans that say nothing to a reader of logs, and are many: they are made only where traces are exported.
+pub const TRACES_ONLY: &str = "studios::traces";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -152,10 +155,11 @@ where
     };
     // Spans count however few lines are wanted: the ids on a line are theirs.
     let spans = filter_fn(|it| it.is_span() && *it.level() <= Level::INFO).with_max_level_hint(Level::INFO);
+    let told = filter_fn(|it| it.target() != TRACES_ONLY);
     // What names targets and levels only is answered once for each place in the code; EnvFilter looks at every span.
     let filter = match config.log.0.parse::<Targets>() {
-        Ok(targets) => FilterExt::boxed(targets.or(spans)),
-        Err(_) => FilterExt::boxed(EnvFilter::new(&config.log.0).or(spans)),
+        Ok(targets) => FilterExt::boxed(targets.or(spans).and(told)),
+        Err(_) => FilterExt::boxed(EnvFilter::new(&config.log.0).or(spans).and(told)),
     };
     layer.with_filter(filter)
 }
@@ -175,9 +179,11 @@ fn traced(exported: bool) -> Targets {
     ];
     let transports = transports.map(|it| (it, LevelFilter::OFF));
     let gathered = if exported { Level::DEBUG } else { Level::INFO };
+    let traces_only = if exported { LevelFilter::INFO } else { LevelFilter::OFF };
     Targets::new()
         .with_default(Level::INFO)
         .with_target(gather::TARGET, gathered)
+        .with_target(TRACES_ONLY, traces_only)
         .with_targets(transports)
 }
 

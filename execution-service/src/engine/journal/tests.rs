@@ -115,9 +115,9 @@ fn the_hash_covers_the_bytes_and_the_predecessor() {
     let other = entry(started()).seal(&GENESIS);
     assert_ne!(first.hash, other.hash);
     let end = entry(Payload::Finished(Finished { failure: None }));
-    assert_ne!(end.seal(&first.hash).hash, end.seal(&other.hash).hash);
+    assert_ne!(end.clone().seal(&first.hash).hash, end.clone().seal(&other.hash).hash);
     assert_eq!(
-        end.seal(&first.hash).hash,
+        end.clone().seal(&first.hash).hash,
         chain(&first.hash, &end.seal(&other.hash).bytes)
     );
 }
@@ -215,7 +215,7 @@ proptest! {
             attempt.failure = Some(AttemptFailure::lasting(FailureClass::Capped, "r", "m"));
         }
         let sealed = entry(Payload::Attempt(Box::new(attempt))).seal(&GENESIS);
-        let again = sealed.entry.seal(&GENESIS);
+        let again = sealed.entry.clone().seal(&GENESIS);
         prop_assert_eq!(&again.bytes, &sealed.bytes);
         prop_assert_eq!(again.entry, sealed.entry);
     }
@@ -226,6 +226,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
         (-1000i32..1000, 1u8..100).prop_map(|(a, b)| Value::from(f64::from(a) / f64::from(b))),
         ".{0,12}".prop_map(Value::from),
     ];
