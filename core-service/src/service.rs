@@ -9,7 +9,7 @@ use service_kit::{
     error::Result,
     lifecycle::Lifecycle,
     limits::Limits,
-    server::{self, Health, Listener, ServerOptions},
+    server::{self, Health, Listener, Routes, ServerOptions},
 };
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
@@ -19,7 +19,6 @@ use studios_proto::core::{
     studio_service_server::{self, StudioServiceServer},
     user_service_server::{self, UserServiceServer},
 };
-use tonic::service::Routes;
 
 use crate::{
     App, Config,
@@ -144,12 +143,13 @@ impl Service {
 
 fn routes(app: &Arc<App>) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
-    Routes::new(AccessServiceServer::new(AccessApi::new(app.clone())))
-        .add_service(AuthServiceServer::new(Auth::new(app.clone())))
-        .add_service(CompanyServiceServer::new(Companies::new(app.clone())))
-        .add_service(documents.max_decoding_message_size(DOCUMENT_BYTES))
-        .add_service(StudioServiceServer::new(Studios::new(app.clone())))
-        .add_service(UserServiceServer::new(Users::new(app.clone())))
+    Routes::new()
+        .with(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .with(AuthServiceServer::new(Auth::new(app.clone())))
+        .with(CompanyServiceServer::new(Companies::new(app.clone())))
+        .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(StudioServiceServer::new(Studios::new(app.clone())))
+        .with(UserServiceServer::new(Users::new(app.clone())))
 }
 
 /// Who may call a method, by its path.

@@ -10,7 +10,7 @@ use service_kit::{
     lifecycle::Lifecycle,
     limits::Limits,
     outbound::{Outbound, OutboundConfig},
-    server::{self, Health, Listener, ServerOptions},
+    server::{self, Health, Listener, Routes, ServerOptions},
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
@@ -19,7 +19,6 @@ use studios_proto::execution::{
     replica_service_server::{self, ReplicaServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
-use tonic::service::Routes;
 
 use crate::{
     App, Config,
@@ -165,10 +164,11 @@ fn door(path: &str) -> Door {
 }
 
 fn routes(app: &Arc<App>) -> Routes {
-    Routes::new(ExecutionServiceServer::new(executions::Api::new(app.clone())))
-        .add_service(ModelServiceServer::new(models::Api::new(app.clone())))
-        .add_service(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
-        .add_service(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
+    Routes::new()
+        .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
+        .with(ModelServiceServer::new(models::Api::new(app.clone())))
+        .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
+        .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 
 #[cfg(test)]

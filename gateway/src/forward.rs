@@ -13,7 +13,7 @@ use service_kit::{
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, TimeoutExpired, body::Body, transport::Channel};
+use tonic::{Code, Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::ServiceExt;
 use tracing::Span;
 
@@ -83,8 +83,8 @@ impl Forwarder {
             tracing::error!(backend = method.backend.name(), status = %response.status(), "answer is not gRPC");
             return Err(lost(method.backend));
         }
-        if let Some(status) = Status::from_header_map(response.headers()) {
-            trace::record(&Span::current(), status.code());
+        if let Some(code) = response.headers().get(Status::GRPC_STATUS) {
+            trace::record(&Span::current(), Code::from_bytes(code.as_bytes()));
             return Ok(response);
         }
         let backend = method.backend;

@@ -19,7 +19,7 @@ use service_kit::{
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tracing::Span;
 
 use crate::{forward, methods::Backend, trace, upload::Upload};
@@ -89,8 +89,8 @@ impl Relay {
     fn finish(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         self.done = true;
         self.inner = Body::empty();
-        if let Some(status) = Status::from_header_map(&trailers) {
-            trace::record(&self.span, status.code());
+        if let Some(code) = trailers.get(Status::GRPC_STATUS) {
+            trace::record(&self.span, Code::from_bytes(code.as_bytes()));
         }
         Frame::trailers(trailers)
     }

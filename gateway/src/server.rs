@@ -15,7 +15,7 @@ use hyper_util::{
 use service_kit::{
     lifecycle::Lifecycle,
     limits::TrustedPeers,
-    server::{Connection, ServerTls},
+    server::{Connection, Patient, ServerTls},
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -115,7 +115,8 @@ impl Server {
             request.extensions_mut().insert(ConnectInfo(peer));
             request
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection =
+            builder.serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
         let served = async {
             tokio::select! {

@@ -10,7 +10,7 @@ use service_kit::{
     ids::{SessionId, UserId},
     keys::SigningKey,
     lifecycle::Lifecycle,
-    server::{Health, Listener, ServerOptions, serve},
+    server::{Health, Listener, Routes, ServerOptions, serve},
     token::{ServiceIdentity, USER_AUDIENCE, USER_ROLE, UserClaims},
 };
 use studios_proto::core::{
@@ -24,7 +24,7 @@ use tokio::{
     sync::Notify,
     task::JoinHandle,
 };
-use tonic::{Code, Request, Response, Status, service::Routes, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
@@ -112,7 +112,7 @@ async fn world(options: ServerOptions) -> World {
     let (entered, release) = (double.entered.clone(), double.release.clone());
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr();
-    let routes = Routes::new(AccessServiceServer::new(double));
+    let routes = Routes::new().with(AccessServiceServer::new(double));
     let options = ServerOptions {
         services: vec![SERVICE],
         ..options

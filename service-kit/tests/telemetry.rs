@@ -16,7 +16,7 @@ use service_kit::{
     client,
     clock::SystemClock,
     lifecycle::Lifecycle,
-    server::{Listener, ServerOptions, serve},
+    server::{Listener, Routes, ServerOptions, serve},
     telemetry::{self, TelemetryConfig},
 };
 use studios_proto::core::{
@@ -27,7 +27,6 @@ use studios_proto::core::{
 use tokio::sync::mpsc;
 use tonic::{
     Request, Response, Status,
-    service::Routes,
     transport::{Server, server::TcpIncoming},
 };
 use tracing::Instrument;
@@ -86,7 +85,7 @@ fn start_receiver(lifecycle: &Lifecycle, spans: mpsc::UnboundedSender<ExportTrac
 }
 
 async fn start_service(lifecycle: &Lifecycle) -> Url {
-    let routes = Routes::new(AccessServiceServer::new(Double));
+    let routes = Routes::new().with(AccessServiceServer::new(Double));
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr()).parse().unwrap();
     let users = UserTokens {

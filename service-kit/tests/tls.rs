@@ -16,7 +16,7 @@ use service_kit::{
     clock::SystemClock,
     config::Reader,
     lifecycle::Lifecycle,
-    server::{Health, Listener, ServerOptions, ServerTls, serve},
+    server::{Health, Listener, Routes, ServerOptions, ServerTls, serve},
     token::USER_AUDIENCE,
 };
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tonic::{Code, service::Routes, transport::Channel};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -13,6 +13,7 @@ mod manual;
 mod memberships;
 mod migrations;
 mod pooler;
+mod reach;
 mod streaming;
 mod studios;
 mod terminal;

@@ -1,16 +1,15 @@
-//! The layer that finds out who calls, before anything else is looked at.
+//! The step that finds out who calls, before anything else is looked at.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
-use tower::Layer;
 use tracing::Span;
 
 use super::{Caller, Door, Verified, Verifier};
 use crate::{
     error::{Error, Result},
-    server::step::{Below, Next, Step, StepLayer, Stepped},
+    server::step::{Below, Step},
 };
 
 /// Services that come with every server and are open to everybody.
@@ -47,16 +46,8 @@ impl AuthLayer {
     }
 }
 
-impl<S> Layer<S> for AuthLayer {
-    type Service = Stepped<AuthLayer, S>;
-
-    fn layer(&self, below: S) -> Self::Service {
-        StepLayer(self.clone()).layer(below)
-    }
-}
-
 impl Step for AuthLayer {
-    async fn run(self, mut request: Request<Body>, next: Next<impl Below>) -> Response<Body> {
+    async fn run(self, mut request: Request<Body>, below: impl Below) -> Response<Body> {
         let door = self.door(request.uri().path());
         match self.caller(door, request.headers()).await {
             Ok(caller) => {
@@ -64,7 +55,7 @@ impl Step for AuthLayer {
                     Span::current().record("user", tracing::field::display(caller.user));
                     request.extensions_mut().insert(caller);
                 }
-                next.run(request).await
+                below.run(request).await
             }
             Err(error) => Status::from(error).into_http(),
         }

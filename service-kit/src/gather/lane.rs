@@ -25,7 +25,10 @@ impl<A: Send + Sync, R: Send> Lane<A, R> {
     pub(super) async fn run(mut self) {
         let mut held = None;
         let mut batches = 0;
-        while let Some(batch) = self.next() {
+        loop {
+            // Behind the calls that are about to be made: what more of them go together, the less each of them costs.
+            tokio::task::yield_now().await;
+            let Some(batch) = self.next() else { break };
             if batches == BATCHES_PER_CONNECTION {
                 (held, batches) = (None, 0);
             }

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{HeaderMap, Request, Response};
 use tokio::time::timeout;
 use tonic::{Status, body::Body};
 
-use super::step::{Below, Next, Step};
+use super::step::{Below, Step};
 use crate::error::Error;
 
 /// How much earlier than the caller asked, at most: his own timer, and tonic's, would make a cancellation of it.
@@ -20,12 +21,10 @@ pub(super) struct Deadline {
 }
 
 impl Step for Deadline {
-    async fn run(self, request: Request<Body>, next: Next<impl Below>) -> Response<Body> {
+    fn run(self, request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
         let asked = asked(request.headers()).map_or(self.cap, |it| it.saturating_sub(AHEAD.min(it / 10)));
-        match timeout(asked.min(self.cap), next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Status::from(Error::DeadlineExceeded).into_http(),
-        }
+        timeout(asked.min(self.cap), below.run(request))
+            .map(|answered| answered.unwrap_or_else(|_| Status::from(Error::DeadlineExceeded).into_http()))
     }
 }
 

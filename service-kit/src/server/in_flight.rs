@@ -4,11 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{
+    FutureExt,
+    future::{Either, ready},
+};
 use http::{Request, Response};
 use tokio::sync::Semaphore;
 use tonic::{Status, body::Body};
 
-use super::step::{Below, Next, Step};
+use super::step::{Below, Step};
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
@@ -21,15 +25,15 @@ impl InFlight {
 }
 
 impl Step for InFlight {
-    async fn run(self, request: Request<Body>, next: Next<impl Below>) -> Response<Body> {
-        let Ok(_permit) = self.0.try_acquire() else {
+    fn run(self, request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
+        let Ok(permit) = self.0.try_acquire_owned() else {
             let error = Error::Unavailable {
                 reason: "OVERLOADED",
                 message: "the server has too much to do right now".into(),
                 retry_after: Some(Duration::from_secs(1)),
             };
-            return Status::from(error).into_http();
+            return Either::Right(ready(Status::from(error).into_http()));
         };
-        next.run(request).await
+        Either::Left(below.run(request).inspect(move |_| drop(permit)))
     }
 }

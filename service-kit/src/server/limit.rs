@@ -1,21 +1,14 @@
 //! The steps that refuse one request too many: of a client address before anything is verified, of a user once he is known.
 //!
-//! Health and reflection are not counted, nor what a service does with its own token. They are services of their own and
-//! no [`Step`](super::step::Step)s, because they wait for nothing and every request pays for them.
+//! Health and reflection are not counted, nor what a service does with its own token.
 
-use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use futures::future::Either;
+use futures::future::{Either, ready};
 use http::{Request, Response};
 use tonic::{Status, body::Body};
-use tower::{Layer, Service};
 
-use super::step::Below;
+use super::step::{Below, Step};
 use crate::{
     auth::{self, Caller},
     error::Result,
@@ -29,14 +22,13 @@ pub(super) enum By {
     User,
 }
 
-/// Puts a limit above a service.
 #[derive(Debug, Clone)]
-pub(super) struct LimitLayer {
+pub(super) struct LimitStep {
     pub(super) by: By,
     pub(super) limits: Arc<Limits>,
 }
 
-impl LimitLayer {
+impl LimitStep {
     fn check(&self, request: &mut Request<Body>) -> Result<()> {
         match self.by {
             By::Address => {
@@ -58,37 +50,11 @@ impl LimitLayer {
     }
 }
 
-impl<S> Layer<S> for LimitLayer {
-    type Service = Limited<S>;
-
-    fn layer(&self, below: S) -> Limited<S> {
-        Limited {
-            limit: self.clone(),
-            below,
-        }
-    }
-}
-
-/// A service with a limit above it.
-#[derive(Debug, Clone)]
-pub(super) struct Limited<S> {
-    limit: LimitLayer,
-    below: S,
-}
-
-impl<S: Below> Service<Request<Body>> for Limited<S> {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.below.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.limit.check(&mut request) {
-            Ok(()) => Either::Left(self.below.call(request)),
-            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
+impl Step for LimitStep {
+    fn run(self, mut request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
+        match self.check(&mut request) {
+            Ok(()) => Either::Left(below.run(request)),
+            Err(error) => Either::Right(ready(Status::from(error).into_http())),
         }
     }
 }

@@ -10,6 +10,7 @@ mod limit;
 mod listener;
 mod panic;
 mod patient;
+mod routes;
 pub(crate) mod step;
 mod tls;
 mod trace;
@@ -19,17 +20,18 @@ use std::{sync::Arc, time::Duration};
 use futures::TryStreamExt;
 pub use health::Health;
 pub use listener::{Connection, Listener};
+pub use patient::Patient;
+pub use routes::Routes;
 pub use tls::ServerTls;
-use tonic::{service::Routes, transport::Server};
+use tonic::{service, transport::Server};
 use tonic_web::GrpcWebLayer;
 
 use self::{
     deadline::Deadline,
     in_flight::InFlight,
-    limit::{By, LimitLayer},
+    limit::{By, LimitStep},
     panic::CatchPanic,
-    patient::Patient,
-    step::StepLayer,
+    step::{Step, StepLayer},
     trace::Trace,
 };
 use crate::{
@@ -83,7 +85,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
     options: ServerOptions,
 ) -> Result<()> {
-    let routes = with_infrastructure(routes, &options)?;
+    let infrastructure = infrastructure(&options)?;
     let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
     if let Some(tls) = listener.tls() {
         lifecycle.spawn("certificates", tls.keep_fresh(lifecycle.soft()));
@@ -92,30 +94,32 @@ pub async fn serve(
         soft.cancelled().await;
         options.health.end(&options.services).await;
     };
+    // From here on a request goes down and its answer up.
+    let steps = Trace
+        .then(CatchPanic)
+        .then(Deadline {
+            cap: options.deadline_cap,
+        })
+        .then(LimitStep {
+            by: By::Address,
+            limits: options.limits.clone(),
+        })
+        .then(auth)
+        .then(LimitStep {
+            by: By::User,
+            limits: options.limits,
+        })
+        .then(InFlight::new(options.max_in_flight));
     let server = Server::builder()
         .accept_http1(true)
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        // From here on a request goes down and its answer up.
         .layer(GrpcWebLayer::new())
-        .layer(StepLayer(Trace))
-        .layer(StepLayer(CatchPanic))
-        .layer(StepLayer(Deadline {
-            cap: options.deadline_cap,
-        }))
-        .layer(LimitLayer {
-            by: By::Address,
-            limits: options.limits.clone(),
-        })
-        .layer(auth)
-        .layer(LimitLayer {
-            by: By::User,
-            limits: options.limits,
-        })
-        .layer(StepLayer(InFlight::new(options.max_in_flight)))
-        .add_routes(routes)
+        .layer(StepLayer(steps))
+        .layer(routes)
+        .add_routes(infrastructure)
         .serve_with_incoming_shutdown(listener.incoming().map_ok(Patient::new), stop);
     tokio::select! {
         served = server => served.map_err(Error::internal),
@@ -123,8 +127,9 @@ pub async fn serve(
     }
 }
 
-fn with_infrastructure(routes: Routes, options: &ServerOptions) -> Result<Routes> {
-    let mut routes = routes.add_service(options.health.server());
+/// What every server has beside its own services.
+fn infrastructure(options: &ServerOptions) -> Result<service::Routes> {
+    let mut routes = service::Routes::new(options.health.server());
     if options.reflection {
         let reflection = || {
             let contracts = tonic_reflection::server::Builder::configure()

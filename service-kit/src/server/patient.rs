@@ -16,14 +16,15 @@ use tonic::transport::server::Connected;
 
 /// A connection that waits for its turn before each write.
 #[derive(Debug)]
-pub(super) struct Patient<C> {
+pub struct Patient<C> {
     connection: C,
     /// Whether it has let others go first since it last wrote.
     has_waited: bool,
 }
 
 impl<C> Patient<C> {
-    pub(super) fn new(connection: C) -> Self {
+    /// Makes a connection patient.
+    pub fn new(connection: C) -> Self {
         Self {
             connection,
             has_waited: false,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use time::OffsetDateTime;
@@ -19,7 +20,7 @@ use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
-use super::step::{Below, Next, Step};
+use super::step::{Below, Step, lazily};
 use crate::{
     clock::{Clock, SystemClock},
     status, telemetry,
@@ -32,7 +33,7 @@ const REQUEST_ID_BYTES: usize = 64;
 pub(super) struct Trace;
 
 impl Step for Trace {
-    async fn run(self, mut request: Request<Body>, next: Next<impl Below>) -> Response<Body> {
+    fn run(self, mut request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
         let id = correlation_id(request.headers());
         let header = HeaderValue::from_str(&id).expect("a correlation id is plain ASCII");
         let span = span(request.uri().path(), &id);
@@ -44,12 +45,13 @@ impl Step for Trace {
             begun: SystemClock.monotonic(),
             told: false,
         };
-        let mut response = status::with_request_id(id.clone(), next.run(request))
+        status::with_request_id(id.clone(), lazily(below, request))
             .instrument(span)
-            .await;
-        response.headers_mut().insert(REQUEST_ID, header);
-        outcome.look_at(response.headers());
-        response.map(|body| Body::new(Traced { body, id, outcome }))
+            .map(move |mut response| {
+                response.headers_mut().insert(REQUEST_ID, header);
+                outcome.look_at(response.headers());
+                response.map(|body| Body::new(Traced { body, id, outcome }))
+            })
     }
 }
 
@@ -100,8 +102,8 @@ struct Outcome {
 impl Outcome {
     /// Tells the status if these headers or trailers have it.
     fn look_at(&mut self, headers: &HeaderMap) {
-        if let Some(status) = Status::from_header_map(headers) {
-            self.tell(status.code());
+        if let Some(code) = headers.get(Status::GRPC_STATUS) {
+            self.tell(Code::from_bytes(code.as_bytes()));
         }
     }
 
