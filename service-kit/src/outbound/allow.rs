@@ -121,6 +121,7 @@ fn parts(text: &str) -> Result<(&str, Option<&str>), NotARule> {
         };
     }
     Ok(match text.split_once(':') {
+        Some((_, rest)) if rest.starts_with('/') => return Err(NotARule::Place),
         // More colons are those of an IPv6 address.
         Some((place, port)) if !port.contains(':') => (place, Some(port)),
         _ => (text, None),
