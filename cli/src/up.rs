@@ -24,6 +24,9 @@ use crate::{
 };
 
 const GRACE: Duration = Duration::from_secs(10);
+/// Whoever tries workflows out has their servers on this machine; either variable says otherwise.
+const LOOPBACK: &str = "127.0.0.0/8,::1";
+const OUTBOUND_ALLOW: [&str; 2] = ["STUDIOS_EXECUTION_OUTBOUND_ALLOW", "STUDIOS_OUTBOUND_ALLOW"];
 
 /// How the embedded installation is started.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,18 +94,20 @@ impl Installation {
         let core_url = base_url(core.scheme(), core.local_addr())?;
         let mut services = vec![spawn(lifecycle, "core-service", core.serve())];
 
+        let mut execution_settings = settings([
+            ("listen", any.to_string()),
+            ("database_url", expose(&role("studios_execution")?)),
+            ("engine_database_url", expose(&role("studios_engine")?)),
+            ("key_ring", expose(&home.key_ring)),
+            ("service_key", expose(&home.execution_service_key)),
+            ("core_url", core_url.to_string()),
+        ])
+        .to_vec();
+        if OUTBOUND_ALLOW.iter().all(|name| std::env::var_os(name).is_none()) {
+            execution_settings.push(("outbound_allow".into(), LOOPBACK.into()));
+        }
         let execution = execution_service::Service::bind(
-            execution_service::Config::load(
-                None,
-                &settings([
-                    ("listen", any.to_string()),
-                    ("database_url", expose(&role("studios_execution")?)),
-                    ("engine_database_url", expose(&role("studios_engine")?)),
-                    ("key_ring", expose(&home.key_ring)),
-                    ("service_key", expose(&home.execution_service_key)),
-                    ("core_url", core_url.to_string()),
-                ]),
-            )?,
+            execution_service::Config::load(None, &execution_settings)?,
             lifecycle.clone(),
         )
         .await?;

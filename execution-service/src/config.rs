@@ -13,6 +13,7 @@ use service_kit::{
     config::{ConfigErrors, Reader, Refused},
     keys::{KeyError, KeyRing, SigningKey},
     limits::{Limit, LimitsConfig},
+    outbound::AllowRule,
     server::ServerTls,
     telemetry::TelemetryConfig,
     token::USER_AUDIENCE,
@@ -55,6 +56,8 @@ pub struct Config {
     pub max_running: u32,
     /// `providers_<name>_…`: the model providers beside the offline one.
     pub providers: ProvidersConfig,
+    /// `outbound_allow`: the hosts and ranges that workflows may call besides public addresses; none by default.
+    pub outbound_allow: Vec<AllowRule>,
     /// `limits_…`, `trusted_peers`: how often somebody may call a replica.
     pub limits: LimitsConfig,
     /// `limits_starts`: the runs that a company may start, over all replicas; `100/s burst 1000` by default, `off` for no
@@ -98,6 +101,7 @@ impl Config {
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let max_running = reader.get_or("max_running", MAX_RUNNING);
         let providers = ProvidersConfig::read(reader);
+        let outbound_allow = reader.list("outbound_allow");
         let limits = LimitsConfig::read(reader);
         let start_limit = reader.get_or("limits_starts", start_rate::DEFAULT);
         let reflection = reader.get_or("reflection", false);
@@ -118,6 +122,7 @@ impl Config {
             audience,
             max_running: max_running.get(),
             providers,
+            outbound_allow,
             limits,
             start_limit,
             reflection,
@@ -184,7 +189,7 @@ mod tests {
             (config.issuer.as_str(), config.audience.as_str()),
             ("studios", "studios")
         );
-        assert!(!config.reflection);
+        assert!(!config.reflection && config.outbound_allow.is_empty());
         let shown = format!("{config:?}");
         assert!(
             !shown.contains("postgres://") && !shown.contains(&key),
@@ -199,6 +204,7 @@ mod tests {
             ("key_ring", "short"),
             ("service_key", "c2hvcnQ="),
             ("max_running", "0"),
+            ("outbound_allow", "crm.example, http://c2hvcnQ=.example, 10.0.0.0/8:0"),
         ]);
         let told = told.unwrap_err().to_string();
         let keys = [
@@ -209,6 +215,7 @@ mod tests {
             "key_ring",
             "service_key",
             "max_running",
+            "outbound_allow",
         ];
         for key in keys {
             assert!(told.contains(&format!("\n  {key} (")), "{key}: {told}");

@@ -74,7 +74,10 @@ impl Service {
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
         let providers = Arc::new(Providers::new(
             &config.providers,
-            Outbound::new(&OutboundConfig::default())?,
+            Outbound::new(&OutboundConfig {
+                allow: config.outbound_allow,
+                ..OutboundConfig::default()
+            })?,
         ));
         let is_secure = config.tls.is_some();
         let listener = Listener::bind(config.listen).await?.with_tls(config.tls);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use secrecy::SecretString;
-use service_kit::config::Reader;
+use service_kit::{config::Reader, outbound::Destination};
 use url::Url;
 
 use super::OFFLINE;
@@ -121,14 +121,15 @@ impl ProvidersConfig {
 }
 
 impl BaseUrl {
-    /// The address of a resource under it.
-    pub fn join(&self, segments: &[&str]) -> Url {
+    /// The address of a resource under it, called on the operator's word.
+    pub fn join(&self, segments: &[&str]) -> Destination {
         let mut url = self.0.clone();
         url.path_segments_mut()
             .expect("http and https addresses have a path")
             .pop_if_empty()
             .extend(segments);
-        url
+        #[expect(clippy::disallowed_methods, reason = "the operator's configuration names it")]
+        Destination::configured(url)
     }
 
     /// The host and port.
@@ -265,7 +266,7 @@ mod tests {
         let read: Vec<_> = config
             .endpoints()
             .map(|(name, it)| {
-                let url = it.base_url.join(&["chat", "completions"]).to_string();
+                let url = it.base_url.join(&["chat", "completions"]).url().to_string();
                 (
                     name,
                     url,

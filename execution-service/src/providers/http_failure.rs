@@ -128,7 +128,19 @@ impl Cause {
 pub(super) fn classify(reply: &Reply<'_>) -> CallError {
     let told = Told::read(reply.body);
     let cause = cause(reply.status, &told);
-    let (class, reason, retryable, billing_uncertain, words) = cause.table();
+    let (.., words) = cause.table();
+    failure(cause, words, reply, &told)
+}
+
+/// The failure that the reply of any HTTP server tells of. Its status alone decides: nothing is known about its body, which
+/// is only shown.
+pub(super) fn classify_plain(reply: &Reply<'_>) -> CallError {
+    let (cause, words) = plain_cause(reply.status);
+    failure(cause, words, reply, &Told::read(reply.body))
+}
+
+fn failure(cause: Cause, words: &str, reply: &Reply<'_>, told: &Told) -> CallError {
+    let (class, reason, retryable, billing_uncertain, _) = cause.table();
     let excerpt: String = told
         .message
         .split_whitespace()
@@ -166,23 +178,31 @@ pub(super) fn is_error(body: &Value) -> bool {
 
 /// The failure of a call that has no answer at all.
 pub(super) fn unanswered(error: &OutboundError) -> CallError {
+    unanswered_by("the provider", error)
+}
+
+/// As [`unanswered`], of whom these words name.
+pub(super) fn unanswered_by(whom: &str, error: &OutboundError) -> CallError {
     let (class, reason) = match error {
         OutboundError::Timeout(_) => (FailureClass::Timeout, "total"),
         OutboundError::Connect(_) => (FailureClass::ProviderError, "unreachable"),
         OutboundError::Broken(_) => (FailureClass::ProviderError, "connection_lost"),
         OutboundError::TooLarge(_) => (FailureClass::ProviderError, "answer_too_large"),
         OutboundError::Request(_) => (FailureClass::ProviderError, "endpoint"),
+        OutboundError::Refused(refusal) if refusal.may_pass() => (FailureClass::ProviderError, "address"),
+        OutboundError::Refused(_) => (FailureClass::Validation, "address"),
     };
     CallError {
-        retryable: matches!(
-            error,
-            OutboundError::Timeout(_) | OutboundError::Connect(_) | OutboundError::Broken(_)
-        ),
+        retryable: match error {
+            OutboundError::Timeout(_) | OutboundError::Connect(_) | OutboundError::Broken(_) => true,
+            OutboundError::TooLarge(_) | OutboundError::Request(_) => false,
+            OutboundError::Refused(refusal) => refusal.may_pass(),
+        },
         billing_uncertain: matches!(
             error,
             OutboundError::Timeout(_) | OutboundError::Broken(_) | OutboundError::TooLarge(_)
         ),
-        ..CallError::new(class, reason, format!("the provider: {error}"))
+        ..CallError::new(class, reason, format!("{whom}: {error}"))
     }
 }
 
@@ -325,6 +345,21 @@ fn cause(status: u16, told: &Told) -> Cause {
         503 | 529 => Cause::Overloaded,
         _ if told.is_named(&["overloaded_error", "overloaded"]) => Cause::Overloaded,
         _ => Cause::Server,
+    }
+}
+
+/// The cause of a plain HTTP server's failure, and in words.
+const fn plain_cause(status: u16) -> (Cause, &'static str) {
+    match status {
+        408 | 504 => (Cause::Timeout, "the server took too long"),
+        429 => (Cause::RateLimit, "the server asks to slow down"),
+        402 => (Cause::Quota, "the server wants to be paid first"),
+        401 | 403 => (Cause::Credentials, "the server refused the credentials"),
+        404 => (Cause::Endpoint, "the server does not have the address"),
+        413 => (Cause::TooLarge, "the request is too large for the server"),
+        503 | 529 => (Cause::Overloaded, "the server is overloaded"),
+        500.. => (Cause::Server, "the server failed"),
+        _ => (Cause::Request, "the server refused the request"),
     }
 }
 

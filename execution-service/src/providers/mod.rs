@@ -1,13 +1,15 @@
-//! Model providers: one [`Call`] in, one [`Answer`] or one classified [`CallError`] out.
+//! Model providers: one [`Call`] in, one [`Answer`] or one classified [`CallError`] out. And any other server: see [`HttpCall`].
 //!
 //! A provider is the built-in offline model or an endpoint that speaks a protocol we have an adapter for. Endpoints, their
-//! addresses and keys are operator configuration and nothing else: no request of a user names an address.
+//! addresses and keys are operator configuration and nothing else. An address that a user names is called as such and passes
+//! the guard.
 //! What always holds: an answer's text is storable (see [`clean`]); the same cause has the same class on every provider;
 //! no key is ever in an error, a log or a span; a call ends by its deadline.
 
 pub mod clean;
 mod config;
 mod http_failure;
+mod http_stage;
 mod offline;
 mod openai;
 mod pieces;
@@ -25,6 +27,7 @@ use serde_json::Value;
 use service_kit::outbound::Outbound;
 
 pub use self::config::{BaseUrl, ConfigError, Endpoint, KeyHeader, ProvidersConfig, TokenLimit};
+pub use self::http_stage::{HttpAnswer, HttpCall, METHODS};
 pub use self::offline::{Offline, SUPPORTED_KEYWORDS, unsupported_keywords};
 pub use self::openai::OpenAi;
 use self::telemetry::Traced;
@@ -129,7 +132,8 @@ pub struct CallError {
     pub retryable: bool,
     /// How long the provider asked us to wait.
     pub retry_after: Option<Duration>,
-    /// Whether the provider may have worked, and bill, without our knowing.
+    /// Whether the provider may have worked, and bill, without our knowing. Of a plain HTTP request: whether it may have been
+    /// carried out, so that what must not happen twice is not sent again.
     pub billing_uncertain: bool,
     /// What the provider sent, where it helps to see it; storable.
     pub raw: Option<String>,
@@ -204,15 +208,16 @@ pub trait Provider: Send + Sync {
     ) -> BoxFuture<'a, Result<Answer, CallError>>;
 }
 
-/// Every provider that stages can call, by name.
+/// Every provider that stages can call, by name, and the way to any other server.
 pub struct Providers {
     by_name: BTreeMap<String, Arc<dyn Provider>>,
+    outbound: Outbound,
 }
 
 impl Providers {
     /// The offline model, and the configured endpoints, which all call through `outbound`.
     pub fn new(config: &ProvidersConfig, outbound: Outbound) -> Self {
-        let endpoints = config.endpoints().map(move |(name, endpoint)| {
+        let endpoints = config.endpoints().map(|(name, endpoint)| {
             let provider = OpenAi::new(endpoint.clone(), outbound.clone());
             (
                 name.to_owned(),
@@ -225,7 +230,13 @@ impl Providers {
         );
         Self {
             by_name: endpoints.chain([offline]).collect(),
+            outbound,
         }
+    }
+
+    /// Sends what a stage asks for to a server that its workflow names. Dropping the future gives the request up.
+    pub async fn http(&self, call: &HttpCall<'_>) -> Result<HttpAnswer, CallError> {
+        http_stage::send(&self.outbound, call).await
     }
 
     /// The provider with this name.

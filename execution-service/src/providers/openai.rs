@@ -19,9 +19,8 @@ use http::{
 use secrecy::ExposeSecret;
 use service_kit::{
     clock::{Clock, SystemClock},
-    outbound::Outbound,
+    outbound::{Destination, Outbound},
 };
-use url::Url;
 
 use self::{deadline::Deadline, request::Body};
 use super::{
@@ -37,7 +36,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// An endpoint as a provider.
 pub struct OpenAi {
     endpoint: Endpoint,
-    url: Url,
+    chat: Destination,
     /// What every call carries; none where the key cannot be sent.
     headers: Option<HeaderMap>,
     outbound: Outbound,
@@ -47,7 +46,7 @@ impl OpenAi {
     /// The endpoint, called through `outbound`.
     pub fn new(endpoint: Endpoint, outbound: Outbound) -> Self {
         Self {
-            url: endpoint.base_url.join(&["chat", "completions"]),
+            chat: endpoint.base_url.join(&["chat", "completions"]),
             headers: headers(&endpoint),
             endpoint,
             outbound,
@@ -63,11 +62,11 @@ impl OpenAi {
         };
         let deadline = Deadline::new(call.timeout, first_token, endpoint.idle_timeout);
         let body = Body::new(call, endpoint);
-        let opening = self.outbound.open_json(&self.url, self.headers(call)?, &body);
+        let opening = self.outbound.open_json(&self.chat, self.headers(call)?, &body);
         let incoming = deadline.within(opening).await?.map_err(|error| unanswered(&error))?;
         let key = endpoint.api_key.as_ref();
         let is_stream = incoming.status().is_success() && incoming.is_event_stream();
-        if is_stream && !stream::is_encoded(incoming.headers()) {
+        if is_stream && !incoming.is_encoded() {
             return stream::read(incoming, deadline, key, delta).await?.judge();
         }
         let response = deadline.within(incoming.whole()).await?;

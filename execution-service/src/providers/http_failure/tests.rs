@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use proptest::prelude::*;
 use serde_json::json;
+use service_kit::outbound::Refusal;
 
 use super::FailureClass::{ProviderError, RateLimit, Timeout, Validation};
 use super::*;
@@ -466,6 +467,8 @@ fn a_call_without_an_answer_says_whether_the_provider_may_have_worked() {
             true,
         ),
         (request, ProviderError, "endpoint", false, false),
+        (Refusal::Name("h".into()).into(), ProviderError, "address", true, false),
+        (Refusal::Host("h".into()).into(), Validation, "address", false, false),
     ] {
         let found = unanswered(&error);
         let expected = (class, reason, retryable, billing_uncertain);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::HeaderMap;
 use secrecy::SecretString;
 use service_kit::{
     clock::{Clock, SystemClock},
@@ -80,11 +80,6 @@ pub(super) async fn read(
             deadline.alive();
         }
     }
-}
-
-/// Whether the body is one that we did not ask for and cannot read.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_ENCODING).is_some_and(|it| it != "identity")
 }
 
 /// What an event came to.
