@@ -162,6 +162,7 @@ fn journal(definition: &Definition, inputs: &Map<String, Value>, attempts: usize
             version_id: VersionId::generate(),
             workflow_version: 1,
             inputs_sha256: String::new(),
+            depth: 0,
         }),
     )];
     for seq in (2..).take(attempts) {
@@ -197,6 +198,7 @@ fn attempt(call: &Try) -> AttemptPayload {
         sources: if call.stage == 0 { sources() } else { Vec::new() },
         prompt_sha256: "0".repeat(64),
         usage: None,
+        judge: None,
         started_at: START,
         duration_ms: 900,
     }

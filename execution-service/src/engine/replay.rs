@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 
 use super::{
-    context::Context,
     definition::{Definition, Kind, Stage},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Entry, StageTry, decision_on},
+    journal::{AttemptFailure, AttemptPayload, Entry},
     request::{Prompt, Renderer},
+    state::{Given, State},
 };
 
 /// Why a prompt cannot be shown.
@@ -40,18 +40,20 @@ pub fn prompt(
         .position(&attempt.stage)
         .map(|place| &definition.stages[place])
         .ok_or(ReplayError::NoAttempt)?;
-    let context = Context::new(definition, inputs, before);
-    let mapped = context.mapped(&stage.input_mapping);
+    let given = Given { definition, inputs };
+    let state = State::after(given, before);
+    let of = attempt.of_try();
+    let call = state.call(given, &of).ok_or(ReplayError::NoAttempt)?;
     if attempt.prompt_sha256.is_empty() {
         return Ok(Prompt {
-            inputs: mapped,
+            inputs: call.inputs,
             ..Prompt::default()
         });
     }
     let renderer = Renderer {
-        context: &context,
-        mapped: &mapped,
-        notes: notes_for(attempt, before),
+        context: &state.context_for(given, &of),
+        mapped: &call.inputs,
+        notes: &call.notes,
     };
     let prompt = render(&renderer, stage, attempt).map_err(|_| ReplayError::Differs)?;
     if prompt.sha256() == attempt.prompt_sha256 {
@@ -73,27 +75,13 @@ fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> R
     }
 }
 
-/// The notes on the try before in the same visit: what [`super::next`] gave to this one.
-fn notes_for<'a>(attempt: &AttemptPayload, before: &'a [Entry]) -> &'a str {
-    let earlier = StageTry {
-        attempt: attempt.attempt.saturating_sub(1),
-        ..attempt.of_try()
-    };
-    if let Some((_, decision)) = decision_on(&earlier, before) {
-        return &decision.notes;
-    }
-    let mut attempts = before.iter().rev().filter_map(|entry| entry.payload.attempt());
-    attempts
-        .find(|it| it.is(&earlier))
-        .map_or("", |earlier| earlier.validation.notes.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::engine::{
+        context::Context,
         definition::Llm,
         journal::{Payload, Ruling},
         next::{Action, next},

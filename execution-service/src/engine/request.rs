@@ -29,7 +29,7 @@ const LIGHT_BYTES: usize = 16 << 10;
 
 /// Whether the engine itself gives templates a variable of this name, so that no mapping can.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, CHUNKS | NOTES) || is_root(name)
+    matches!(name, CHUNKS | NOTES | "item" | "index") || is_root(name)
 }
 
 /// A rendered prompt.
@@ -236,6 +236,7 @@ mod tests {
             prompt: prompt.into(),
             system: system.into(),
             response_schema: None,
+            fallback_models: Vec::new(),
             config: Map::new(),
             retrieval: retrieves.then(|| retrieval("", None)),
         }

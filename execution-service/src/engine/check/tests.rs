@@ -42,6 +42,14 @@ fn failure(checked: &Checked) -> (FailureClass, &str, bool) {
     (failure.class, &failure.reason, failure.retryable)
 }
 
+fn answer(stage: &Stage, text: &str) -> Checked {
+    super::answer(stage, text, Seen::default())
+}
+
+fn value(stage: &Stage, output: Value, text: &str) -> Checked {
+    super::value(stage, output, text, Seen::default())
+}
+
 #[test]
 fn without_a_check_the_output_is_the_text() {
     let checked = answer(&stage("a"), "anything {\"at\": all}");
@@ -72,7 +80,8 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
         Stage {
             validation: Validation::Function {
                 name: "f".into(),
-                cel: String::new(),
+                arguments: Map::new(),
+                cel: Expression::default(),
             },
             ..stage("a")
         },
@@ -86,7 +95,7 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
 #[test]
 fn a_person_is_asked_about_an_output_only_if_it_has_what_its_stage_wants() {
     let mut stage = responding(json!({"type": "object", "required": ["n"]}));
-    stage.validation = Validation::Manual;
+    stage.validation = Validation::Manual(Box::default());
     let waits = answer(&stage, r#"{"n": 1}"#);
     assert_eq!(waits.verdict.result, CheckResult::Pending);
     assert_eq!((waits.output, waits.failure), (json!({"n": 1}), None));

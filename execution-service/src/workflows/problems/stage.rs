@@ -64,7 +64,7 @@ fn variables(found: &mut Violations, field: &str, stage: &Stage) {
 
 fn validation(found: &mut Violations, field: &str, validation: &Validation) {
     match validation {
-        Validation::None | Validation::Manual => {}
+        Validation::None | Validation::Manual(_) => {}
         Validation::Regex { pattern } => {
             let field = format!("{field}.regex.pattern");
             let chars = pattern.as_str().chars().count();
