@@ -5,11 +5,14 @@
 //! decisions can be driven by another executor.
 
 pub mod action;
+pub mod approval;
 pub mod cel;
 pub mod check;
 pub mod context;
 pub mod definition;
+pub mod dry_run;
 pub mod failure;
+pub mod fork;
 pub mod functions;
 pub mod journal;
 pub mod judge;

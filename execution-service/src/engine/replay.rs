@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::{
     definition::{Definition, Kind, Stage},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Entry},
-    request::{Prompt, Renderer},
+    journal::{AttemptFailure, Entry, Source},
+    request::{HttpRequest, Prompt, Renderer},
     state::{Given, State},
 };
 
@@ -55,7 +55,7 @@ pub fn prompt(
         mapped: &call.inputs,
         notes: &call.notes,
     };
-    let prompt = render(&renderer, stage, attempt).map_err(|_| ReplayError::Differs)?;
+    let prompt = render(&renderer, stage, &attempt.sources).map_err(|_| ReplayError::Differs)?;
     if prompt.sha256() == attempt.prompt_sha256 {
         Ok(prompt)
     } else {
@@ -63,10 +63,13 @@ pub fn prompt(
     }
 }
 
-fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> Result<Prompt, AttemptFailure> {
+/// What a stage sends, as a prompt.
+pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source]) -> Result<Prompt, AttemptFailure> {
     match &stage.kind {
-        Kind::Llm(llm) => renderer.prompt(llm, &attempt.sources),
+        Kind::Llm(llm) => renderer.prompt(llm, sources),
         Kind::Retrieve(retrieval) => renderer.query(retrieval),
+        Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
+        Kind::Approval(approval) => renderer.question(&approval.question),
         other => Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "kind",
@@ -83,7 +86,7 @@ mod tests {
     use crate::engine::{
         context::Context,
         definition::Llm,
-        journal::{Payload, Ruling},
+        journal::{AttemptPayload, Payload, Ruling},
         next::{Action, next},
         testing::{attempt_of, decided, entries, failing, open, stage},
     };
@@ -124,7 +127,9 @@ mod tests {
                 notes: &call.notes,
             };
             let mut attempt = attempt_of("two", 1, call.key.attempt, json!("out"));
-            attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt).unwrap().sha256();
+            attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt.sources)
+                .unwrap()
+                .sha256();
             attempt
         };
         let mut rest = vec![attempt_of("one", 1, 1, json!("first")).into()];
