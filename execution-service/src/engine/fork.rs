@@ -78,9 +78,14 @@ pub fn fork(
         .into_arrival()
         .ok_or_else(|| ForkError::NotReached(name.clone()))?;
     let named = |place: usize| source.definition.stages[place].name.clone();
-    // In the order in which they were settled, as far as the visits tell; the last one is the output of a run that ends at once.
-    let outputs = arrival.passed.iter().enumerate().filter_map(|(place, passed)| {
-        let passed = passed.as_ref()?;
+    let last_passed = arrival.last_passed;
+    // The one that passed last is last here too: it is what a run gives that ends at once.
+    let mut places: Vec<usize> = (0..arrival.passed.len())
+        .filter(|it| Some(*it) != last_passed)
+        .collect();
+    places.extend(last_passed);
+    let outputs = places.into_iter().filter_map(|place| {
+        let passed = arrival.passed[place].as_ref()?;
         Some(Kept {
             stage: named(place),
             visit: passed.visit,
@@ -289,6 +294,33 @@ mod tests {
         assert_eq!(
             fork(given, &journal, &GENESIS, Begin::Failed, &changed).unwrap().kept,
             []
+        );
+    }
+
+    #[test]
+    fn a_fork_of_a_fork_keeps_what_the_first_one_kept() {
+        let definition = three();
+        let first = vec![
+            attempt_of("a", 1, 1, json!("A")).into(),
+            attempt_of("b", 1, 1, json!("B")).into(),
+        ];
+        let forked = from(&definition, first, Begin::Stage("b"), &definition).unwrap();
+        let second = vec![
+            Payload::Forked(Box::new(forked)),
+            attempt_of("b", 1, 1, json!("B2")).into(),
+        ];
+        let again = from(&definition, second.clone(), Begin::Stage("c"), &definition).unwrap();
+        assert_eq!(Value::Object(outputs(&again)), json!({"a": "A", "b": "B2"}));
+        assert_eq!(
+            again.kept.last().unwrap().stage,
+            "b",
+            "the one that passed last is last"
+        );
+        let never = from(&definition, second, Begin::Stage("a"), &definition);
+        assert_eq!(
+            never,
+            Err(ForkError::NotReached("a".into())),
+            "the fork never came to it"
         );
     }
 

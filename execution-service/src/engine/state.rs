@@ -89,6 +89,8 @@ pub(super) struct Arrival {
     pub(super) visits: Vec<u32>,
     /// By a stage's place, its last output that counted.
     pub(super) passed: Vec<Option<Passed>>,
+    /// The stage that had passed last.
+    pub(super) last_passed: Option<usize>,
 }
 
 /// Where a run stands.
@@ -147,14 +149,13 @@ impl State {
         let at = entry.occurred_at;
         let fresh = std::mem::take(&mut self.fresh);
         match (&entry.payload, &self.step) {
-            (_, Step::Over) => {}
             (Payload::Started(started), Step::Before) => {
                 self.execution = Some(started.execution_id);
                 self.depth = started.depth;
                 self.fresh = true;
                 self.begin(given, at);
             }
-            (_, Step::Before) | (Payload::Started(_), _) => {}
+            (_, Step::Before | Step::Over) | (Payload::Started(_), _) => {}
             (Payload::Cancelled(_) | Payload::Finished(_), _) => self.step = Step::Over,
             (Payload::Forked(forked), _) => {
                 if fresh {
@@ -316,7 +317,7 @@ impl State {
         let fresh = Self {
             execution: self.execution,
             depth: self.depth,
-            watched: self.watched.take(),
+            watched: self.watched.take().map(|(place, _)| (place, None)),
             ..Self::new(given.definition)
         };
         *self = fresh;

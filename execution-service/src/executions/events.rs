@@ -75,10 +75,8 @@ pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
             recorded.into_iter().chain(paused).collect()
         }
         Payload::Decision(decision) => vec![What::Decided((**decision).clone()), What::status(Status::Running)],
-        Payload::Paused(_) => vec![What::status(Status::Paused)],
-        Payload::Resumed(_) => vec![What::status(Status::Running)],
-        Payload::Unknown(_) => vec![What::status(Status::Paused)],
-        Payload::Expired(_) => vec![What::status(Status::Running)],
+        Payload::Paused(_) | Payload::Unknown(_) => vec![What::status(Status::Paused)],
+        Payload::Resumed(_) | Payload::Expired(_) => vec![What::status(Status::Running)],
         Payload::Forked(_)
         | Payload::Intent(_)
         | Payload::Child(_)

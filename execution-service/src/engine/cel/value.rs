@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use crate::engine::context::Context;
 
 /// The names of variables that a scope may have, beside `stage_<order>`.
-pub(super) const ROOTS: [&str; 12] = [
-    "inputs", "stages", "output", "text", "failure", "visit", "sources", "item", "index", "form", "true", "false",
+pub(super) const ROOTS: [&str; 9] = [
+    "inputs", "stages", "output", "text", "failure", "visit", "sources", "item", "index",
 ];
 
 /// The variables of an expression.

@@ -6,7 +6,7 @@ use crate::engine::{
     testing::{attempt_of, entries, failing},
 };
 
-fn definition(stages: Value) -> Definition {
+fn definition(stages: &Value) -> Definition {
     serde_json::from_value(json!({ "stages": stages })).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn run(definition: &Definition, inputs: Value, sample: &Sample) -> Trace {
 }
 
 fn two() -> Definition {
-    definition(json!([
+    definition(&json!([
         {"name": "draft", "kind": "llm", "model": "m", "prompt": "About {{ t }}. {{ validation_notes }}",
          "input_mapping": {"t": "inputs.topic"}, "retry_limit": 1,
          "validation": {"type": "function", "name": "min_length", "arguments": {"chars": 5}}},
@@ -78,7 +78,7 @@ fn it_stops_where_no_output_is_given_and_fails_where_a_run_would() {
 
 #[test]
 fn maps_waits_requests_and_children_are_resolved_at_once() {
-    let definition = definition(json!([
+    let definition = definition(&json!([
         {"name": "all", "kind": "map", "items_path": "inputs.list", "stage": "each", "concurrency": 2},
         {"name": "each", "kind": "llm", "model": "m", "prompt": "{{ index }}: {{ item }}"},
         {"name": "rest", "kind": "wait", "duration_ms": 86_400_000},
@@ -115,7 +115,7 @@ fn maps_waits_requests_and_children_are_resolved_at_once() {
 
 #[test]
 fn people_let_everything_pass_unless_something_else_is_given() {
-    let definition = definition(json!([
+    let definition = definition(&json!([
         {"name": "ask", "kind": "approval", "question": "Send {{ inputs.x }}?", "required": 2, "next_on_fail": "other", "next_on_pass": "end"},
         {"name": "other", "kind": "llm", "model": "m", "prompt": "p"},
     ]));
@@ -168,7 +168,7 @@ fn a_recorded_run_is_run_again_with_its_answers_and_another_definition() {
 
 #[test]
 fn a_loop_ends_at_the_transition_limit_here_too() {
-    let definition = definition(json!([{"name": "a", "kind": "wait", "duration_ms": 1, "next_on_pass": "a"}]));
+    let definition = definition(&json!([{"name": "a", "kind": "wait", "duration_ms": 1, "next_on_pass": "a"}]));
     let trace = run(&definition, json!({}), &Sample::default());
     assert!(matches!(trace.end, End::Failed(failure) if failure.class == FailureClass::Capped));
     assert_eq!(trace.steps.len(), 101);

@@ -68,16 +68,12 @@ impl State {
             return;
         }
         let next = waiting.policy.next_on_expiry.clone();
-        match (next, &self.step) {
-            (Some(name), Step::At(_)) => {
-                let way = self.to(given.definition, &name);
-                self.go(given, way, at);
-            }
-            _ => {
-                let failure = AttemptFailure::lasting(FailureClass::Timeout, "expired", "nobody decided in time");
-                self.job_failed(given, of, &failure, "", at);
-            }
+        if let (Some(name), Step::At(_)) = (next, &self.step) {
+            let way = self.to(given.definition, &name);
+            return self.go(given, way, at);
         }
+        let failure = AttemptFailure::lasting(FailureClass::Timeout, "expired", "nobody decided in time");
+        self.job_failed(given, of, &failure, "", at);
     }
 
     fn job_passed(&mut self, given: Given<'_>, of: &StageTry, output: Arc<Value>, at: OffsetDateTime) {
@@ -127,47 +123,42 @@ impl State {
         if job.try_again(stage, &super::ask::key(execution, stage, job), failure, notes, at) {
             return;
         }
-        match &self.step {
-            Step::Fan(fan) => {
-                let lets_go = matches!(&given.definition.stages[fan.stage].kind,
-                    Kind::Map(it) if it.on_item_failure == OnItemFailure::Null);
-                if lets_go {
-                    return self.item_settled(given, of, Arc::new(Value::Null), at);
-                }
-                let failed = Failed {
-                    place: fan.stage,
-                    visit: fan.visit,
-                    kept: fan.kept(given.definition),
-                };
-                let failure = AttemptFailure {
-                    message: format!("item {}: {}", of.item, failure.message),
-                    ..failure.clone()
-                };
-                let way = self.fail(given, failed, &failure);
-                self.go(given, way, at);
-            }
-            _ => {
-                let failed = Failed {
-                    place,
-                    visit: of.visit,
-                    kept: Vec::new(),
-                };
-                let way = self.fail(given, failed, failure);
-                self.go(given, way, at);
-            }
+        let Step::Fan(fan) = &self.step else {
+            let failed = Failed {
+                place,
+                visit: of.visit,
+                kept: Vec::new(),
+            };
+            let way = self.fail(given, failed, failure);
+            return self.go(given, way, at);
+        };
+        let lets_go = matches!(&given.definition.stages[fan.stage].kind,
+            Kind::Map(it) if it.on_item_failure == OnItemFailure::Null);
+        if lets_go {
+            return self.item_settled(given, of, Arc::new(Value::Null), at);
         }
+        let failed = Failed {
+            place: fan.stage,
+            visit: fan.visit,
+            kept: fan.kept(given.definition),
+        };
+        let failure = AttemptFailure {
+            message: format!("item {}: {}", of.item, failure.message),
+            ..failure.clone()
+        };
+        let way = self.fail(given, failed, &failure);
+        self.go(given, way, at);
     }
 }
 
 /// What people are asked of an attempt that waits for them.
 fn opened(stage: &Stage, of: StageTry, since: OffsetDateTime) -> Waiting {
-    match &stage.kind {
-        Kind::Approval(approval) => Waiting::new(of, About::Question, Arc::new(approval.policy.clone()), since),
-        _ => {
-            let policy = stage.validation.policy().cloned().unwrap_or_default();
-            Waiting::new(of, About::Output, Arc::new(policy), since)
-        }
-    }
+    let (about, policy) = if let Kind::Approval(approval) = &stage.kind {
+        (About::Question, approval.policy.clone())
+    } else {
+        (About::Output, stage.validation.policy().cloned().unwrap_or_default())
+    };
+    Waiting::new(of, about, Arc::new(policy), since)
 }
 
 /// The attempt of a try whose outcome a person told.

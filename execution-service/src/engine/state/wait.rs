@@ -16,7 +16,7 @@ use crate::engine::{
 #[derive(Debug, Clone)]
 pub(super) struct Until {
     pub(super) since: OffsetDateTime,
-    pub(super) until: Option<OffsetDateTime>,
+    pub(super) deadline: Option<OffsetDateTime>,
     pub(super) signal: Option<String>,
 }
 
@@ -30,26 +30,26 @@ impl Until {
             None => None,
             Some(path) => Some(named(path, context)?),
         };
-        let until = match (after, named) {
+        let deadline = match (after, named) {
             (Some(after), Some(named)) => Some(after.min(named)),
             (after, named) => after.or(named),
         };
         // A wait for nothing would never end.
-        let until = if wait.signal.is_none() {
-            until.or(Some(since))
+        let deadline = if wait.signal.is_none() {
+            deadline.or(Some(since))
         } else {
-            until
+            deadline
         };
         Ok(Self {
             since,
-            until,
+            deadline,
             signal: wait.signal.clone(),
         })
     }
 
     /// What is recorded when the time has come.
     pub(super) fn alarm(&self, of: &StageTry) -> Option<Alarm> {
-        let at = self.until?;
+        let at = self.deadline?;
         let mut attempt = self.attempt(of, at);
         match &self.signal {
             None => attempt.output = json!({ "waited": true }),

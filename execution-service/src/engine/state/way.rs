@@ -89,6 +89,7 @@ impl State {
             *arrival = Some(Box::new(Arrival {
                 visits: self.visits.clone(),
                 passed: self.passed.clone(),
+                last_passed: self.last_passed,
             }));
         }
         self.visits[place] += 1;
