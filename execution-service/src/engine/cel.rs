@@ -4,7 +4,7 @@
 //! is kept up) gives the grammar and the standard macros, but its evaluator has no cost limit and wants every variable
 //! converted first, which for all outputs of a long run is the dearest part. So its parser alone is used, the hand-written
 //! one: the generated one needs megabytes of stack for a few brackets. What comes of it is checked against the list of what
-//! may be used ([`check`]) and evaluated here, over the JSON as it lies there ([`eval`]).
+//! may be used (`check`) and evaluated here, over the JSON as it lies there (`eval`).
 //!
 //! What always holds: every step, every byte that is made or gone through is paid for out of one purse, so an evaluation ends
 //! within milliseconds and makes no more than a purse can pay; the same values give the same answer; nothing panics.
