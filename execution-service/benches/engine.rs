@@ -8,11 +8,13 @@ use std::{fmt::Write, hint::black_box, time::Duration};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use execution_service::{
     engine::{
+        action::{Action, Call as Try},
+        cel::{Expression, Scope, Variable},
         context::Context,
         definition::{Definition, Kind},
         journal::{AttemptPayload, Entry, GENESIS, Payload, Source, Started, Verdict, chain},
-        next::{Action, Call as Try, next},
         request::Renderer,
+        state::{Given, State},
     },
     providers::{Call, OFFLINE, Offline, Parameters, Provider},
 };
@@ -34,6 +36,7 @@ fn main() {
         .sample_size(50)
         .configure_from_args();
     decision(&mut criterion);
+    conditions(&mut criterion);
     sealing(&mut criterion);
     prompt(&mut criterion);
     offline_model(&mut criterion);
@@ -42,21 +45,72 @@ fn main() {
 
 fn decision(criterion: &mut Criterion) {
     let (definition, inputs) = (definition(), inputs());
-    let mut group = criterion.benchmark_group("decide what is next");
-    for attempts in [3, 100] {
-        let journal = journal(&definition, &inputs, attempts);
-        group.bench_with_input(
+    let given = Given {
+        definition: &definition,
+        inputs: &inputs,
+    };
+    let mut group = criterion.benchmark_group("take an attempt and decide what is next");
+    for attempts in [10, 100, 1_000] {
+        let journal = journal(given, attempts);
+        let (last, before) = journal.split_last().expect("a journal has a first entry");
+        let state = State::after(given, before);
+        group.bench_function(
             BenchmarkId::from_parameter(format!("after {attempts} attempts")),
-            &journal,
-            |bencher, journal| bencher.iter(|| next(&definition, &inputs, black_box(journal))),
+            |bencher| {
+                bencher.iter_batched_ref(
+                    || state.clone(),
+                    |state| {
+                        state.apply(given, black_box(last));
+                        state.actions(given)
+                    },
+                    BatchSize::SmallInput,
+                );
+            },
         );
+    }
+    group.finish();
+}
+
+/// Conditions: one that people write, and some that are written to take long.
+fn conditions(criterion: &mut Criterion) {
+    let (definition, inputs) = (definition(), inputs());
+    let items: Vec<Value> = (0..100_000).map(Value::from).collect();
+    let output = json!({"score": 0.8, "items": items, "long": "x".repeat(1 << 20)});
+    let context = Context::new(&definition, &inputs, &[]);
+    let scope = Scope::of(&context).with("output", Variable::Json(&output));
+    let mut group = criterion.benchmark_group("a condition");
+    for (name, text) in [
+        (
+            "usual",
+            "output.score > 0.5 && inputs.topic == 'returns' && !has(stages.review)",
+        ),
+        (
+            "nested loops",
+            "output.items.all(a, output.items.all(b, output.items.all(c, a + b + c >= 0)))",
+        ),
+        (
+            "growing text",
+            "output.items.map(a, output.long + output.long).size() == 0",
+        ),
+        (
+            "growing lists",
+            "output.items.map(a, output.items + output.items).size() == 0",
+        ),
+        ("searches", "output.items.all(a, !output.long.matches('(x+x+)+y'))"),
+    ] {
+        let expression = Expression::from(text);
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(&expression).holds(&scope)));
     }
     group.finish();
 }
 
 fn sealing(criterion: &mut Criterion) {
     let (definition, inputs) = (definition(), inputs());
-    let entry = journal(&definition, &inputs, 1).remove(1);
+    let given = Given {
+        definition: &definition,
+        inputs: &inputs,
+    };
+    let entry = journal(given, 1).remove(1);
     let bytes = entry.clone().seal(&GENESIS).bytes;
     let mut group = criterion.benchmark_group("an attempt's entry");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
@@ -73,7 +127,11 @@ fn sealing(criterion: &mut Criterion) {
 
 fn prompt(criterion: &mut Criterion) {
     let (definition, inputs) = (definition(), inputs());
-    let journal = journal(&definition, &inputs, 2);
+    let given = Given {
+        definition: &definition,
+        inputs: &inputs,
+    };
+    let journal = journal(given, 2);
     let Kind::Llm(llm) = &definition.stages[0].kind else {
         unreachable!("the first stage calls a model");
     };
@@ -127,7 +185,7 @@ fn offline_model(criterion: &mut Criterion) {
 
 fn definition() -> Definition {
     let definition = json!({
-        "transition_limit": 1000,
+        "transition_limit": 10_000,
         "stages": [
             {
                 "name": "draft",
@@ -159,7 +217,7 @@ fn inputs() -> Map<String, Value> {
 }
 
 /// The journal of a run after so many attempts, all of which succeeded.
-fn journal(definition: &Definition, inputs: &Map<String, Value>, attempts: usize) -> Vec<Entry> {
+fn journal(given: Given<'_>, attempts: usize) -> Vec<Entry> {
     let mut journal = vec![entry(
         1,
         Payload::Started(Started {
@@ -168,14 +226,18 @@ fn journal(definition: &Definition, inputs: &Map<String, Value>, attempts: usize
             version_id: VersionId::generate(),
             workflow_version: 1,
             inputs_sha256: String::new(),
+            depth: 0,
         }),
     )];
+    let mut state = State::after(given, &journal);
     for seq in (2..).take(attempts) {
-        let actions = next(definition, inputs, &journal);
+        let actions = state.actions(given);
         let [Action::Call(call)] = actions.as_slice() else {
             unreachable!("the stages go round");
         };
-        journal.push(entry(seq, Payload::Attempt(Box::new(attempt(call)))));
+        let recorded = entry(seq, Payload::Attempt(Box::new(attempt(call))));
+        state.apply(given, &recorded);
+        journal.push(recorded);
     }
     journal
 }
@@ -203,6 +265,7 @@ fn attempt(call: &Try) -> AttemptPayload {
         sources: if call.stage == 0 { sources() } else { Vec::new() },
         prompt_sha256: "0".repeat(64),
         usage: None,
+        judge: None,
         started_at: START,
         duration_ms: 900,
     }

@@ -97,7 +97,7 @@ async fn every_problem_of_a_draft_is_named_with_its_field() {
         { "name": "first", "llm": { "model": "offline", "prompt": "{{ broken" }, "inputMapping": { "a": "stages.later.output" } },
         { "name": "third", "llm": { "model": "offline", "prompt": "x", "responseSchema": { "not": { "type": "string" } } },
           "validation": { "regex": { "pattern": "(" } }, "retryLimit": 21, "timeout": "7200s" },
-        { "name": "fourth", "wait": { "duration": "5s" }, "validation": { "jsonSchema": { "schema": { "type": 7 } } } },
+        { "name": "fourth", "wait": {}, "validation": { "jsonSchema": { "schema": { "type": 7 } } } },
     ]);
     let body = json!({ "workflow": { "studioId": it.studio, "name": "Broken", "draft": { "stages": stages } } });
     let workflow = id(&world.ok(&format!("{WORKFLOWS}/CreateWorkflow"), body, &it.token).await);

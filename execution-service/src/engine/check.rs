@@ -8,9 +8,12 @@ use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
 use super::{
+    cel::{Expression, Scope, Variable},
+    context::Context,
     definition::{Kind, Stage, Validation},
     failure::FailureClass,
-    journal::{AttemptFailure, CheckResult, Verdict},
+    functions::Function,
+    journal::{AttemptFailure, CheckResult, Source, Verdict},
     pattern::MAX_REGEX_BYTES,
 };
 use crate::providers::clean;
@@ -35,6 +38,15 @@ pub struct Checked {
     pub failure: Option<AttemptFailure>,
     /// Whether something had to be taken out of the output so that it can be stored.
     pub cleaned: bool,
+}
+
+/// What a check may look at beside the output.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen<'a> {
+    /// The inputs and the outputs of earlier stages.
+    pub context: Option<&'a Context<'a>>,
+    /// The chunks that the prompt was given.
+    pub sources: &'a [Source],
 }
 
 /// A schema that can be checked against.
@@ -91,18 +103,18 @@ fn pointer(error: &ValidationError<'_>) -> String {
 pub fn is_light(stage: &Stage, text: &str) -> bool {
     let is_plain = matches!(
         stage.validation,
-        Validation::None | Validation::Manual | Validation::Regex { .. }
+        Validation::None | Validation::Manual(_) | Validation::Regex { .. }
     );
     is_plain && !wants_json(stage) && text.len() <= LIGHT_BYTES
 }
 
 /// Checks a model's answer.
-pub fn answer(stage: &Stage, text: &str) -> Checked {
+pub fn answer(stage: &Stage, text: &str, seen: Seen<'_>) -> Checked {
     if !wants_json(stage) {
-        return finish(stage, Value::from(text), text, false);
+        return finish(stage, Value::from(text), text, false, seen);
     }
     match clean::parse_json(unfenced(text)) {
-        Ok((output, cleaned)) => finish(stage, output, text, cleaned),
+        Ok((output, cleaned)) => finish(stage, output, text, cleaned, seen),
         Err(error) => {
             let notes = format!("the answer is not JSON: {error}");
             let failure = if asks_for_json(stage) {
@@ -116,8 +128,32 @@ pub fn answer(stage: &Stage, text: &str) -> Checked {
 }
 
 /// Checks an output that is JSON already. `text` is what an expression is looked for in.
-pub fn value(stage: &Stage, output: Value, text: &str) -> Checked {
-    finish(stage, output, text, false)
+pub fn value(stage: &Stage, output: Value, text: &str, seen: Seen<'_>) -> Checked {
+    finish(stage, output, text, false, seen)
+}
+
+/// What is wrong with an output that a person puts in the place of one that waits: the form is what its stage demands of any.
+pub fn edited(stage: &Stage, output: &Value) -> Vec<Problem> {
+    let schemas = demanded(stage);
+    schemas
+        .iter()
+        .filter_map(|it| Schema::compile(it).ok())
+        .flat_map(|it| it.problems(output))
+        .take(MAX_PROBLEMS)
+        .collect()
+}
+
+/// The schemas that an output of the stage must fit.
+fn demanded(stage: &Stage) -> Vec<Value> {
+    let mut schemas = Vec::new();
+    if let Kind::Llm(llm) = &stage.kind {
+        schemas.extend(llm.response_schema.clone());
+    }
+    schemas.extend(variables_schema(stage));
+    if let Validation::JsonSchema { schema } = &stage.validation {
+        schemas.push(schema.clone());
+    }
+    schemas
 }
 
 /// Whether the model is asked for JSON.
@@ -152,15 +188,8 @@ fn variables_schema(stage: &Stage) -> Option<Value> {
     Some(json!({ "type": "object", "properties": properties, "required": required }))
 }
 
-fn finish(stage: &Stage, output: Value, text: &str, cleaned: bool) -> Checked {
-    let mut schemas = Vec::new();
-    if let Kind::Llm(llm) = &stage.kind {
-        schemas.extend(llm.response_schema.clone());
-    }
-    schemas.extend(variables_schema(stage));
-    if let Validation::JsonSchema { schema } = &stage.validation {
-        schemas.push(schema.clone());
-    }
+fn finish(stage: &Stage, output: Value, text: &str, cleaned: bool, seen: Seen<'_>) -> Checked {
+    let schemas = demanded(stage);
     let mut problems = Vec::new();
     for schema in &schemas {
         match Schema::compile(schema) {
@@ -170,52 +199,138 @@ fn finish(stage: &Stage, output: Value, text: &str, cleaned: bool) -> Checked {
     }
     let mut reason = "schema";
     let mut notes: Vec<String> = problems.into_iter().map(described).take(MAX_PROBLEMS).collect();
-    let mut checked = !schemas.is_empty();
-    match &stage.validation {
-        Validation::Regex { pattern } => match pattern.compiled() {
-            Ok(expression) => {
-                checked = true;
-                if notes.is_empty() && !expression.is_match(text) {
-                    reason = "regex";
-                    notes.push(format!("the output does not match the expression {}", pattern.as_str()));
-                }
+    let mut result = if schemas.is_empty() {
+        CheckResult::Unchecked
+    } else {
+        CheckResult::Pass
+    };
+    if notes.is_empty() {
+        match ruled(&stage.validation, &output, text, seen) {
+            Ok(None) => {}
+            Ok(Some(ruling)) => result = ruling,
+            Err(Ruled::Fails(why, said)) => {
+                reason = why;
+                notes.push(said);
             }
-            Err(error) => return unusable(&format!("the expression cannot be used: {error}")),
-        },
-        Validation::None | Validation::JsonSchema { .. } | Validation::Manual => {}
-        Validation::Function { .. } | Validation::Llm { .. } => {
-            return unusable("this kind of check is not served");
+            Err(Ruled::Unusable(message)) => return unusable(&message),
         }
     }
     if notes.is_empty() {
-        let result = if stage.validation == Validation::Manual {
-            CheckResult::Pending
-        } else if checked {
-            CheckResult::Pass
-        } else {
-            CheckResult::Unchecked
-        };
         let verdict = Verdict {
             result,
             notes: String::new(),
         };
+        let failure = matches!(stage.validation, Validation::Llm(_)).then(unjudged);
         return Checked {
             output,
             verdict,
-            failure: None,
+            failure,
             cleaned,
         };
     }
     let notes: String = notes.join("; ").chars().take(MAX_NOTES).collect();
+    Checked {
+        cleaned,
+        ..refused(reason, notes)
+    }
+}
+
+/// Why a check does not let an output pass.
+enum Ruled {
+    /// By its reason, with its notes.
+    Fails(&'static str, String),
+    /// It could not be made.
+    Unusable(String),
+}
+
+/// What a check, other than against a schema, says of an output; nothing if there is none.
+fn ruled(validation: &Validation, output: &Value, text: &str, seen: Seen<'_>) -> Result<Option<CheckResult>, Ruled> {
+    match validation {
+        Validation::None | Validation::JsonSchema { .. } | Validation::Llm(_) => Ok(None),
+        Validation::Manual(_) => Ok(Some(CheckResult::Pending)),
+        Validation::Regex { pattern } => match pattern.compiled() {
+            Ok(expression) if expression.is_match(text) => Ok(Some(CheckResult::Pass)),
+            Ok(_) => {
+                let notes = format!("the output does not match the expression {}", pattern.as_str());
+                Err(Ruled::Fails("regex", notes))
+            }
+            Err(error) => Err(Ruled::Unusable(format!("the expression cannot be used: {error}"))),
+        },
+        Validation::Function { name, arguments, cel } => {
+            if !name.is_empty() {
+                let function = Function::parse(name, arguments);
+                let function =
+                    function.map_err(|error| Ruled::Unusable(format!("the function cannot be used: {error}")))?;
+                let checked = function.check(output, text, seen.sources);
+                checked.map_err(|notes| Ruled::Fails("function", notes))?;
+            }
+            if !cel.is_empty() {
+                condition(cel, output, text, seen)?;
+            }
+            Ok(Some(CheckResult::Pass))
+        }
+    }
+}
+
+fn condition(cel: &Expression, output: &Value, text: &str, seen: Seen<'_>) -> Result<(), Ruled> {
+    let sources: Value = if cel.as_str().contains("sources") {
+        seen.sources.iter().map(|it| json!(it)).collect()
+    } else {
+        Value::Null
+    };
+    let scope = seen.context.map_or_else(Scope::default, Scope::of);
+    let scope = scope
+        .with("output", Variable::Json(output))
+        .with("text", Variable::Text(text))
+        .with("sources", Variable::Json(&sources));
+    match cel.holds(&scope) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Ruled::Fails(
+            "function",
+            format!("the output does not fulfil {}", cel.as_str()),
+        )),
+        Err(error) => {
+            let message = format!("the condition {} cannot be used: {error}", cel.as_str());
+            Err(Ruled::Unusable(message))
+        }
+    }
+}
+
+impl Checked {
+    /// Whether another model has to judge it, by [`judge`](super::judge): until then it fails.
+    pub fn is_to_judge(&self) -> bool {
+        self.failure.as_ref().is_some_and(|it| it.reason == UNJUDGED)
+    }
+
+    /// The same once it was judged.
+    #[must_use]
+    pub fn judged(self, ruling: Result<Verdict, AttemptFailure>) -> Self {
+        match ruling {
+            Ok(verdict) if verdict.result == CheckResult::Pass => Self {
+                verdict,
+                failure: None,
+                ..self
+            },
+            Ok(verdict) => refused("judge", verdict.notes),
+            Err(failure) => rejected(CheckResult::Error, failure.message.clone(), failure),
+        }
+    }
+}
+
+/// The reason of a failure that stands until a model has judged.
+const UNJUDGED: &str = "not_judged";
+
+fn unjudged() -> AttemptFailure {
+    AttemptFailure::lasting(FailureClass::Validation, UNJUDGED, "no model has judged the output")
+}
+
+fn refused(reason: &str, notes: String) -> Checked {
     let failure = AttemptFailure::passing(
         FailureClass::Validation,
         reason,
         format!("the output does not pass its check: {notes}"),
     );
-    Checked {
-        cleaned,
-        ..rejected(CheckResult::Fail, notes, failure)
-    }
+    rejected(CheckResult::Fail, notes, failure)
 }
 
 fn described(problem: Problem) -> String {
@@ -241,7 +356,7 @@ fn rejected(result: CheckResult, notes: String, failure: AttemptFailure) -> Chec
 }
 
 /// The text without a code fence around all of it.
-fn unfenced(text: &str) -> &str {
+pub(super) fn unfenced(text: &str) -> &str {
     let trimmed = text.trim();
     trimmed
         .strip_prefix("```")

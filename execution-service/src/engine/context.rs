@@ -2,15 +2,16 @@
 //!
 //! A source path names one value in it: `inputs.x`, `stages.<name or order>.output.x` or `stage_<order>.output.x`, where the
 //! order counts from 1 and a number steps into a list (`….output.items.0`, or `….output.items[0]`). Of a stage that was visited often the
-//! last output counts. A path that leads nowhere is no error: the variable is absent, and a template that needs it says so.
+//! last output counts. In a map, `item` and `index` name the item and its place. A path that leads nowhere is no error: the variable is absent, and a template that needs it says so.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
 use super::{
     definition::Definition,
-    journal::{self, Entry},
+    journal::Entry,
+    state::{Given, State},
 };
 
 /// Where a value comes from.
@@ -24,6 +25,8 @@ pub struct SourcePath {
 enum Root {
     Inputs,
     Output(StageRef),
+    Item,
+    Index,
 }
 
 /// A stage, as a path names it.
@@ -48,7 +51,7 @@ impl StageRef {
 /// The text is no source path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be inputs.<name>, stages.<name or order>.output or stage_<order>.output, and may go on with .<name or index>"
+    "must be inputs.<name>, stages.<name or order>.output or stage_<order>.output, in a map also item or index, and may go on with .<name or index>"
 )]
 pub struct PathError;
 
@@ -63,6 +66,10 @@ impl SourcePath {
         let first = parts.next().ok_or(PathError)?;
         let root = if first == "inputs" {
             Root::Inputs
+        } else if first == "item" {
+            Root::Item
+        } else if first == "index" {
+            Root::Index
         } else {
             let stage = match first {
                 "stages" => parts.next().map(stage_ref),
@@ -79,10 +86,15 @@ impl SourcePath {
         })
     }
 
-    /// The stage whose output it starts at; none if it starts at the inputs.
+    /// Whether it starts at the item of a map or at the item's place.
+    pub const fn is_of_item(&self) -> bool {
+        matches!(self.root, Root::Item | Root::Index)
+    }
+
+    /// The stage whose output it starts at; none if it starts elsewhere.
     pub const fn stage(&self) -> Option<&StageRef> {
         match &self.root {
-            Root::Inputs => None,
+            Root::Inputs | Root::Item | Root::Index => None,
             Root::Output(stage) => Some(stage),
         }
     }
@@ -111,26 +123,77 @@ fn order(text: &str) -> Option<usize> {
     text.parse().ok().filter(|order| *order > 0)
 }
 
+/// A stage's last output that counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passed {
+    /// The visit it is of.
+    pub visit: u32,
+    /// The try that made it.
+    pub attempt: u32,
+    /// The output.
+    pub output: Arc<Value>,
+}
+
 /// The inputs and outputs that a stage can see.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context<'a> {
     definition: &'a Definition,
     inputs: &'a Map<String, Value>,
     /// By the stage's place in the definition.
-    outputs: BTreeMap<usize, &'a Value>,
+    passed: Cow<'a, [Option<Passed>]>,
+    item: Option<(u32, &'a Value)>,
 }
 
 impl<'a> Context<'a> {
-    /// What can be seen after these entries.
-    pub fn new(definition: &'a Definition, inputs: &'a Map<String, Value>, journal: &'a [Entry]) -> Self {
-        let outputs = journal::passed(journal)
-            .filter_map(|attempt| Some((definition.position(&attempt.stage)?, &attempt.output)))
-            .collect();
+    /// What can be seen after these entries, the first of which is the journal's first.
+    pub fn new(definition: &'a Definition, inputs: &'a Map<String, Value>, journal: &[Entry]) -> Self {
+        let state = State::after(Given { definition, inputs }, journal);
+        Self {
+            passed: Cow::Owned(state.into_passed()),
+            ..Self::over(definition, inputs, &[])
+        }
+    }
+
+    pub(super) const fn over(
+        definition: &'a Definition,
+        inputs: &'a Map<String, Value>,
+        passed: &'a [Option<Passed>],
+    ) -> Self {
         Self {
             definition,
             inputs,
-            outputs,
+            passed: Cow::Borrowed(passed),
+            item: None,
         }
+    }
+
+    /// The same for one item of a map.
+    #[must_use]
+    pub fn with_item(self, index: u32, item: &'a Value) -> Self {
+        Self {
+            item: Some((index, item)),
+            ..self
+        }
+    }
+
+    /// The run's inputs.
+    pub const fn inputs(&self) -> &'a Map<String, Value> {
+        self.inputs
+    }
+
+    /// The item of a map with its place, if it is for one.
+    pub const fn item(&self) -> Option<(u32, &'a Value)> {
+        self.item
+    }
+
+    /// The output of the stage at a place, if it has one.
+    pub fn output_at(&self, place: usize) -> Option<&Value> {
+        self.passed.get(place)?.as_ref().map(|it| &*it.output)
+    }
+
+    /// The output of the stage with a name, if it has one.
+    pub fn output_of(&self, stage: &str) -> Option<&Value> {
+        self.output_at(self.definition.position(stage)?)
     }
 
     /// The value at a path, if it leads to one.
@@ -140,7 +203,9 @@ impl<'a> Context<'a> {
                 None => return Some(Value::Object(self.inputs.clone())),
                 Some((first, rest)) => return walk(self.inputs.get(first)?, rest).cloned(),
             },
-            Root::Output(stage) => *self.outputs.get(&stage.position(self.definition)?)?,
+            Root::Item => self.item?.1,
+            Root::Index => return path.steps.is_empty().then_some(Value::from(self.item?.0)),
+            Root::Output(stage) => self.output_at(stage.position(self.definition)?)?,
         };
         walk(root, &path.steps).cloned()
     }
@@ -161,14 +226,18 @@ impl<'a> Context<'a> {
         match name {
             "inputs" => Some(Value::Object(self.inputs.clone())),
             "stages" => Some(
-                self.outputs
+                self.definition
+                    .stages
                     .iter()
-                    .map(|(place, output)| (self.definition.stages[*place].name.clone(), json!({ "output": output })))
+                    .zip(&*self.passed)
+                    .filter_map(|(stage, passed)| {
+                        Some((stage.name.clone(), json!({ "output": *passed.as_ref()?.output })))
+                    })
                     .collect(),
             ),
             short => {
                 let place = order(short.strip_prefix("stage_")?)? - 1;
-                Some(json!({ "output": self.outputs.get(&place)? }))
+                Some(json!({ "output": self.output_at(place)? }))
             }
         }
     }
@@ -196,8 +265,11 @@ mod tests {
     };
 
     fn definition() -> Definition {
+        let mut two = stage("two");
+        two.retry_limit = 1;
+        two.next_on_pass = Some("one".into());
         Definition {
-            stages: vec![stage("one"), stage("two"), stage("three")],
+            stages: vec![stage("one"), two, stage("three")],
             ..Definition::default()
         }
     }
@@ -239,6 +311,7 @@ mod tests {
         let (definition, inputs) = (definition(), inputs());
         let mut rest: Vec<Payload> = vec![
             attempt_of("one", 1, 1, json!("first")).into(),
+            attempt_of("two", 1, 1, json!("back")).into(),
             open(attempt_of("one", 2, 1, json!("second"))).into(),
         ];
         let seen = |rest: &[Payload]| {
@@ -289,6 +362,8 @@ mod tests {
             "inputs.list0]",
             "inputs.[0]",
             "output",
+            "item.",
+            "index..x",
         ] {
             assert_eq!(SourcePath::parse(text), Err(PathError), "{text}");
         }

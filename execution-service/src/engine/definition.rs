@@ -10,7 +10,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::pattern::Pattern;
+mod kinds;
+mod people;
+mod routing;
+mod validation;
+
+pub use kinds::{Approval, Fan, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
+pub use people::{Approvers, Policy, Rank};
+pub use routing::{Retry, Route};
+pub use validation::{Judge, Validation, VariableType};
 
 /// In `next_on_pass` and `next_on_fail`: the run ends here, well.
 pub const END: &str = "end";
@@ -30,6 +38,18 @@ pub const DEFAULT_RETRIEVAL_LIMIT: u32 = 8;
 pub const MAX_RETRIEVAL_LIMIT: u32 = 50;
 /// The most times a stage may be tried again.
 pub const MAX_RETRY_LIMIT: u32 = 20;
+/// The most models that a stage may fall back on.
+pub const MAX_FALLBACKS: usize = 5;
+/// The most routes of a kind that a stage may have.
+pub const MAX_ROUTES: usize = 20;
+/// The most items that a map goes through.
+pub const MAX_ITEMS: usize = 1_000;
+/// How many items a map runs at once where nothing is said.
+pub const DEFAULT_CONCURRENCY: u32 = 4;
+/// The most items that a map may run at once.
+pub const MAX_CONCURRENCY: u32 = 64;
+/// How many workflows may run within one another.
+pub const MAX_DEPTH: u32 = 8;
 
 /// What a workflow does.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -80,6 +100,15 @@ pub struct Stage {
     /// How many times the stage is tried again.
     #[serde(default)]
     pub retry_limit: u32,
+    /// What is tried again, and after how long.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
+    /// Where to go when the output passes and a condition holds; the first one that does counts, before `next_on_pass`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes_on_pass: Vec<Route>,
+    /// The same when all tries are used up, before `next_on_fail`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes_on_fail: Vec<Route>,
     /// Where to go when the output passes: a stage, [`END`], or by default the next one in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_on_pass: Option<String>,
@@ -119,45 +148,15 @@ pub enum Kind {
         question: String,
     },
     /// Sends an HTTP request.
-    Http {
-        /// GET, POST, PUT, PATCH or DELETE.
-        method: String,
-        /// The URL's template.
-        url: String,
-        /// The body's template.
-        body: String,
-        /// Whether sending it twice does no harm.
-        repeatable: bool,
-    },
+    Http(Http),
     /// Runs another workflow as an execution of its own.
-    Workflow {
-        /// The workflow.
-        workflow_id: String,
-    },
+    Workflow(SubWorkflow),
     /// Runs another stage once for each item of a list.
-    Map {
-        /// Source path of the list.
-        items_path: String,
-        /// The stage to run.
-        stage: String,
-        /// How many items at once.
-        concurrency: u32,
-    },
+    Map(Fan),
     /// Waits for a time or a signal.
-    Wait {
-        /// How long at most.
-        #[serde(rename = "duration_ms", with = "milliseconds")]
-        duration: Duration,
-        /// The signal that ends the wait; without one the time alone does.
-        signal: Option<String>,
-    },
+    Wait(Wait),
     /// Waits for people's approval.
-    Approval {
-        /// How many must approve.
-        required: u32,
-        /// What they are asked.
-        question: String,
-    },
+    Approval(Box<Approval>),
 }
 
 impl Kind {
@@ -168,17 +167,25 @@ impl Kind {
             Self::Retrieve(_) => "retrieve",
             Self::Activepieces { .. } => "activepieces",
             Self::Flowise { .. } => "flowise",
-            Self::Http { .. } => "http",
-            Self::Workflow { .. } => "workflow",
-            Self::Map { .. } => "map",
-            Self::Wait { .. } => "wait",
-            Self::Approval { .. } => "approval",
+            Self::Http(_) => "http",
+            Self::Workflow(_) => "workflow",
+            Self::Map(_) => "map",
+            Self::Wait(_) => "wait",
+            Self::Approval(_) => "approval",
         }
     }
 
     /// Whether a definition with such a stage can be published today.
     pub const fn is_served(&self) -> bool {
-        matches!(self, Self::Llm(_) | Self::Retrieve(_))
+        !matches!(self, Self::Activepieces { .. } | Self::Flowise { .. })
+    }
+
+    /// Whether a map can run such a stage for its items.
+    pub const fn is_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_)
+        )
     }
 
     /// What the stage retrieves, if it does.
@@ -191,152 +198,39 @@ impl Kind {
     }
 }
 
-/// A call of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Llm {
-    /// The model's name, the company's own before the platform's.
-    pub model: String,
-    /// The prompt's template.
-    pub prompt: String,
-    /// The template of the system message; may be empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub system: String,
-    /// JSON Schema that the answer must fill; the output is then the parsed JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_schema: Option<Value>,
-    /// Parameters over the model's defaults.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub config: Map<String, Value>,
-    /// What to retrieve before the prompt is rendered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retrieval: Option<Retrieval>,
-}
-
-/// A search in the studio's documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retrieval {
-    /// The query's template; empty takes the documents' chunks in their order, which needs `document_ids_path`.
-    #[serde(default)]
-    pub query: String,
-    /// At most this many chunks; 0 means [`DEFAULT_RETRIEVAL_LIMIT`].
-    #[serde(default)]
-    pub limit: u32,
-    /// Source path of a document id, or of a list of them, to search in; without one all documents of the studio.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_ids_path: Option<String>,
-}
-
-impl Retrieval {
-    /// At most this many chunks.
-    pub fn max_chunks(&self) -> u32 {
-        if self.limit == 0 {
-            DEFAULT_RETRIEVAL_LIMIT
-        } else {
-            self.limit.min(MAX_RETRIEVAL_LIMIT)
-        }
-    }
-}
-
-/// How an output is checked.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Validation {
-    /// Not at all.
-    #[default]
-    None,
-    /// The expression must be found in the output's text.
-    Regex {
-        /// The expression.
-        pattern: Pattern,
-    },
-    /// The output must be JSON that fits.
-    JsonSchema {
-        /// The schema (draft 2020-12).
-        schema: Value,
-    },
-    /// A person decides.
-    Manual,
-    /// A named check or an expression decides.
-    Function {
-        /// The named check.
-        name: String,
-        /// A CEL expression over the output.
-        cel: String,
-    },
-    /// Another model decides.
-    Llm {
-        /// The judging model's name.
-        model: String,
-        /// What it judges by.
-        criteria: String,
-    },
-}
-
-impl Validation {
-    /// Whether a definition with such a check can be published today.
-    pub const fn is_served(&self) -> bool {
-        matches!(
-            self,
-            Self::None | Self::Regex { .. } | Self::JsonSchema { .. } | Self::Manual
-        )
-    }
-}
-
-/// The type of an output variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VariableType {
-    /// A text.
-    String,
-    /// Any number.
-    Number,
-    /// A whole number.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// A list.
-    Array,
-    /// An object.
-    Object,
-}
-
-impl VariableType {
-    /// Every type.
-    pub const ALL: [Self; 6] = [
-        Self::String,
-        Self::Number,
-        Self::Integer,
-        Self::Boolean,
-        Self::Array,
-        Self::Object,
-    ];
-
-    /// The type as JSON Schema and the contract name it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Number => "number",
-            Self::Integer => "integer",
-            Self::Boolean => "boolean",
-            Self::Array => "array",
-            Self::Object => "object",
-        }
-    }
-
-    /// The type that is named so, if there is one.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
 const fn default_timeout() -> Duration {
     DEFAULT_TIMEOUT
 }
 
+/// Durations as whole milliseconds.
 mod milliseconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
+
+    /// The same for a duration that may not be there.
+    pub(super) mod optional {
+        use std::time::Duration;
+
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        #[expect(clippy::ref_option, reason = "serde passes a reference")]
+        pub(in crate::engine::definition) fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in crate::engine::definition) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+        }
+    }
 
     pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
@@ -376,7 +270,7 @@ mod tests {
             definition.stages[1].kind.retrieval().unwrap().max_chunks(),
             DEFAULT_RETRIEVAL_LIMIT
         );
-        assert!(!definition.stages[2].kind.is_served());
+        assert!(definition.stages[2].kind.is_served());
         assert_eq!(serde_json::to_value(&definition).unwrap(), stored);
     }
 

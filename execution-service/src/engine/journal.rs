@@ -14,11 +14,15 @@ use super::failure::Failure;
 
 mod attempt;
 mod bytes;
+mod control;
 mod decision;
+mod fork;
 
 pub use attempt::{AttemptFailure, AttemptPayload, CheckResult, ModelUse, Source, StageTry, Verdict};
 pub use bytes::{MalformedEntry, canonical};
+pub use control::{Child, Delegated, Intent, Of, Paused, Resumed, Signal};
 pub use decision::{Decision, Ruling, decision_on, passed};
+pub use fork::{Forked, Kept};
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
@@ -45,8 +49,30 @@ pub enum Payload {
     Started(Started),
     /// A try of a stage ended.
     Attempt(Box<AttemptPayload>),
-    /// A person decided an attempt that waited for that.
-    Decision(Decision),
+    /// The execution goes on from where another one was; always the second entry.
+    Forked(Box<Forked>),
+    /// Something that must not happen twice is about to be done.
+    Intent(Intent),
+    /// It cannot be found out whether it was.
+    Unknown(Of),
+    /// An execution of another workflow was begun for a stage.
+    Child(Child),
+    /// A person decided what waited for that.
+    Decision(Box<Decision>),
+    /// A person left his decision to another.
+    Delegated(Delegated),
+    /// Those who may decide were reminded.
+    Reminded(Of),
+    /// Others may decide too from here on.
+    Escalated(Of),
+    /// Nobody decided in time.
+    Expired(Of),
+    /// Somebody or something sent a signal.
+    Signal(Box<Signal>),
+    /// Somebody asked to begin nothing new.
+    Paused(Paused),
+    /// Somebody asked to go on.
+    Resumed(Resumed),
     /// Somebody asked to stop; nothing follows.
     Cancelled(Cancelled),
     /// The execution ended by itself; nothing follows.
@@ -59,7 +85,18 @@ impl Payload {
         match self {
             Self::Started(_) => "started",
             Self::Attempt(_) => "attempt",
+            Self::Forked(_) => "forked",
+            Self::Intent(_) => "intent",
+            Self::Unknown(_) => "unknown",
+            Self::Child(_) => "child",
             Self::Decision(_) => "decision",
+            Self::Delegated(_) => "delegated",
+            Self::Reminded(_) => "reminded",
+            Self::Escalated(_) => "escalated",
+            Self::Expired(_) => "expired",
+            Self::Signal(_) => "signal",
+            Self::Paused(_) => "paused",
+            Self::Resumed(_) => "resumed",
             Self::Cancelled(_) => "cancelled",
             Self::Finished(_) => "finished",
         }
@@ -79,7 +116,7 @@ impl Payload {
     }
 
     /// The decision, if it is one.
-    pub const fn decision(&self) -> Option<&Decision> {
+    pub fn decision(&self) -> Option<&Decision> {
         match self {
             Self::Decision(decision) => Some(decision),
             _ => None,
@@ -91,7 +128,17 @@ impl Payload {
         match self {
             Self::Attempt(attempt) => Some(attempt.of_try()),
             Self::Decision(decision) => Some(decision.of.clone()),
-            Self::Started(_) | Self::Cancelled(_) | Self::Finished(_) => None,
+            Self::Intent(intent) => Some(intent.of.clone()),
+            Self::Child(child) => Some(child.of.clone()),
+            Self::Delegated(delegated) => Some(delegated.of.clone()),
+            Self::Unknown(it) | Self::Reminded(it) | Self::Escalated(it) | Self::Expired(it) => Some(it.of.clone()),
+            Self::Started(_)
+            | Self::Forked(_)
+            | Self::Signal(_)
+            | Self::Paused(_)
+            | Self::Resumed(_)
+            | Self::Cancelled(_)
+            | Self::Finished(_) => None,
         }
     }
 }
@@ -109,6 +156,9 @@ pub struct Started {
     pub workflow_version: i32,
     /// SHA-256 of the canonical inputs, which stand in the execution's row; hexadecimal.
     pub inputs_sha256: String,
+    /// How many executions it runs within, each a stage of the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u32,
 }
 
 /// Somebody asked to stop.
@@ -167,6 +217,11 @@ pub fn chain(previous: &Hash, bytes: &[u8]) -> Hash {
         .chain_update(bytes)
         .finalize()
         .into()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[cfg(test)]

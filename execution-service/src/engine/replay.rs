@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 
 use super::{
-    context::Context,
     definition::{Definition, Kind, Stage},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Entry, StageTry, decision_on},
-    request::{Prompt, Renderer},
+    journal::{AttemptFailure, Entry, Source},
+    request::{HttpRequest, Prompt, Renderer},
+    state::{Given, State},
 };
 
 /// Why a prompt cannot be shown.
@@ -40,20 +40,22 @@ pub fn prompt(
         .position(&attempt.stage)
         .map(|place| &definition.stages[place])
         .ok_or(ReplayError::NoAttempt)?;
-    let context = Context::new(definition, inputs, before);
-    let mapped = context.mapped(&stage.input_mapping);
+    let given = Given { definition, inputs };
+    let state = State::after(given, before);
+    let of = attempt.of_try();
+    let call = state.call(given, &of).ok_or(ReplayError::NoAttempt)?;
     if attempt.prompt_sha256.is_empty() {
         return Ok(Prompt {
-            inputs: mapped,
+            inputs: call.inputs,
             ..Prompt::default()
         });
     }
     let renderer = Renderer {
-        context: &context,
-        mapped: &mapped,
-        notes: notes_for(attempt, before),
+        context: &state.context_for(given, &of),
+        mapped: &call.inputs,
+        notes: &call.notes,
     };
-    let prompt = render(&renderer, stage, attempt).map_err(|_| ReplayError::Differs)?;
+    let prompt = render(&renderer, stage, &attempt.sources).map_err(|_| ReplayError::Differs)?;
     if prompt.sha256() == attempt.prompt_sha256 {
         Ok(prompt)
     } else {
@@ -61,10 +63,13 @@ pub fn prompt(
     }
 }
 
-fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> Result<Prompt, AttemptFailure> {
+/// What a stage sends, as a prompt.
+pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source]) -> Result<Prompt, AttemptFailure> {
     match &stage.kind {
-        Kind::Llm(llm) => renderer.prompt(llm, &attempt.sources),
+        Kind::Llm(llm) => renderer.prompt(llm, sources),
         Kind::Retrieve(retrieval) => renderer.query(retrieval),
+        Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
+        Kind::Approval(approval) => renderer.question(&approval.question),
         other => Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "kind",
@@ -73,29 +78,15 @@ fn render(renderer: &Renderer<'_>, stage: &Stage, attempt: &AttemptPayload) -> R
     }
 }
 
-/// The notes on the try before in the same visit: what [`super::next`] gave to this one.
-fn notes_for<'a>(attempt: &AttemptPayload, before: &'a [Entry]) -> &'a str {
-    let earlier = StageTry {
-        attempt: attempt.attempt.saturating_sub(1),
-        ..attempt.of_try()
-    };
-    if let Some((_, decision)) = decision_on(&earlier, before) {
-        return &decision.notes;
-    }
-    let mut attempts = before.iter().rev().filter_map(|entry| entry.payload.attempt());
-    attempts
-        .find(|it| it.is(&earlier))
-        .map_or("", |earlier| earlier.validation.notes.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::engine::{
+        context::Context,
         definition::Llm,
-        journal::{Payload, Ruling},
+        journal::{AttemptPayload, Payload, Ruling},
         next::{Action, next},
         testing::{attempt_of, decided, entries, failing, open, stage},
     };
@@ -136,7 +127,9 @@ mod tests {
                 notes: &call.notes,
             };
             let mut attempt = attempt_of("two", 1, call.key.attempt, json!("out"));
-            attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt).unwrap().sha256();
+            attempt.prompt_sha256 = render(&renderer, &definition.stages[1], &attempt.sources)
+                .unwrap()
+                .sha256();
             attempt
         };
         let mut rest = vec![attempt_of("one", 1, 1, json!("first")).into()];

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     context::{Context, SourcePath, is_root},
-    definition::{Llm, Retrieval},
+    definition::{Http, Llm, Retrieval},
     failure::FailureClass,
     journal::{AttemptFailure, Source},
     passages::Passages,
@@ -29,7 +29,7 @@ const LIGHT_BYTES: usize = 16 << 10;
 
 /// Whether the engine itself gives templates a variable of this name, so that no mapping can.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, CHUNKS | NOTES) || is_root(name)
+    matches!(name, CHUNKS | NOTES | "item" | "index") || is_root(name)
 }
 
 /// A rendered prompt.
@@ -53,6 +53,43 @@ impl Prompt {
             digest.update(text);
         }
         hex::encode(digest.finalize())
+    }
+}
+
+/// A rendered HTTP request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: String,
+    /// The URL, http or https.
+    pub url: String,
+    /// The headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body; may be empty.
+    pub body: String,
+    /// The variables it was rendered with.
+    pub inputs: Map<String, Value>,
+}
+
+impl HttpRequest {
+    /// The request as a prompt, to be digested and shown: its first line, the headers, an empty line, the body.
+    pub fn into_prompt(self) -> Prompt {
+        let mut text = format!("{} {}\n", self.method, self.url);
+        for (name, value) in &self.headers {
+            text.extend([name, ": ", value, "\n"]);
+        }
+        text.extend(["\n", &self.body]);
+        Prompt {
+            inputs: self.inputs,
+            system: String::new(),
+            prompt: text,
+        }
+    }
+
+    /// What it does, for people: the method and the URL without its query.
+    pub fn effect(&self) -> String {
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        format!("{} {url}", self.method)
     }
 }
 
@@ -126,6 +163,51 @@ impl Renderer<'_> {
             system: llm.system.clone(),
             prompt: llm.prompt.clone(),
             sources: llm.retrieval.is_some().then(|| sources.to_vec()),
+        })
+    }
+
+    /// What an approval stage asks, as a prompt without a system message.
+    pub fn question(&self, question: &str) -> Result<Prompt, AttemptFailure> {
+        let asked = Rendering {
+            inputs: self.variables([question])?,
+            what: "question",
+            system: String::new(),
+            prompt: question.to_owned(),
+            sources: None,
+        };
+        asked.prompt()
+    }
+
+    /// An HTTP request.
+    pub fn http(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
+        let mut inputs = self.variables([&http.url, &http.body])?;
+        for value in http.headers.values() {
+            inputs.extend(self.variables([value])?);
+        }
+        let text = |what: &str, template: &str| render(what, template, &inputs, None);
+        let url = text("url", &http.url)?;
+        let parsed = url::Url::parse(&url).ok();
+        let is_web = parsed.is_some_and(|it| matches!(it.scheme(), "http" | "https") && it.username().is_empty());
+        if !is_web {
+            let message = "the url that was rendered is no http or https one without a user";
+            return Err(AttemptFailure::lasting(FailureClass::Validation, "url", message));
+        }
+        let mut headers = BTreeMap::new();
+        for (name, value) in &http.headers {
+            let value = text("header", value)?;
+            if http::HeaderValue::from_str(&value).is_err() {
+                let message = format!("the header {name} that was rendered has characters that no header has");
+                return Err(AttemptFailure::lasting(FailureClass::Validation, "header", message));
+            }
+            headers.insert(name.clone(), value);
+        }
+        let body = text("body", &http.body)?;
+        Ok(HttpRequest {
+            method: http.method.clone(),
+            url,
+            headers,
+            body,
+            inputs,
         })
     }
 
@@ -236,6 +318,7 @@ mod tests {
             prompt: prompt.into(),
             system: system.into(),
             response_schema: None,
+            fallback_models: Vec::new(),
             config: Map::new(),
             retrieval: retrieves.then(|| retrieval("", None)),
         }
@@ -390,8 +473,50 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_rendered_whole_or_not_at_all() {
+        let http = |url: &str, header: &str| Http {
+            method: "POST".into(),
+            url: url.into(),
+            body: "{{ t }}".into(),
+            headers: [("X-Topic".to_owned(), header.to_owned())].into(),
+            repeatable: false,
+        };
+        let rendered = |http: Http| with(json!({"t": "x y"}), "", |renderer| renderer.http(&http));
+        let request = rendered(http("https://example.com/a?t={{ inputs.topic }}", "{{ t }}")).unwrap();
+        assert_eq!(
+            (request.url.as_str(), request.body.as_str()),
+            ("https://example.com/a?t=tea", "x y")
+        );
+        assert_eq!(request.effect(), "POST https://example.com/a");
+        let prompt = request.into_prompt();
+        assert_eq!(prompt.prompt, "POST https://example.com/a?t=tea\nX-Topic: x y\n\nx y");
+        assert_eq!(prompt.inputs.len(), 2);
+        for (url, header, reason) in [
+            ("ftp://example.com", "x", "url"),
+            ("https://me@example.com", "x", "url"),
+            ("{{ t }}", "x", "url"),
+            ("https://example.com", "a\nb: c", "header"),
+            ("https://example.com", "{{ gone }}", "template"),
+        ] {
+            assert_eq!(
+                rendered(http(url, header)).unwrap_err().reason,
+                reason,
+                "{url} {header}"
+            );
+        }
+    }
+
+    #[test]
     fn names_of_the_engine_are_reserved() {
-        for name in ["chunks", "validation_notes", "inputs", "stages", "stage_3"] {
+        for name in [
+            "chunks",
+            "validation_notes",
+            "inputs",
+            "stages",
+            "stage_3",
+            "item",
+            "index",
+        ] {
             assert!(is_reserved(name));
         }
         assert!(!is_reserved("topic"));

@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
 use super::{
-    definition::{DEFAULT_TIMEOUT, Kind, Llm, Stage, Validation},
+    definition::{DEFAULT_TIMEOUT, Kind, Llm, Retry, Stage, Validation},
     failure::FailureClass,
     journal::{
         AttemptFailure, AttemptPayload, CheckResult, Decision, Entry, Payload, Ruling, StageTry, Started, Verdict,
@@ -25,6 +25,7 @@ pub(super) fn stage(name: &str) -> Stage {
             prompt: "p".into(),
             system: String::new(),
             response_schema: None,
+            fallback_models: Vec::new(),
             config: serde_json::Map::new(),
             retrieval: None,
         }),
@@ -32,6 +33,9 @@ pub(super) fn stage(name: &str) -> Stage {
         output_variables: std::collections::BTreeMap::new(),
         validation: Validation::None,
         retry_limit: 0,
+        retry: Retry::default(),
+        routes_on_pass: Vec::new(),
+        routes_on_fail: Vec::new(),
         next_on_pass: None,
         next_on_fail: None,
         timeout: DEFAULT_TIMEOUT,
@@ -54,6 +58,7 @@ pub(super) fn attempt_of(stage: &str, visit: u32, attempt: u32, output: Value) -
         sources: Vec::new(),
         prompt_sha256: String::new(),
         usage: None,
+        judge: None,
         started_at: START,
         duration_ms: 1,
     }
@@ -77,7 +82,7 @@ pub(super) fn open(mut attempt: AttemptPayload) -> AttemptPayload {
 
 /// What a person decided.
 pub(super) fn decided(stage: &str, visit: u32, attempt: u32, decision: Ruling, notes: &str) -> Payload {
-    Payload::Decision(Decision {
+    Payload::Decision(Box::new(Decision {
         of: StageTry {
             stage: stage.into(),
             visit,
@@ -87,7 +92,9 @@ pub(super) fn decided(stage: &str, visit: u32, attempt: u32, decision: Ruling, n
         decision,
         by: UserId::from(Uuid::from_u128(10)),
         notes: notes.into(),
-    })
+        output: None,
+        form: None,
+    }))
 }
 
 impl From<AttemptPayload> for Payload {
@@ -104,6 +111,7 @@ pub(super) fn entries(rest: impl IntoIterator<Item = impl Into<Payload>>) -> Vec
         version_id: VersionId::from(Uuid::from_u128(9)),
         workflow_version: 1,
         inputs_sha256: String::new(),
+        depth: 0,
     });
     std::iter::once(started)
         .chain(rest.into_iter().map(Into::into))

@@ -278,6 +278,8 @@ pub(super) fn attempt(execution: ExecutionId, recorded: Recorded) -> proto::Atte
         (status, result) = match decision.decision {
             Ruling::Pass => (proto::AttemptStatus::Succeeded, proto::ValidationResult::Pass),
             Ruling::Fail => (proto::AttemptStatus::Failed, proto::ValidationResult::Fail),
+            // It is said of effects whose outcome is unknown, of which there is no attempt.
+            Ruling::Again => (status, result),
         };
         attempt.validation.notes.clone_from(&decision.notes);
         if decision.decision == Ruling::Fail {
@@ -362,10 +364,12 @@ pub(super) fn event(execution: ExecutionId, event: Event) -> proto::ExecutionEve
             decision,
             by,
             notes,
+            ..
         }) => {
             let decision = match decision {
                 Ruling::Pass => proto::Decision::Pass,
                 Ruling::Fail => proto::Decision::Fail,
+                Ruling::Again => proto::Decision::Unspecified,
             };
             execution_event::Event::AttemptDecided(proto::AttemptDecided {
                 attempt: Some(attempt_key(of)),

@@ -74,7 +74,16 @@ pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
             let paused = attempt.is_open().then(|| What::status(Status::Paused));
             recorded.into_iter().chain(paused).collect()
         }
-        Payload::Decision(decision) => vec![What::Decided(decision.clone()), What::status(Status::Running)],
+        Payload::Decision(decision) => vec![What::Decided((**decision).clone()), What::status(Status::Running)],
+        Payload::Paused(_) | Payload::Unknown(_) => vec![What::status(Status::Paused)],
+        Payload::Resumed(_) | Payload::Expired(_) => vec![What::status(Status::Running)],
+        Payload::Forked(_)
+        | Payload::Intent(_)
+        | Payload::Child(_)
+        | Payload::Delegated(_)
+        | Payload::Reminded(_)
+        | Payload::Escalated(_)
+        | Payload::Signal(_) => Vec::new(),
         Payload::Cancelled(_) => vec![What::status(Status::Cancelled)],
         Payload::Finished(end) => vec![match &end.failure {
             Some(failure) => What::Status {
@@ -125,6 +134,7 @@ mod tests {
             version_id: VersionId::generate(),
             workflow_version: 1,
             inputs_sha256: String::new(),
+            depth: 0,
         })
     }
 
@@ -146,6 +156,7 @@ mod tests {
             sources: Vec::new(),
             prompt_sha256: String::new(),
             usage: None,
+            judge: None,
             started_at: OffsetDateTime::UNIX_EPOCH,
             duration_ms: 0,
         }))
@@ -190,11 +201,13 @@ mod tests {
             decision: Ruling::Pass,
             by: UserId::generate(),
             notes: "fine".into(),
+            output: None,
+            form: None,
         };
         let told = told(vec![
             started(),
             Payload::Attempt(waiting),
-            Payload::Decision(decision.clone()),
+            Payload::Decision(Box::new(decision.clone())),
             Payload::Finished(Finished { failure: None }),
         ]);
         let places: Vec<_> = told.iter().map(|it| it.cursor).collect();

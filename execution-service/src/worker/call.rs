@@ -114,6 +114,7 @@ pub(super) fn unrecordable(attempt: &AttemptPayload) -> AttemptPayload {
             finish_reason: String::new(),
             ..usage.clone()
         }),
+        judge: None,
         ..*attempt
     }
 }
@@ -138,6 +139,7 @@ fn attempt(
         sources: draft.sources,
         prompt_sha256: draft.prompt_sha256,
         usage: draft.usage,
+        judge: None,
         started_at,
         duration_ms: u64::try_from(duration.as_millis()).unwrap_or(MAX_COUNT),
     }
@@ -159,7 +161,7 @@ async fn find(
     draft.sources = retrieved.sources;
     let text = passages::text(&draft.sources);
     let (stage, output) = (stage.clone(), passages::output(&draft.sources));
-    let check = move || check::value(&stage, output, &text);
+    let check = move || check::value(&stage, output, &text, check::Seen::default());
     settle(scene.shared.aside.run(check).await, draft)
 }
 
@@ -251,10 +253,12 @@ async fn take(
     }
     draft.raw_output.clone_from(&text);
     let checked = if check::is_light(stage, &text) {
-        check::answer(stage, &text)
+        check::answer(stage, &text, check::Seen::default())
     } else {
         let stage = stage.clone();
-        aside.run(move || check::answer(&stage, &text)).await
+        aside
+            .run(move || check::answer(&stage, &text, check::Seen::default()))
+            .await
     };
     settle(checked, draft)
 }

@@ -261,6 +261,7 @@ impl Shared {
                 version_id: start.version_id,
                 workflow_version: start.version_number,
                 inputs_sha256: hex::encode(Sha256::digest(&text)),
+                depth: 0,
             }),
         };
         let sealed = entry.seal(&GENESIS);

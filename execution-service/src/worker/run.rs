@@ -157,8 +157,12 @@ impl Run {
     async fn carry(&mut self) {
         let mut step = match self.scene.next() {
             Some(Action::Call(call)) => Step::Continue(call),
-            Some(Action::AwaitPerson(of)) => self.await_person(of).await,
+            Some(Action::AwaitPerson(waiting)) => self.await_person(waiting.of).await,
             Some(Action::Complete { .. } | Action::Fail(_)) => self.record(None).await,
+            Some(_) => {
+                tracing::error!(execution = %self.scene.facts.execution, "a run asks for what is not carried out yet");
+                self.put_aside().await
+            }
             None => {
                 tracing::error!(execution = %self.scene.facts.execution, "an ended journal has a run");
                 self.put_aside().await
@@ -241,12 +245,14 @@ impl Run {
                 reason: clean::storable(&reason).0,
                 interrupted,
             }),
-            Wish::Decide { of, decision, notes } => Payload::Decision(Decision {
+            Wish::Decide { of, decision, notes } => Payload::Decision(Box::new(Decision {
                 of,
                 decision,
                 by,
                 notes: clean::storable(&notes).0,
-            }),
+                output: None,
+                form: None,
+            })),
         };
         match self.write(Some(payload)).await {
             Outcome::GoesOn(call) => Step::Continue(call),
@@ -316,10 +322,10 @@ impl Run {
         let mut entries: Vec<Sealed> = payload.into_iter().map(|payload| self.scene.append(payload)).collect();
         let (then, stage, call) = match self.scene.next() {
             Some(Action::Call(call)) => (self.go_on(&call), call.key.stage.clone(), Some(call)),
-            Some(Action::AwaitPerson(of)) => {
+            Some(Action::AwaitPerson(waiting)) => {
                 status = Some("paused");
                 let then = Then::GiveBack { wait: None, cut: false };
-                (then, of.stage, None)
+                (then, waiting.of.stage, None)
             }
             Some(Action::Complete { outputs }) => {
                 entries.push(self.scene.append(Payload::Finished(Finished { failure: None })));
@@ -332,6 +338,7 @@ impl Run {
                 })));
                 (self.end("failed", None, Some(failure)), String::new(), None)
             }
+            Some(_) => (Then::PutAside { cut: false }, String::new(), None),
             None => (self.end("cancelled", None, None), String::new(), None),
         };
         let goes_on = matches!(then, Then::Keep);

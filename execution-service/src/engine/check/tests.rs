@@ -42,6 +42,14 @@ fn failure(checked: &Checked) -> (FailureClass, &str, bool) {
     (failure.class, &failure.reason, failure.retryable)
 }
 
+fn answer(stage: &Stage, text: &str) -> Checked {
+    super::answer(stage, text, Seen::default())
+}
+
+fn value(stage: &Stage, output: Value, text: &str) -> Checked {
+    super::value(stage, output, text, Seen::default())
+}
+
 #[test]
 fn without_a_check_the_output_is_the_text() {
     let checked = answer(&stage("a"), "anything {\"at\": all}");
@@ -72,7 +80,8 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
         Stage {
             validation: Validation::Function {
                 name: "f".into(),
-                cel: String::new(),
+                arguments: Map::new(),
+                cel: Expression::default(),
             },
             ..stage("a")
         },
@@ -86,7 +95,7 @@ fn a_check_that_cannot_be_made_is_an_error_that_lasts() {
 #[test]
 fn a_person_is_asked_about_an_output_only_if_it_has_what_its_stage_wants() {
     let mut stage = responding(json!({"type": "object", "required": ["n"]}));
-    stage.validation = Validation::Manual;
+    stage.validation = Validation::Manual(Box::default());
     let waits = answer(&stage, r#"{"n": 1}"#);
     assert_eq!(waits.verdict.result, CheckResult::Pending);
     assert_eq!((waits.output, waits.failure), (json!({"n": 1}), None));
@@ -250,4 +259,95 @@ proptest! {
             prop_assert_eq!(checked.verdict.result == CheckResult::Pass, checked.failure.is_none());
         }
     }
+}
+
+fn function(name: &str, cel: &str) -> Stage {
+    Stage {
+        validation: Validation::Function {
+            name: name.into(),
+            arguments: Map::new(),
+            cel: cel.into(),
+        },
+        ..stage("a")
+    }
+}
+
+#[test]
+fn a_named_check_and_a_condition_must_both_let_it_pass() {
+    let both = function("not_empty", "text.contains('tea')");
+    assert_eq!(answer(&both, "some tea").verdict.result, CheckResult::Pass);
+    for text in ["milk", " "] {
+        let checked = answer(&both, text);
+        assert_eq!(checked.verdict.result, CheckResult::Fail, "{text}");
+        assert_eq!(failure(&checked), (FailureClass::Validation, "function", true));
+    }
+    for broken in [
+        function("unheard", ""),
+        function("", "inputs.x == 1"),
+        function("", "output.x =="),
+    ] {
+        assert_eq!(answer(&broken, "x").verdict.result, CheckResult::Error);
+    }
+}
+
+#[test]
+fn a_condition_sees_what_came_before_and_what_was_found() {
+    let definition = crate::engine::definition::Definition {
+        stages: vec![stage("a")],
+        ..Default::default()
+    };
+    let inputs = json!({"least": 2}).as_object().unwrap().clone();
+    let context = Context::new(&definition, &inputs, &[]);
+    let sources = [Source {
+        document_id: service_kit::ids::DocumentId::generate(),
+        chunk_id: service_kit::ids::ChunkId::generate(),
+        document_title: "Guide".into(),
+        section: String::new(),
+        content: "c".into(),
+    }];
+    let seen = Seen {
+        context: Some(&context),
+        sources: &sources,
+    };
+    let condition = function(
+        "",
+        "size(text) >= inputs.least && sources.exists(s, s.document_title == 'Guide')",
+    );
+    assert_eq!(super::answer(&condition, "ab", seen).verdict.result, CheckResult::Pass);
+    assert_eq!(super::answer(&condition, "a", seen).verdict.result, CheckResult::Fail);
+}
+
+#[test]
+fn an_output_that_a_model_has_to_judge_fails_until_it_has() {
+    let judged = Stage {
+        validation: Validation::Llm(crate::engine::definition::Judge::default()),
+        ..stage("a")
+    };
+    let open = || answer(&judged, "text");
+    assert!(open().is_to_judge());
+    assert_eq!(failure(&open()), (FailureClass::Validation, "not_judged", false));
+    let verdict = |result, notes: &str| Verdict {
+        result,
+        notes: notes.into(),
+    };
+    let passed = open().judged(Ok(verdict(CheckResult::Pass, "")));
+    assert_eq!((passed.failure, passed.output), (None, json!("text")));
+    let refused = open().judged(Ok(verdict(CheckResult::Fail, "too cold")));
+    assert_eq!(failure(&refused), (FailureClass::Validation, "judge", true));
+    assert_eq!(
+        (refused.output, refused.verdict.notes.as_str()),
+        (Value::Null, "too cold")
+    );
+    let unread = AttemptFailure::passing(FailureClass::ProviderError, "judge", "it said nothing");
+    let error = open().judged(Err(unread));
+    assert_eq!(error.verdict.result, CheckResult::Error);
+    assert_eq!(failure(&error), (FailureClass::ProviderError, "judge", true));
+}
+
+#[test]
+fn an_edited_output_must_be_what_its_stage_demands_of_any() {
+    let demanding = responding(json!({"type": "object", "required": ["n"]}));
+    assert!(edited(&demanding, &json!({"n": 1})).is_empty());
+    assert_eq!(edited(&demanding, &json!({})).len(), 1);
+    assert!(edited(&stage("a"), &json!(7)).is_empty());
 }

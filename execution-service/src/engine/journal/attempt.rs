@@ -46,6 +46,9 @@ pub struct AttemptPayload {
     /// The model and what calling it cost; absent for a stage that calls none or did not come to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<ModelUse>,
+    /// The model that judged the output and what that cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<ModelUse>,
     /// When it began.
     #[serde(with = "bytes::micros")]
     pub started_at: OffsetDateTime,

@@ -4,13 +4,14 @@
 //! is the first decision on an attempt; one on an attempt that does not wait means nothing.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use service_kit::ids::UserId;
 
 use super::{AttemptFailure, AttemptPayload, Entry, StageTry};
 use crate::engine::failure::FailureClass;
 
 /// What a person decided of an attempt's output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The attempt.
     #[serde(flatten)]
@@ -22,6 +23,12 @@ pub struct Decision {
     /// Why, in his words, for the next try's prompt; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub notes: String,
+    /// What is used in place of the attempt's output, where that is allowed; what came of an effect whose outcome was unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// The form he filled in, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Value>,
 }
 
 impl Decision {
@@ -43,6 +50,8 @@ pub enum Ruling {
     Pass,
     /// It is not used.
     Fail,
+    /// It is unknown whether there is one, and it shall be done again whatever comes of that.
+    Again,
 }
 
 /// The decision on a try, with its entry, if there is one among these entries.

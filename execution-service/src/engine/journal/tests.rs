@@ -13,6 +13,7 @@ fn started() -> Payload {
         version_id: VersionId::generate(),
         workflow_version: 3,
         inputs_sha256: "00".into(),
+        depth: 0,
     })
 }
 
@@ -30,6 +31,7 @@ fn attempt(output: Value, raw: &str) -> AttemptPayload {
         sources: Vec::new(),
         prompt_sha256: String::new(),
         usage: None,
+        judge: None,
         started_at: datetime!(2025-01-02 03:04:05.123456789 UTC),
         duration_ms: 12,
     }
@@ -122,21 +124,86 @@ fn the_hash_covers_the_bytes_and_the_predecessor() {
     );
 }
 
+fn forked() -> Forked {
+    Forked {
+        source_execution: ExecutionId::generate(),
+        source_seq: 7,
+        source_hash: "ab".into(),
+        from_stage: "b".into(),
+        kept: vec![Kept {
+            stage: "a".into(),
+            visit: 1,
+            item: 2,
+            attempt: 3,
+            output: json!({"x": null}),
+        }],
+        visits: [("a".to_owned(), 1)].into(),
+    }
+}
+
 #[test]
-fn every_kind_reads_back_and_only_the_last_two_are_terminal() {
+fn every_kind_reads_back_and_only_the_last_ones_are_terminal() {
     let by = UserId::generate();
+    let of = attempt(Value::Null, "").of_try();
     let payloads = [
         (started(), false),
         (Payload::Attempt(Box::new(attempt(json!([1, "x"]), "[1,\"x\"]"))), false),
         (
-            Payload::Decision(Decision {
+            Payload::Decision(Box::new(Decision {
                 of: attempt(Value::Null, "").of_try(),
                 decision: Ruling::Fail,
                 by,
                 notes: "warmer".into(),
+                output: Some(json!({"edited": [1, null]})),
+                form: Some(json!({"reason": "x"})),
+            })),
+            false,
+        ),
+        (Payload::Forked(Box::new(forked())), false),
+        (
+            Payload::Intent(Intent {
+                of: of.clone(),
+                effect: "POST https://example.com".into(),
             }),
             false,
         ),
+        (Payload::Unknown(Of { of: of.clone() }), false),
+        (
+            Payload::Child(Child {
+                of: of.clone(),
+                execution_id: ExecutionId::generate(),
+                workflow_id: WorkflowId::generate(),
+                version_number: 2,
+            }),
+            false,
+        ),
+        (
+            Payload::Delegated(Delegated {
+                of: of.clone(),
+                by,
+                to: by,
+            }),
+            false,
+        ),
+        (Payload::Reminded(Of { of: of.clone() }), false),
+        (Payload::Escalated(Of { of: of.clone() }), false),
+        (Payload::Expired(Of { of }), false),
+        (
+            Payload::Signal(Box::new(Signal {
+                name: "paid".into(),
+                payload: json!({"n": 1}),
+                by: None,
+            })),
+            false,
+        ),
+        (
+            Payload::Paused(Paused {
+                by: None,
+                reason: "his access is gone".into(),
+            }),
+            false,
+        ),
+        (Payload::Resumed(Resumed { by }), false),
         (
             Payload::Cancelled(Cancelled {
                 by,
@@ -184,8 +251,10 @@ fn a_decisions_bytes_name_the_try_beside_what_was_decided() {
         decision: Ruling::Pass,
         by: UserId::from(uuid::Uuid::from_u128(1)),
         notes: String::new(),
+        output: None,
+        form: None,
     };
-    let sealed = entry(Payload::Decision(decision)).seal(&GENESIS);
+    let sealed = entry(Payload::Decision(Box::new(decision))).seal(&GENESIS);
     assert_eq!(
         String::from_utf8(sealed.bytes).unwrap(),
         r#"{"attempt":1,"by":"00000000-0000-0000-0000-000000000001","decision":"pass","item":0,"kind":"decision","#

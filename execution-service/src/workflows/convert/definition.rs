@@ -6,10 +6,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
-use service_kit::{error::Violations, update};
+use service_kit::{error::Violations, ids::UserId, update};
 use studios_proto::execution::{self as proto, stage, validation::Check};
 
-use crate::engine::definition::{DEFAULT_TIMEOUT, Definition, Kind, Llm, Retrieval, Stage, Validation, VariableType};
+use crate::engine::{
+    definition::{
+        Approval, Approvers, DEFAULT_TIMEOUT, Definition, Fan, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
+        Retrieval, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
+    },
+    failure::FailureClass,
+};
 
 /// Reads a definition; what cannot be stored is noted under the field's path and left out.
 pub(super) fn read(violations: &mut Violations, field: &str, given: &proto::Definition) -> Definition {
@@ -41,6 +47,9 @@ impl Reader<'_> {
             output_variables: self.variables(&format!("{field}.output_variables"), &given.output_variables),
             validation: self.validation(&format!("{field}.validation"), given.validation.as_ref()),
             retry_limit: self.count(&format!("{field}.retry_limit"), given.retry_limit),
+            retry: self.retry(&format!("{field}.retry"), given.retry.as_ref()),
+            routes_on_pass: self.routes(&format!("{field}.routes_on_pass"), &given.routes_on_pass),
+            routes_on_fail: self.routes(&format!("{field}.routes_on_fail"), &given.routes_on_fail),
             next_on_pass: self.optional(&format!("{field}.next_on_pass"), &given.next_on_pass),
             next_on_fail: self.optional(&format!("{field}.next_on_fail"), &given.next_on_fail),
             timeout: match &given.timeout {
@@ -70,28 +79,39 @@ impl Reader<'_> {
                 flow_id: self.text(&format!("{field}.flowise.flow_id"), &it.flow_id),
                 question: self.text(&format!("{field}.flowise.question"), &it.question),
             },
-            stage::Kind::Http(it) => Kind::Http {
+            stage::Kind::Http(it) => Kind::Http(Http {
                 method: self.text(&format!("{field}.http.method"), &it.method),
                 url: self.text(&format!("{field}.http.url"), &it.url),
                 body: self.text(&format!("{field}.http.body"), &it.body),
+                headers: self.mapping(&format!("{field}.http.headers"), &it.headers),
                 repeatable: it.repeatable,
-            },
-            stage::Kind::Workflow(it) => Kind::Workflow {
+            }),
+            stage::Kind::Workflow(it) => Kind::Workflow(SubWorkflow {
                 workflow_id: self.text(&format!("{field}.workflow.workflow_id"), &it.workflow_id),
-            },
-            stage::Kind::Map(it) => Kind::Map {
+                version: Some(self.count(&format!("{field}.workflow.version"), it.version)).filter(|it| *it > 0),
+            }),
+            stage::Kind::Map(it) => Kind::Map(Fan {
                 items_path: self.text(&format!("{field}.map.items_path"), &it.items_path),
                 stage: self.text(&format!("{field}.map.stage"), &it.stage),
                 concurrency: self.count(&format!("{field}.map.concurrency"), it.concurrency),
-            },
-            stage::Kind::Wait(it) => Kind::Wait {
-                duration: self.duration(&format!("{field}.wait.duration"), &it.duration.unwrap_or_default()),
+                on_item_failure: self.on_item_failure(&format!("{field}.map.on_item_failure"), it),
+            }),
+            stage::Kind::Wait(it) => Kind::Wait(Wait {
+                duration: self.some_duration(&format!("{field}.wait.duration"), it.duration.as_ref()),
+                until_path: self.optional(&format!("{field}.wait.until_path"), &it.until_path),
                 signal: self.optional(&format!("{field}.wait.signal"), &it.signal),
-            },
-            stage::Kind::Approval(it) => Kind::Approval {
-                required: self.count(&format!("{field}.approval.required"), it.required),
-                question: self.text(&format!("{field}.approval.question"), &it.question),
-            },
+            }),
+            stage::Kind::Approval(it) => {
+                let mut policy = self.policy(&format!("{field}.approval.policy"), it.policy.as_ref());
+                let required = self.count(&format!("{field}.approval.required"), it.required);
+                if required > 0 {
+                    policy.required = required;
+                }
+                Kind::Approval(Box::new(Approval {
+                    question: self.text(&format!("{field}.approval.question"), &it.question),
+                    policy,
+                }))
+            }
         }
     }
 
@@ -101,6 +121,7 @@ impl Reader<'_> {
             prompt: self.text(&format!("{field}.prompt"), &given.prompt),
             system: self.text(&format!("{field}.system"), &given.system),
             response_schema: self.schema(&format!("{field}.response_schema"), given.response_schema.as_ref()),
+            fallback_models: self.texts(&format!("{field}.fallback_models"), &given.fallback_models),
             config: self.object(&format!("{field}.config"), given.config.as_ref()),
             retrieval: given
                 .retrieval
@@ -129,16 +150,122 @@ impl Reader<'_> {
                     schema: Value::Object(schema),
                 }
             }
-            Some(Check::Manual(proto::ManualCheck {})) => Validation::Manual,
+            Some(Check::Manual(it)) => Validation::Manual(Box::new(
+                self.policy(&format!("{field}.manual.policy"), it.policy.as_ref()),
+            )),
             Some(Check::Function(it)) => Validation::Function {
                 name: self.text(&format!("{field}.function.name"), &it.name),
-                cel: self.text(&format!("{field}.function.cel"), &it.cel),
+                arguments: self.object(&format!("{field}.function.arguments"), it.arguments.as_ref()),
+                cel: self.text(&format!("{field}.function.cel"), &it.cel).into(),
             },
-            Some(Check::Llm(it)) => Validation::Llm {
+            Some(Check::Llm(it)) => Validation::Llm(Judge {
                 model: self.text(&format!("{field}.llm.model"), &it.model),
                 criteria: self.text(&format!("{field}.llm.criteria"), &it.criteria),
-            },
+                threshold: it.threshold.filter(|threshold| {
+                    let fits = threshold.is_finite();
+                    if !fits {
+                        self.violations
+                            .add(format!("{field}.llm.threshold"), "must be a number");
+                    }
+                    fits
+                }),
+                prompt: self.optional(&format!("{field}.llm.prompt"), &it.prompt),
+            }),
         }
+    }
+
+    fn policy(&mut self, field: &str, given: Option<&proto::ApprovalPolicy>) -> Policy {
+        let Some(given) = given else {
+            return Policy::default();
+        };
+        Policy {
+            approvers: self.approvers(&format!("{field}.approvers"), given.approvers.as_ref()),
+            required: self.count(&format!("{field}.required"), given.required),
+            not_own_run: given.not_own_run,
+            may_edit: given.may_edit,
+            may_delegate: given.may_delegate,
+            form: self.schema(&format!("{field}.form"), given.form.as_ref()),
+            expires_after: self.some_duration(&format!("{field}.expires_after"), given.expires_after.as_ref()),
+            next_on_expiry: self.optional(&format!("{field}.next_on_expiry"), &given.next_on_expiry),
+            remind_after: self.some_duration(&format!("{field}.remind_after"), given.remind_after.as_ref()),
+            escalate_after: self.some_duration(&format!("{field}.escalate_after"), given.escalate_after.as_ref()),
+            escalate_to: self.approvers(&format!("{field}.escalate_to"), given.escalate_to.as_ref()),
+        }
+    }
+
+    fn approvers(&mut self, field: &str, given: Option<&proto::Approvers>) -> Approvers {
+        let Some(given) = given else {
+            return Approvers::default();
+        };
+        let mut users = Vec::new();
+        for (i, id) in given.user_ids.iter().enumerate() {
+            match id.parse::<UserId>() {
+                Ok(id) => users.push(id),
+                Err(error) => self.violations.add(format!("{field}.user_ids[{i}]"), error.to_string()),
+            }
+        }
+        let role = match proto::ApproverRole::try_from(given.role) {
+            Ok(proto::ApproverRole::Unspecified) => None,
+            Ok(proto::ApproverRole::Member) => Some(Rank::Member),
+            Ok(proto::ApproverRole::Admin) => Some(Rank::Admin),
+            Err(_) => {
+                self.violations.add(format!("{field}.role"), "is no role");
+                None
+            }
+        };
+        Approvers { users, role }
+    }
+
+    fn on_item_failure(&mut self, field: &str, given: &proto::MapStage) -> OnItemFailure {
+        match proto::OnItemFailure::try_from(given.on_item_failure) {
+            Ok(proto::OnItemFailure::Unspecified | proto::OnItemFailure::Fail) => OnItemFailure::Fail,
+            Ok(proto::OnItemFailure::Null) => OnItemFailure::Null,
+            Err(_) => {
+                self.violations.add(field, "must be fail or null");
+                OnItemFailure::Fail
+            }
+        }
+    }
+
+    fn retry(&mut self, field: &str, given: Option<&proto::RetryPolicy>) -> Retry {
+        let Some(given) = given else {
+            return Retry::default();
+        };
+        let mut classes = Vec::new();
+        for (i, class) in given.classes.iter().enumerate() {
+            match FailureClass::parse(class) {
+                Some(class) => classes.push(class),
+                None => self.violations.add(
+                    format!("{field}.classes[{i}]"),
+                    format!(
+                        "must be one of {}",
+                        FailureClass::ALL.map(FailureClass::as_str).join(", ")
+                    ),
+                ),
+            }
+        }
+        Retry {
+            classes,
+            first_backoff: self.some_duration(&format!("{field}.first_backoff"), given.first_backoff.as_ref()),
+            max_backoff: self.some_duration(&format!("{field}.max_backoff"), given.max_backoff.as_ref()),
+        }
+    }
+
+    fn routes(&mut self, field: &str, given: &[proto::Route]) -> Vec<Route> {
+        let given = given.iter().enumerate();
+        given
+            .map(|(i, route)| Route {
+                when: self.text(&format!("{field}[{i}].when"), &route.when).into(),
+                to: self.text(&format!("{field}[{i}].to"), &route.to),
+            })
+            .collect()
+    }
+
+    fn texts(&mut self, field: &str, given: &[String]) -> Vec<String> {
+        let given = given.iter().enumerate();
+        given
+            .map(|(i, text)| self.text(&format!("{field}[{i}]"), text))
+            .collect()
     }
 
     fn mapping(&mut self, field: &str, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -192,6 +319,10 @@ impl Reader<'_> {
         })
     }
 
+    fn some_duration(&mut self, field: &str, given: Option<&prost_types::Duration>) -> Option<Duration> {
+        given.map(|it| self.duration(field, it))
+    }
+
     fn object(&mut self, field: &str, given: Option<&prost_types::Struct>) -> Map<String, Value> {
         self.violations.object(field, given).unwrap_or_default()
     }
@@ -227,6 +358,24 @@ fn stage(stage: Stage) -> proto::Stage {
         next_on_fail: stage.next_on_fail.unwrap_or_default(),
         timeout: Some(update::duration(stage.timeout)),
         provider_overrides: stage.provider_overrides.as_ref().map(update::json_to_struct),
+        retry: retry(&stage.retry),
+        routes_on_pass: stage.routes_on_pass.into_iter().map(route).collect(),
+        routes_on_fail: stage.routes_on_fail.into_iter().map(route).collect(),
+    }
+}
+
+fn retry(retry: &Retry) -> Option<proto::RetryPolicy> {
+    (!retry.is_default()).then(|| proto::RetryPolicy {
+        classes: retry.classes.iter().map(|it| it.as_str().to_owned()).collect(),
+        first_backoff: retry.first_backoff.map(update::duration),
+        max_backoff: retry.max_backoff.map(update::duration),
+    })
+}
+
+fn route(route: Route) -> proto::Route {
+    proto::Route {
+        when: route.when.into(),
+        to: route.to,
     }
 }
 
@@ -239,6 +388,7 @@ fn kind(kind: Kind) -> stage::Kind {
             response_schema: it.response_schema.as_ref().and_then(structure),
             config: Some(update::json_to_struct(&it.config)),
             retrieval: it.retrieval.map(retrieval),
+            fallback_models: it.fallback_models,
         }),
         Kind::Retrieve(it) => stage::Kind::Retrieve(proto::RetrieveStage {
             retrieval: Some(retrieval(it)),
@@ -255,36 +405,72 @@ fn kind(kind: Kind) -> stage::Kind {
             flow_id,
             question,
         }),
-        Kind::Http {
-            method,
-            url,
-            body,
-            repeatable,
-        } => stage::Kind::Http(proto::HttpStage {
-            method,
-            url,
-            body,
-            repeatable,
+        Kind::Http(it) => stage::Kind::Http(proto::HttpStage {
+            method: it.method,
+            url: it.url,
+            body: it.body,
+            headers: it.headers.into_iter().collect(),
+            repeatable: it.repeatable,
         }),
-        Kind::Workflow { workflow_id } => stage::Kind::Workflow(proto::SubWorkflowStage { workflow_id }),
-        Kind::Map {
-            items_path,
-            stage,
-            concurrency,
-        } => stage::Kind::Map(proto::MapStage {
-            items_path,
-            stage,
-            concurrency: number(concurrency),
+        Kind::Workflow(it) => stage::Kind::Workflow(proto::SubWorkflowStage {
+            workflow_id: it.workflow_id,
+            version: it.version.map_or(0, number),
         }),
-        Kind::Wait { duration, signal } => stage::Kind::Wait(proto::WaitStage {
-            duration: Some(update::duration(duration)),
-            signal: signal.unwrap_or_default(),
+        Kind::Map(it) => stage::Kind::Map(proto::MapStage {
+            items_path: it.items_path,
+            stage: it.stage,
+            concurrency: number(it.concurrency),
+            on_item_failure: match it.on_item_failure {
+                OnItemFailure::Fail => proto::OnItemFailure::Fail,
+                OnItemFailure::Null => proto::OnItemFailure::Null,
+            }
+            .into(),
         }),
-        Kind::Approval { required, question } => stage::Kind::Approval(proto::ApprovalStage {
-            required: number(required),
-            question,
+        Kind::Wait(it) => stage::Kind::Wait(proto::WaitStage {
+            duration: it.duration.map(update::duration),
+            signal: it.signal.unwrap_or_default(),
+            until_path: it.until_path.unwrap_or_default(),
         }),
+        Kind::Approval(it) => {
+            let required = number(it.policy.required);
+            stage::Kind::Approval(proto::ApprovalStage {
+                required,
+                question: it.question,
+                policy: policy(Policy {
+                    required: 0,
+                    ..it.policy
+                }),
+            })
+        }
     }
+}
+
+fn policy(policy: Policy) -> Option<proto::ApprovalPolicy> {
+    (policy != Policy::default()).then(|| proto::ApprovalPolicy {
+        approvers: approvers(&policy.approvers),
+        required: number(policy.required),
+        not_own_run: policy.not_own_run,
+        may_edit: policy.may_edit,
+        may_delegate: policy.may_delegate,
+        form: policy.form.as_ref().and_then(structure),
+        expires_after: policy.expires_after.map(update::duration),
+        next_on_expiry: policy.next_on_expiry.unwrap_or_default(),
+        remind_after: policy.remind_after.map(update::duration),
+        escalate_after: policy.escalate_after.map(update::duration),
+        escalate_to: approvers(&policy.escalate_to),
+    })
+}
+
+fn approvers(approvers: &Approvers) -> Option<proto::Approvers> {
+    (!approvers.is_anyone()).then(|| proto::Approvers {
+        user_ids: approvers.users.iter().map(ToString::to_string).collect(),
+        role: match approvers.role {
+            None => proto::ApproverRole::Unspecified,
+            Some(Rank::Member) => proto::ApproverRole::Member,
+            Some(Rank::Admin) => proto::ApproverRole::Admin,
+        }
+        .into(),
+    })
 }
 
 fn retrieval(retrieval: Retrieval) -> proto::Retrieval {
@@ -304,9 +490,18 @@ fn validation(validation: Validation) -> Option<proto::Validation> {
         Validation::JsonSchema { schema } => Check::JsonSchema(proto::JsonSchemaCheck {
             schema: structure(&schema),
         }),
-        Validation::Manual => Check::Manual(proto::ManualCheck {}),
-        Validation::Function { name, cel } => Check::Function(proto::FunctionCheck { name, cel }),
-        Validation::Llm { model, criteria } => Check::Llm(proto::JudgeCheck { model, criteria }),
+        Validation::Manual(it) => Check::Manual(proto::ManualCheck { policy: policy(*it) }),
+        Validation::Function { name, arguments, cel } => Check::Function(proto::FunctionCheck {
+            name,
+            cel: cel.into(),
+            arguments: (!arguments.is_empty()).then(|| update::json_to_struct(&arguments)),
+        }),
+        Validation::Llm(it) => Check::Llm(proto::JudgeCheck {
+            model: it.model,
+            criteria: it.criteria,
+            threshold: it.threshold,
+            prompt: it.prompt.unwrap_or_default(),
+        }),
     };
     Some(proto::Validation { check: Some(check) })
 }

@@ -28,6 +28,33 @@ fn check(check: Check) -> proto::Validation {
 }
 
 /// A stage of every kind, with every kind of check.
+#[expect(clippy::unnecessary_wraps, reason = "it is what fields of the contract are")]
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn policy() -> proto::ApprovalPolicy {
+    proto::ApprovalPolicy {
+        approvers: Some(proto::Approvers {
+            user_ids: vec!["01900000-0000-7000-8000-000000000001".into()],
+            role: proto::ApproverRole::Admin.into(),
+        }),
+        required: 2,
+        not_own_run: true,
+        may_edit: true,
+        may_delegate: true,
+        form: structure(&serde_json::json!({"type": "object"})),
+        expires_after: seconds(3),
+        next_on_expiry: "end".into(),
+        remind_after: seconds(1),
+        escalate_after: seconds(2),
+        escalate_to: Some(proto::Approvers {
+            user_ids: Vec::new(),
+            role: proto::ApproverRole::Member.into(),
+        }),
+    }
+}
+
 fn every_kind() -> proto::Definition {
     let retrieval = proto::Retrieval {
         query: "q".into(),
@@ -35,6 +62,7 @@ fn every_kind() -> proto::Definition {
         document_ids_path: "inputs.ids".into(),
     };
     let llm = proto::LlmStage {
+        fallback_models: vec!["n".into()],
         model: "m".into(),
         prompt: "p".into(),
         system: "s".into(),
@@ -68,14 +96,17 @@ fn every_kind() -> proto::Definition {
             "e",
             Kind::Http(proto::HttpStage {
                 method: "GET".into(),
+                url: "https://example.com".into(),
+                body: "{{ x }}".into(),
+                headers: [("Accept".to_owned(), "text/plain".to_owned())].into(),
                 repeatable: true,
-                ..Default::default()
             }),
         ),
         stage(
             "f",
             Kind::Workflow(proto::SubWorkflowStage {
                 workflow_id: "w".into(),
+                version: 3,
             }),
         ),
         stage(
@@ -83,7 +114,8 @@ fn every_kind() -> proto::Definition {
             Kind::Map(proto::MapStage {
                 stage: "a".into(),
                 concurrency: 2,
-                ..Default::default()
+                items_path: "inputs.list".into(),
+                on_item_failure: proto::OnItemFailure::Null.into(),
             }),
         ),
         stage(
@@ -94,6 +126,7 @@ fn every_kind() -> proto::Definition {
                     nanos: 500_000_000,
                 }),
                 signal: "s".into(),
+                until_path: "inputs.until".into(),
             }),
         ),
         stage(
@@ -101,6 +134,10 @@ fn every_kind() -> proto::Definition {
             Kind::Approval(proto::ApprovalStage {
                 required: 2,
                 question: "?".into(),
+                policy: Some(proto::ApprovalPolicy {
+                    required: 0,
+                    ..policy()
+                }),
             }),
         ),
     ];
@@ -108,18 +145,32 @@ fn every_kind() -> proto::Definition {
     stages[1].validation = Some(check(Check::JsonSchema(proto::JsonSchemaCheck {
         schema: structure(&serde_json::json!({"type": "object"})),
     })));
-    stages[2].validation = Some(check(Check::Manual(proto::ManualCheck {})));
+    stages[2].validation = Some(check(Check::Manual(proto::ManualCheck { policy: Some(policy()) })));
     stages[3].validation = Some(check(Check::Function(proto::FunctionCheck {
         name: "n".into(),
         cel: "c".into(),
+        arguments: structure(&serde_json::json!({"chars": 3})),
     })));
     stages[4].validation = Some(check(Check::Llm(proto::JudgeCheck {
         model: "m".into(),
         criteria: "c".into(),
+        threshold: Some(0.5),
+        prompt: "p".into(),
     })));
     stages[5].input_mapping.insert("x".into(), "inputs.x".into());
     stages[5].output_variables.insert("y".into(), "integer".into());
     stages[6].retry_limit = 3;
+    stages[6].retry = Some(proto::RetryPolicy {
+        classes: vec!["timeout".into(), "rate_limit".into()],
+        first_backoff: seconds(1),
+        max_backoff: seconds(2),
+    });
+    let route = |to: &str| proto::Route {
+        when: "output == 1".into(),
+        to: to.into(),
+    };
+    stages[6].routes_on_pass = vec![route("b"), route("end")];
+    stages[6].routes_on_fail = vec![route("c")];
     stages[6].next_on_pass = "a".into();
     stages[6].next_on_fail = "end".into();
     stages[7].provider_overrides = structure(&serde_json::json!({"k": 1}));

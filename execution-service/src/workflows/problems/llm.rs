@@ -7,8 +7,8 @@ use crate::{
     engine::{
         check,
         context::is_root,
-        definition::{Llm, MAX_RETRIEVAL_LIMIT, Retrieval, Stage},
-        request::{CHUNKS, NOTES},
+        definition::{Llm, MAX_FALLBACKS, MAX_RETRIEVAL_LIMIT, Retrieval, Stage},
+        request::CHUNKS,
         template,
     },
     models::parameters,
@@ -25,7 +25,7 @@ pub(super) fn check(
     llm: &Llm,
 ) {
     model(found, field, around, llm);
-    let mut given = vec![NOTES];
+    let mut given = around.given(place);
     given.extend(llm.retrieval.as_ref().map(|_| CHUNKS));
     if llm.prompt.trim().is_empty() {
         found.add(format!("{field}.prompt"), "must not be empty");
@@ -69,7 +69,7 @@ pub(super) fn retrieval(
         around,
         place,
         stage,
-        &[NOTES],
+        &around.given(place),
         &retrieval.query,
     );
     if retrieval.limit > MAX_RETRIEVAL_LIMIT {
@@ -92,18 +92,22 @@ pub(super) fn retrieval(
 }
 
 fn model(found: &mut Violations, field: &str, around: &Surroundings<'_>, llm: &Llm) {
-    let known = around.models.get(&llm.model);
-    match known {
-        None if llm.model.is_empty() => found.add(format!("{field}.model"), "must name a model"),
-        None => found.add(
-            format!("{field}.model"),
-            format!("{} names no model of the company or the platform", llm.model),
-        ),
-        Some(model) if !model.enabled => {
-            found.add(format!("{field}.model"), format!("the model {} is disabled", llm.model));
-        }
-        Some(_) => {}
+    named(found, &format!("{field}.model"), around, &llm.model);
+    if llm.fallback_models.len() > MAX_FALLBACKS {
+        found.add(
+            format!("{field}.fallback_models"),
+            format!("must be at most {MAX_FALLBACKS}"),
+        );
     }
+    for (i, name) in llm.fallback_models.iter().enumerate() {
+        let field = format!("{field}.fallback_models[{i}]");
+        if *name == llm.model || llm.fallback_models[..i].contains(name) {
+            found.add(field, format!("{name} is asked before already"));
+        } else {
+            named(found, &field, around, name);
+        }
+    }
+    let known = around.models.get(&llm.model);
     let Some(schema) = &llm.response_schema else { return };
     let field = format!("{field}.response_schema");
     if let Err(error) = check::Schema::compile(schema) {
@@ -120,8 +124,18 @@ fn model(found: &mut Violations, field: &str, around: &Surroundings<'_>, llm: &L
     }
 }
 
+/// Notes whether a name stands for no model that stages may call.
+pub(super) fn named(found: &mut Violations, field: &str, around: &Surroundings<'_>, name: &str) {
+    match around.models.get(name) {
+        None if name.is_empty() => found.add(field, "must name a model"),
+        None => found.add(field, format!("{name} names no model of the company or the platform")),
+        Some(model) if !model.enabled => found.add(field, format!("the model {name} is disabled")),
+        Some(_) => {}
+    }
+}
+
 /// Notes whether a template is none, or needs what nothing gives it. `given` are names that only some templates have.
-fn template(
+pub(super) fn template(
     found: &mut Violations,
     field: &str,
     around: &Surroundings<'_>,

@@ -11,12 +11,18 @@ use self::flow::Flow;
 use crate::engine::{
     check,
     context::SourcePath,
-    definition::{Definition, END, Kind, MAX_STAGES, MAX_TRANSITION_LIMIT},
+    definition::{Definition, END, Kind, MAX_STAGES, MAX_TRANSITION_LIMIT, Validation},
+    request::NOTES,
 };
 
+mod cel;
+mod fan;
 mod flow;
+mod http;
 mod llm;
+mod people;
 mod stage;
+mod validation;
 
 /// What a name of a model stands for in the company.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +35,17 @@ pub struct KnownModel {
 
 /// The names of models that a definition has.
 pub fn model_names(definition: &Definition) -> Vec<String> {
-    let names = definition.stages.iter().filter_map(|it| match &it.kind {
-        Kind::Llm(llm) => Some(llm.model.clone()),
-        _ => None,
-    });
-    names.collect::<BTreeSet<_>>().into_iter().collect()
+    let mut names = BTreeSet::new();
+    for stage in &definition.stages {
+        if let Kind::Llm(llm) = &stage.kind {
+            names.insert(llm.model.clone());
+            names.extend(llm.fallback_models.iter().cloned());
+        }
+        if let Validation::Llm(judge) = &stage.validation {
+            names.insert(judge.model.clone());
+        }
+    }
+    names.into_iter().collect()
 }
 
 /// Every problem of a draft; `models` are those of its [`model_names`] that the company may use.
@@ -59,9 +71,11 @@ pub fn problems(draft: &Definition, models: &BTreeMap<String, KnownModel>) -> Vi
         let field = format!("draft.stages[{place}]");
         if !surroundings.is_reached(place) {
             found.add(&*field, "is never reached");
+        } else if !surroundings.can_end(place) {
+            found.add(&*field, "leads nowhere: the end cannot be reached from here");
         }
-        for (target, name) in flow::unknown_targets(draft, stage) {
-            found.add(format!("{field}.{target}"), format!("{name} names no stage"));
+        for (target, problem) in flow::bad_targets(draft, stage) {
+            found.add(format!("{field}.{target}"), problem);
         }
         stage::check(&mut found, &field, &surroundings, place, stage);
     }
@@ -72,6 +86,7 @@ pub fn problems(draft: &Definition, models: &BTreeMap<String, KnownModel>) -> Vi
 struct Surroundings<'a> {
     draft: &'a Definition,
     models: &'a BTreeMap<String, KnownModel>,
+    flow: Flow,
     /// By a stage's place, the stages that can come after it.
     after: Vec<Vec<bool>>,
 }
@@ -80,11 +95,31 @@ impl<'a> Surroundings<'a> {
     fn of(draft: &'a Definition, models: &'a BTreeMap<String, KnownModel>) -> Self {
         let flow = Flow::of(draft);
         let after = (0..draft.stages.len()).map(|it| flow.after(it)).collect();
-        Self { draft, models, after }
+        Self {
+            draft,
+            models,
+            flow,
+            after,
+        }
     }
 
     fn is_reached(&self, place: usize) -> bool {
-        place == 0 || self.after[0][place]
+        let first = self.flow.first();
+        Some(place) == first || first.is_some_and(|first| self.after[first][place])
+    }
+
+    /// Whether a run can come to its end from the stage, be it by going round until the transition limit ends it.
+    fn can_end(&self, place: usize) -> bool {
+        self.flow.can_end(place) || self.after[place][place]
+    }
+
+    /// The names that templates of the stage at this place have by themselves, beside those of the context.
+    fn given(&self, place: usize) -> Vec<&'static str> {
+        let mut given = vec![NOTES];
+        if self.flow.is_body(place) {
+            given.extend(["item", "index"]);
+        }
+        given
     }
 
     /// What is wrong with a source path of the stage at this place.
@@ -93,9 +128,18 @@ impl<'a> Surroundings<'a> {
             Ok(path) => path,
             Err(error) => return Some(error.to_string()),
         };
+        if path.is_of_item() && !self.flow.is_body(place) {
+            return Some("only a stage that a map runs has an item".into());
+        }
         let Some(source) = path.stage()?.position(self.draft) else {
             return Some("names a stage that does not exist".into());
         };
+        if self.flow.is_body(source) {
+            return Some(format!(
+                "names the stage {}, whose outputs are those of the map that runs it",
+                self.draft.stages[source].name
+            ));
+        }
         let never = self.is_reached(place) && !self.after[source][place];
         never.then(|| {
             format!(

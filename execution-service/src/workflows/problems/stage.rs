@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use service_kit::error::Violations;
 
-use super::{Surroundings, is_identifier, llm};
+use super::{Surroundings, cel, fan, http, is_identifier, llm, people, validation};
 use crate::engine::{
-    check,
-    definition::{Kind, MAX_RETRY_LIMIT, MAX_TIMEOUT, Stage, Validation},
+    definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, MAX_TIMEOUT, Retry, Route, Stage},
     request,
 };
 
-/// The longest regular expression, in characters.
-const MAX_PATTERN_CHARS: usize = 1_000;
+/// The longest first wait before a second try.
+const MAX_FIRST_BACKOFF: Duration = Duration::from_hours(1);
+/// The longest wait that may grow by itself.
+const MAX_BACKOFF: Duration = Duration::from_hours(24);
 
 /// Notes the problems of the stage at a place.
 pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'_>, place: usize, stage: &Stage) {
@@ -25,14 +26,76 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
     if stage.timeout == Duration::ZERO || stage.timeout > MAX_TIMEOUT {
         found.add(format!("{field}.timeout"), "must be more than nothing and at most 1 h");
     }
+    retry(found, &format!("{field}.retry"), &stage.retry);
     mapping(found, field, around, place, stage);
     variables(found, field, stage);
-    validation(found, &format!("{field}.validation"), &stage.validation);
+    validation::check(found, &format!("{field}.validation"), around, place, stage);
+    let on_pass = ["output", "visit"];
+    routes(
+        found,
+        &format!("{field}.routes_on_pass"),
+        around,
+        place,
+        &on_pass,
+        &stage.routes_on_pass,
+    );
+    let on_fail = ["output", "visit", "failure"];
+    routes(
+        found,
+        &format!("{field}.routes_on_fail"),
+        around,
+        place,
+        &on_fail,
+        &stage.routes_on_fail,
+    );
+    if around.flow.is_body(place) {
+        fan::body(found, field, stage);
+    }
+    if matches!(stage.kind, Kind::Map(_) | Kind::Wait(_) | Kind::Approval(_)) {
+        fan::uncalled(found, field, stage);
+    }
     let kind = format!("{field}.{}", stage.kind.name());
     match &stage.kind {
         Kind::Llm(it) => llm::check(found, &kind, around, place, stage, it),
         Kind::Retrieve(it) => llm::retrieval(found, &format!("{kind}.retrieval"), around, place, stage, it),
-        other => found.add(kind, format!("a stage of the kind {} is not served yet", other.name())),
+        Kind::Http(it) => http::check(found, &kind, around, place, stage, it),
+        Kind::Workflow(it) => fan::workflow(found, &kind, it),
+        Kind::Map(it) => fan::map(found, &kind, around, place, it),
+        Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
+        Kind::Approval(it) => people::approval(found, &kind, around, place, stage, it),
+        other @ (Kind::Activepieces { .. } | Kind::Flowise { .. }) => {
+            found.add(kind, format!("a stage of the kind {} is not served yet", other.name()));
+        }
+    }
+}
+
+fn retry(found: &mut Violations, field: &str, retry: &Retry) {
+    if retry.first_backoff.is_some_and(|it| it > MAX_FIRST_BACKOFF) {
+        found.add(format!("{field}.first_backoff"), "must be at most 1 h");
+    }
+    if retry.max_backoff.is_some_and(|it| it > MAX_BACKOFF) {
+        found.add(format!("{field}.max_backoff"), "must be at most 24 h");
+    }
+    if let (Some(first), Some(longest)) = (retry.first_backoff, retry.max_backoff)
+        && longest < first
+    {
+        found.add(format!("{field}.max_backoff"), "must not be less than first_backoff");
+    }
+}
+
+fn routes(
+    found: &mut Violations,
+    field: &str,
+    around: &Surroundings<'_>,
+    place: usize,
+    given: &[&str],
+    routes: &[Route],
+) {
+    if routes.len() > MAX_ROUTES {
+        found.add(field, format!("must be at most {MAX_ROUTES}"));
+    }
+    for (i, route) in routes.iter().enumerate() {
+        cel::check(found, &format!("{field}[{i}].when"), around, place, given, &route.when);
     }
 }
 
@@ -44,7 +107,7 @@ fn mapping(found: &mut Violations, field: &str, around: &Surroundings<'_>, place
                 &*field,
                 "a variable's name must be letters, digits and underscores, not starting with a digit",
             );
-        } else if request::is_reserved(variable) {
+        } else if request::is_reserved(variable) && !matches!(stage.kind, Kind::Workflow(_)) {
             found.add(&*field, "templates have something else under this name");
         }
         if let Some(problem) = around.path_problem(place, path) {
@@ -60,33 +123,4 @@ fn variables(found: &mut Violations, field: &str, stage: &Stage) {
             "a variable must have a name",
         );
     }
-}
-
-fn validation(found: &mut Violations, field: &str, validation: &Validation) {
-    match validation {
-        Validation::None | Validation::Manual => {}
-        Validation::Regex { pattern } => {
-            let field = format!("{field}.regex.pattern");
-            let chars = pattern.as_str().chars().count();
-            if chars == 0 || chars > MAX_PATTERN_CHARS {
-                found.add(field, format!("must have 1 to {MAX_PATTERN_CHARS} characters"));
-            } else if let Err(error) = pattern.compiled() {
-                found.add(field, error);
-            }
-        }
-        Validation::JsonSchema { schema } => {
-            if let Err(error) = check::Schema::compile(schema) {
-                found.add(format!("{field}.json_schema.schema"), error);
-            }
-        }
-        Validation::Function { .. } => not_served(found, field, "function"),
-        Validation::Llm { .. } => not_served(found, field, "llm"),
-    }
-}
-
-fn not_served(found: &mut Violations, field: &str, kind: &str) {
-    found.add(
-        format!("{field}.{kind}"),
-        format!("a check of the kind {kind} is not served yet"),
-    );
 }

@@ -56,7 +56,21 @@ fn a_draft_without_problems_has_none() {
              "input_mapping": {"s": "stages.find.output", "p": "stages.2.output.points"},
              "config": {"temperature": 1, "max_tokens": 10}, "output_variables": {"text": "string"},
              "validation": {"type": "regex", "pattern": "(?i)^brief"}, "next_on_pass": "end", "next_on_fail": "last"},
-            {"name": "last", "kind": "retrieve", "query": "{{ inputs.topic }}"},
+            {"name": "last", "kind": "retrieve", "query": "{{ inputs.topic }}", "next_on_pass": "ask"},
+            {"name": "each", "kind": "http", "method": "POST", "url": "https://example.com/{{ id }}", "body": "{{ item.x }} {{ index }}",
+             "headers": {"Accept": "text/{{ inputs.topic }}"}, "repeatable": true, "retry_limit": 2,
+             "input_mapping": {"id": "item.id", "place": "index"},
+             "validation": {"type": "function", "name": "not_empty", "cel": "output.status < 300 && size(text) > 0 && has(item.x)"}},
+            {"name": "all", "kind": "map", "items_path": "stages.points.output.points", "stage": "each", "concurrency": 64},
+            {"name": "ask", "kind": "approval", "question": "Send {{ stages.last.output.text }}?", "required": 2,
+             "approvers": {"role": "admin"}, "expires_after_ms": 60_000, "remind_after_ms": 1_000, "next_on_expiry": "rest"},
+            {"name": "sub", "kind": "workflow", "workflow_id": "01900000-0000-7000-8000-000000000001",
+             "input_mapping": {"inputs": "inputs"}, "routes_on_fail": [{"when": "failure.class == 'capped' && visit < 3", "to": "rest"}]},
+            {"name": "rest", "kind": "wait", "duration_ms": 1_000, "until_path": "inputs.until", "signal": "go",
+             "routes_on_pass": [{"when": "output.ok && stages.ask.output.approved && stage_1.output != ''", "to": "all"}]},
+            {"name": "polite", "kind": "llm", "model": "offline", "fallback_models": ["gpt"], "prompt": "{{ stages.all.output }}",
+             "validation": {"type": "llm", "model": "gpt", "criteria": "Polite.", "threshold": 0.5, "prompt": "{{ criteria }}"},
+             "retry": {"classes": ["timeout"], "first_backoff_ms": 100, "max_backoff_ms": 1_000}},
         ],
         "transition_limit": 10_000,
         "input_schema": {"type": "object", "required": ["topic"]},
@@ -106,22 +120,10 @@ fn targets_must_exist_and_every_stage_must_be_reached() {
 
 #[test]
 fn what_is_not_served_yet_says_so() {
-    let draft = stages(&[
-        json!({"kind": "wait", "duration_ms": 5, "signal": null}),
-        json!({"validation": {"type": "llm", "model": "", "criteria": ""}}),
-        json!({"validation": {"type": "function", "name": "", "cel": ""}}),
-    ]);
+    let draft = stages(&[json!({"kind": "flowise", "connection_id": "", "flow_id": "", "question": ""})]);
     let found = found(draft);
-    let fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
-    assert_eq!(
-        fields,
-        [
-            "draft.stages[0].wait",
-            "draft.stages[1].validation.llm",
-            "draft.stages[2].validation.function"
-        ]
-    );
-    assert!(found.iter().all(|it| it.description.ends_with("is not served yet")));
+    assert_eq!(found[0].field, "draft.stages[0].flowise");
+    assert!(found[0].description.ends_with("is not served yet"));
 }
 
 #[test]
@@ -243,4 +245,244 @@ fn schemas_must_compile_and_fit_the_offline_model() {
     );
     let draft = stages(&[json!({"model": "gpt", "response_schema": {"type": "object", "not": {"type": "string"}}})]);
     assert_eq!(found(draft), []);
+}
+
+#[test]
+fn conditions_must_compile_and_read_what_is_there() {
+    let draft = stages(&[
+        json!({"routes_on_pass": [
+            {"when": "1 +", "to": "end"},
+            {"when": "failure.class == 'timeout'", "to": "end"},
+            {"when": "stages.gone.output == 1", "to": "end"},
+            {"when": "stage_2.output == 1", "to": "end"},
+            {"when": "stages.one.output == 1 && output == 1", "to": "gone"},
+            {"when": "item == 1", "to": "end"},
+        ]}),
+        json!({"validation": {"type": "function", "cel": "visit == 1"}}),
+    ]);
+    let pass = |i: usize| format!("draft.stages[0].routes_on_pass[{i}].when");
+    let mut expected: Vec<String> = [0, 1, 2, 3, 5].map(pass).into();
+    expected.insert(0, "draft.stages[0].routes_on_pass[4].to".into());
+    expected.push("draft.stages[1].validation.function.cel".into());
+    assert_eq!(fields(draft), expected);
+    let many = vec![json!({"when": "true", "to": "end"}); 21];
+    assert_eq!(
+        fields(stages(&[json!({"routes_on_fail": many})])),
+        ["draft.stages[0].routes_on_fail"]
+    );
+}
+
+#[test]
+fn a_stage_from_which_the_end_cannot_be_reached_is_a_problem() {
+    let draft = stages(&[json!({}), json!({"next_on_pass": "two"})]);
+    assert_eq!(fields(draft), ["draft.stages[0]"]);
+    let draft = stages(&[json!({}), json!({"next_on_pass": "one"})]);
+    assert_eq!(found(draft), [], "a loop is bounded");
+    let draft = stages(&[json!({}), json!({"next_on_pass": "two", "next_on_fail": "end"})]);
+    assert_eq!(found(draft), [], "a way out is one");
+}
+
+#[test]
+fn functions_and_judges_are_checked() {
+    let draft = stages(&[
+        json!({"validation": {"type": "function"}}),
+        json!({"validation": {"type": "function", "name": "unheard"}}),
+        json!({"validation": {"type": "llm", "model": "gone", "criteria": " ", "threshold": 1.5, "prompt": "{{ x }}"}}),
+    ]);
+    assert_eq!(
+        fields(draft),
+        [
+            "draft.stages[0].validation.function",
+            "draft.stages[1].validation.function.name",
+            "draft.stages[2].validation.llm.model",
+            "draft.stages[2].validation.llm.criteria",
+            "draft.stages[2].validation.llm.threshold",
+            "draft.stages[2].validation.llm.prompt",
+        ]
+    );
+}
+
+#[test]
+fn fallback_models_and_retries_are_checked() {
+    let draft = stages(&[
+        json!({"fallback_models": ["offline", "gone", "gpt", "gpt"]}),
+        json!({"fallback_models": ["gpt", "a", "b", "c", "d", "e"]}),
+        json!({"retry": {"first_backoff_ms": 3_600_001, "max_backoff_ms": 1}}),
+    ]);
+    let found = fields(draft);
+    assert_eq!(
+        found[..4],
+        [
+            "draft.stages[0].llm.fallback_models[0]",
+            "draft.stages[0].llm.fallback_models[1]",
+            "draft.stages[0].llm.fallback_models[3]",
+            "draft.stages[1].llm.fallback_models",
+        ]
+    );
+    let retry = [
+        "draft.stages[2].retry.first_backoff",
+        "draft.stages[2].retry.max_backoff",
+    ];
+    assert_eq!(found[found.len() - 2..], retry);
+}
+
+#[test]
+fn requests_are_checked() {
+    let http = |method: &str, url: &str| json!({"name": "a", "kind": "http", "method": method, "url": url});
+    let one = |stage: Value| fields(json!({"stages": [stage]}));
+    assert_eq!(
+        one(http("TRACE", "https://example.com")),
+        ["draft.stages[0].http.method"]
+    );
+    for url in ["", "example.com", "{{ inputs.url }}", "file:///etc/passwd", "http://"] {
+        assert_eq!(one(http("GET", url)), ["draft.stages[0].http.url"], "{url}");
+    }
+    assert_eq!(
+        one(http("GET", "https://example.com/{{ gone }}")),
+        ["draft.stages[0].http.url"]
+    );
+    let mut with_body = http("GET", "https://example.com");
+    with_body["body"] = json!("x");
+    with_body["headers"] = json!({"Host": "x", "a b": "x", "X-Y": "{{ z }}"});
+    assert_eq!(
+        one(with_body),
+        [
+            "draft.stages[0].http.body",
+            "draft.stages[0].http.headers.Host",
+            "draft.stages[0].http.headers.X-Y",
+            "draft.stages[0].http.headers.a b",
+        ]
+    );
+}
+
+#[test]
+fn maps_and_their_bodies_are_checked() {
+    let with = |map: Value, body: Value| {
+        let mut stages = json!([
+            {"name": "all", "kind": "map", "items_path": "inputs.x", "stage": "each"},
+            {"name": "each", "kind": "retrieve", "query": "{{ item }}"},
+            {"name": "last", "kind": "retrieve", "query": "q"},
+        ]);
+        for (stage, changes) in [map, body].into_iter().enumerate() {
+            for (key, value) in changes.as_object().unwrap() {
+                stages[stage][key] = value.clone();
+            }
+        }
+        fields(json!({ "stages": stages }))
+    };
+    assert_eq!(with(json!({}), json!({})), Vec::<String>::new());
+    assert_eq!(
+        with(json!({"concurrency": 65, "items_path": "x"}), json!({})),
+        ["draft.stages[0].map.items_path", "draft.stages[0].map.concurrency"]
+    );
+    assert_eq!(
+        with(json!({}), json!({"validation": {"type": "manual"}})),
+        ["draft.stages[0].map.stage"]
+    );
+    assert_eq!(
+        with(json!({"stage": "gone"}), json!({"query": "q"})),
+        ["draft.stages[0].map.stage"]
+    );
+    assert_eq!(
+        with(json!({}), json!({"next_on_pass": "last"})),
+        ["draft.stages[1].next_on_pass"]
+    );
+    assert_eq!(
+        with(json!({"next_on_pass": "each"}), json!({}))[0],
+        "draft.stages[0].next_on_pass"
+    );
+    assert_eq!(
+        with(
+            json!({"retry_limit": 1, "validation": {"type": "regex", "pattern": "x"}}),
+            json!({})
+        ),
+        ["draft.stages[0].validation", "draft.stages[0].retry_limit"]
+    );
+    let twice = json!({"stages": [
+        {"name": "a", "kind": "map", "items_path": "inputs.x", "stage": "each"},
+        {"name": "b", "kind": "map", "items_path": "stages.each.output", "stage": "each"},
+        {"name": "each", "kind": "wait", "duration_ms": 1},
+    ]});
+    assert_eq!(
+        fields(twice),
+        [
+            "draft.stages[0].map.stage",
+            "draft.stages[1].map.items_path",
+            "draft.stages[1].map.stage",
+            "draft.stages[1].map.stage"
+        ]
+    );
+    let item = stages(&[json!({"prompt": "{{ item }}", "input_mapping": {"x": "item.y"}})]);
+    assert_eq!(
+        fields(item),
+        ["draft.stages[0].input_mapping.x", "draft.stages[0].llm.prompt"]
+    );
+}
+
+#[test]
+fn waits_and_sub_workflows_are_checked() {
+    let one = |stage: Value| fields(json!({"stages": [stage]}));
+    assert_eq!(one(json!({"name": "a", "kind": "wait"})), ["draft.stages[0].wait"]);
+    assert_eq!(
+        one(json!({"name": "a", "kind": "wait", "duration_ms": 0, "until_path": "x"})),
+        ["draft.stages[0].wait.duration", "draft.stages[0].wait.until_path"]
+    );
+    assert_eq!(
+        one(json!({"name": "a", "kind": "workflow", "workflow_id": "x"})),
+        ["draft.stages[0].workflow.workflow_id"]
+    );
+}
+
+#[test]
+fn policies_that_nobody_can_satisfy_are_problems() {
+    let id = |n: u32| format!("01900000-0000-7000-8000-00000000000{n}");
+    let policy = |changes: Value| {
+        let mut stage = json!({"name": "a", "kind": "approval", "question": "?"});
+        for (key, value) in changes.as_object().unwrap() {
+            stage[key] = value.clone();
+        }
+        let found = fields(json!({"stages": [stage]})).into_iter();
+        found
+            .map(|it| it.replace("draft.stages[0].approval.", ""))
+            .collect::<Vec<_>>()
+    };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(policy(json!({})), none);
+    assert_eq!(policy(json!({"question": " "})), ["question"]);
+    assert_eq!(
+        policy(json!({"required": 3, "approvers": {"users": [id(1), id(2), id(2)]}})),
+        ["policy.required"]
+    );
+    assert_eq!(
+        policy(json!({"required": 2, "approvers": {"users": [id(1), id(2)]}})),
+        none
+    );
+    assert_eq!(
+        policy(
+            json!({"required": 2, "approvers": {"users": [id(1)]}, "escalate_after_ms": 1_000, "escalate_to": {"users": [id(2)]}})
+        ),
+        none
+    );
+    assert_eq!(
+        policy(json!({"required": 2, "approvers": {"users": [id(1)], "role": "admin"}})),
+        none
+    );
+    assert_eq!(policy(json!({"required": 101})), ["policy.required"]);
+    assert_eq!(
+        policy(json!({"expires_after_ms": 1, "remind_after_ms": 2_000})),
+        ["policy.expires_after", "policy.remind_after"]
+    );
+    assert_eq!(policy(json!({"next_on_expiry": "end"})), ["policy.next_on_expiry"]);
+    assert_eq!(
+        policy(json!({"next_on_expiry": "gone", "expires_after_ms": 1_000})),
+        ["policy.next_on_expiry"]
+    );
+    assert_eq!(
+        policy(json!({"escalate_to": {"role": "admin"}})),
+        ["policy.escalate_to"]
+    );
+    assert_eq!(
+        policy(json!({"form": {"type": "thing"}, "may_edit": true})),
+        ["policy.may_edit", "policy.form"]
+    );
 }

@@ -1,0 +1,98 @@
+//! The rules of maps and of the stages that they run, of waits and of sub-workflows.
+
+use std::time::Duration;
+
+use service_kit::{error::Violations, ids::WorkflowId};
+
+use super::Surroundings;
+use crate::engine::definition::{Fan, Kind, MAX_CONCURRENCY, Stage, SubWorkflow, Validation, Wait};
+
+/// The longest that a run may wait for a time.
+pub(super) const MAX_WAIT: Duration = Duration::from_hours(24 * 366);
+
+/// Notes the problems of a map.
+pub(super) fn map(found: &mut Violations, field: &str, around: &Surroundings<'_>, place: usize, fan: &Fan) {
+    if let Some(problem) = around.path_problem(place, &fan.items_path) {
+        found.add(format!("{field}.items_path"), problem);
+    }
+    if fan.concurrency > MAX_CONCURRENCY {
+        found.add(
+            format!("{field}.concurrency"),
+            format!("must be at most {MAX_CONCURRENCY}"),
+        );
+    }
+    let field = format!("{field}.stage");
+    let Some(body) = around.draft.position(&fan.stage) else {
+        return found.add(field, format!("{} names no stage", fan.stage));
+    };
+    let stage = &around.draft.stages[body];
+    if !stage.kind.is_body() {
+        found.add(&*field, "must be a stage of the kind llm, retrieve, http or workflow");
+    } else if matches!(stage.validation, Validation::Manual(_)) {
+        found.add(&*field, "must not wait for people: each of the items would");
+    }
+    let mut maps = around.draft.stages[..place].iter();
+    if maps.any(|it| matches!(&it.kind, Kind::Map(other) if other.stage == fan.stage)) {
+        found.add(field, format!("{} is run by an earlier map already", fan.stage));
+    }
+}
+
+/// Notes what a stage that a map runs has no use for.
+pub(super) fn body(found: &mut Violations, field: &str, stage: &Stage) {
+    let useless = [
+        ("next_on_pass", stage.next_on_pass.is_some()),
+        ("next_on_fail", stage.next_on_fail.is_some()),
+        ("routes_on_pass", !stage.routes_on_pass.is_empty()),
+        ("routes_on_fail", !stage.routes_on_fail.is_empty()),
+    ];
+    for (name, _) in useless.iter().filter(|(_, given)| *given) {
+        found.add(
+            format!("{field}.{name}"),
+            "a stage that a map runs leads nowhere by itself",
+        );
+    }
+}
+
+/// Notes what a stage that nothing is called for has no use for.
+pub(super) fn uncalled(found: &mut Violations, field: &str, stage: &Stage) {
+    if stage.validation != Validation::None {
+        found.add(format!("{field}.validation"), "there is nothing to check here");
+    }
+    if !stage.output_variables.is_empty() {
+        found.add(
+            format!("{field}.output_variables"),
+            "the output of such a stage has a form of its own",
+        );
+    }
+    if stage.retry_limit > 0 && !matches!(stage.kind, Kind::Approval(_)) {
+        found.add(format!("{field}.retry_limit"), "there is nothing to try again here");
+    }
+}
+
+/// Notes the problems of a wait.
+pub(super) fn wait(found: &mut Violations, field: &str, around: &Surroundings<'_>, place: usize, wait: &Wait) {
+    if wait.duration.is_none() && wait.until_path.is_none() && wait.signal.is_none() {
+        found.add(field, "must have a duration, an until_path or a signal");
+    }
+    if wait.duration.is_some_and(|it| it.is_zero() || it > MAX_WAIT) {
+        found.add(
+            format!("{field}.duration"),
+            "must be more than nothing and at most 366 days",
+        );
+    }
+    if let Some(path) = &wait.until_path
+        && let Some(problem) = around.path_problem(place, path)
+    {
+        found.add(format!("{field}.until_path"), problem);
+    }
+    if wait.signal.as_ref().is_some_and(|it| it.chars().count() > 100) {
+        found.add(format!("{field}.signal"), "must have at most 100 characters");
+    }
+}
+
+/// Notes the problems of a sub-workflow; whether it is there is found out when it is begun.
+pub(super) fn workflow(found: &mut Violations, field: &str, child: &SubWorkflow) {
+    if child.workflow_id.parse::<WorkflowId>().is_err() {
+        found.add(format!("{field}.workflow_id"), "must be the id of a workflow");
+    }
+}
