@@ -17,6 +17,7 @@ use studios_proto::execution::{
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
+    snapshot_service_server::{self, SnapshotServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 use tonic::service::Routes;
@@ -29,6 +30,7 @@ use crate::{
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
+    snapshots,
     start_rate::StartRate,
     worker::{Engine, EngineConfig},
     workflows,
@@ -36,10 +38,11 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
+    snapshot_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -168,6 +171,7 @@ fn routes(app: &Arc<App>) -> Routes {
     Routes::new(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .add_service(ModelServiceServer::new(models::Api::new(app.clone())))
         .add_service(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
+        .add_service(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
         .add_service(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 
