@@ -137,9 +137,8 @@ impl Teller {
     ) {
         let names: BTreeSet<_> = old.into_iter().chain(new).flat_map(Map::keys).collect();
         for name in names.into_iter().filter(|it| Some(it.as_str()) != except) {
-            let member = |of: Option<&'_ Map<String, Value>>| of.and_then(|it| it.get(name)).cloned();
-            let (old, new) = (member(old), member(new));
-            self.value(fields, &below(path, name), old.as_ref(), new.as_ref());
+            let (old, new) = (old.and_then(|it| it.get(name)), new.and_then(|it| it.get(name)));
+            self.value(fields, &below(path, name), old, new);
         }
     }
 
