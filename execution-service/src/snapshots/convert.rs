@@ -240,3 +240,96 @@ impl From<Summary> for proto::Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use service_kit::ids::CompanyId;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// A snapshot with a schema of so many levels.
+    fn nested(levels: usize) -> Snapshot {
+        let schema = (0..levels).fold(json!(1), |it, _| json!({ "a": it }));
+        let stage = json!({ "name": "a", "kind": "llm", "model": "m", "prompt": "p", "response_schema": schema });
+        Snapshot {
+            summary: Summary {
+                id: SnapshotId::generate(),
+                company: CompanyId::generate(),
+                studio: StudioId::generate(),
+                workflow: None,
+                version: None,
+                name: "Before: the fair/1".into(),
+                description: String::new(),
+                keep_on_delete: false,
+                automatic: false,
+                created_by: None,
+                created_at: OffsetDateTime::UNIX_EPOCH,
+                updated_at: OffsetDateTime::UNIX_EPOCH,
+                revision: 1,
+            },
+            content: Content {
+                name: "Say".into(),
+                description: String::new(),
+                metadata: serde_json::Map::new(),
+                definition: serde_json::from_value(json!({ "stages": [stage] })).unwrap(),
+            },
+        }
+    }
+
+    #[test]
+    fn what_a_file_may_hold_can_be_decoded_wherever_it_is_answered_with() {
+        let deepest = (1..31)
+            .rev()
+            .find(|levels| file::read(&file::write(&nested(*levels)), "").is_ok())
+            .unwrap();
+        assert!(deepest >= 20, "{deepest}");
+        let it = nested(deepest);
+        let draft = Some(it.content.definition.clone().into());
+        let restored = proto::RestoreSnapshotResponse {
+            workflow: Some(proto::Workflow {
+                draft,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        proto::RestoreSnapshotResponse::decode(restored.encode_to_vec().as_slice()).unwrap();
+        let imported = imported((it.clone(), Vec::new()));
+        proto::ImportSnapshotResponse::decode(imported.encode_to_vec().as_slice()).unwrap();
+        let compared = compared((nested(1).content, it.content));
+        proto::CompareSnapshotsResponse::decode(compared.encode_to_vec().as_slice()).unwrap();
+    }
+
+    #[test]
+    fn a_files_name_is_one_on_every_system() {
+        assert_eq!(exported(&nested(1)).file_name, "Before__the_fair_1.studios.json");
+    }
+
+    #[test]
+    fn an_update_changes_what_is_set_or_what_its_mask_names() {
+        let asked = |paths: &[&str]| {
+            changes(&proto::UpdateSnapshotRequest {
+                snapshot: Some(proto::Snapshot {
+                    id: SnapshotId::generate().to_string(),
+                    name: "New".into(),
+                    ..Default::default()
+                }),
+                update_mask: Some(FieldMask {
+                    paths: paths.iter().map(ToString::to_string).collect(),
+                }),
+            })
+        };
+        let (_, _, set) = asked(&[]).unwrap();
+        assert_eq!(
+            (set.name.as_deref(), set.description, set.keep_on_delete),
+            (Some("New"), None, None)
+        );
+        let (_, _, named) = asked(&["description", "keep_on_delete"]).unwrap();
+        assert_eq!(
+            (named.name, named.description.as_deref(), named.keep_on_delete),
+            (None, Some(""), Some(false))
+        );
+        assert!(asked(&["version"]).is_err(), "what it holds never changes");
+    }
+}

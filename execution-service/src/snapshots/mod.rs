@@ -121,6 +121,15 @@ struct Changes {
     keep_on_delete: Option<bool>,
 }
 
+impl Changes {
+    fn differ_from(&self, snapshot: &Summary) -> bool {
+        let is_other = |change: &Option<String>, current: &String| change.as_ref().is_some_and(|it| it != current);
+        is_other(&self.name, &snapshot.name)
+            || is_other(&self.description, &snapshot.description)
+            || self.keep_on_delete.is_some_and(|it| it != snapshot.keep_on_delete)
+    }
+}
+
 /// Which snapshots to list.
 #[derive(Clone, Debug, Serialize)]
 struct Filter {
@@ -239,11 +248,14 @@ async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<SnapshotI
     })
 }
 
-/// Changes a snapshot, for admins and who made it.
+/// Changes a snapshot, for admins and who made it; what stays the same makes no new revision.
 async fn change(app: &App, caller: &Caller, id: SnapshotId, etag: &str, changes: &Changes) -> Result<Snapshot> {
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "snapshots.change", &access.claims).await?;
     let found = lock_own(&mut tx, caller, &access, id, etag).await?;
+    if !changes.differ_from(&found.summary) {
+        return Ok(found);
+    }
     let summary = store::update(&mut tx, id, changes).await?;
     tx.commit().await?;
     Ok(Snapshot {

@@ -4,7 +4,7 @@
 //! Every member who reaches the studio edits its workflows. Deletion is soft: a deleted workflow is still read, with its
 //! versions and executions, but not changed, published or started, and comes back within 30 days if its name is free; then it
 //! is erased ([`erasure`]). Deleting what is deleted, and bringing back what is in use, change nothing and succeed. A draft
-//! that something else is put over is kept as a snapshot, unless a version says the same ([`replace_draft`]).
+//! that something else is put over is kept as a snapshot, unless a version says the same.
 
 use serde_json::{Map, Value};
 use service_kit::{
