@@ -13,7 +13,9 @@ pub mod postgres;
 pub mod remote;
 pub mod runs;
 pub mod settings;
+pub mod snapshots;
 pub mod up;
+pub mod workflows;
 
 use clap::{Parser, Subcommand};
 use service_kit::{
@@ -54,6 +56,9 @@ enum Command {
     /// Workflows.
     #[command(subcommand)]
     Workflow(runs::WorkflowCommand),
+    /// Snapshots of workflows, and files of them.
+    #[command(subcommand)]
+    Snapshot(snapshots::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -78,6 +83,7 @@ pub async fn run() -> u8 {
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
+        Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

@@ -10,7 +10,10 @@ use studios_proto::{
         auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
         document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
     },
-    execution::{execution_service_client::ExecutionServiceClient, workflow_service_client::WorkflowServiceClient},
+    execution::{
+        execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
+        workflow_service_client::WorkflowServiceClient,
+    },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 use url::Url;
@@ -113,6 +116,11 @@ impl Remote {
     /// Workflows.
     pub fn workflows(&self) -> WorkflowServiceClient<Channel> {
         WorkflowServiceClient::new(self.channel.clone())
+    }
+
+    /// Snapshots.
+    pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
+        SnapshotServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

@@ -17,6 +17,7 @@ use crate::{
     events,
     output::{Output, Usage, message_json},
     remote::{Gateway, Remote},
+    workflows,
 };
 
 /// Which gateway, and as whom.
@@ -31,7 +32,8 @@ pub struct Access {
 }
 
 impl Access {
-    fn remote(&self) -> Result<Remote> {
+    /// The connection to that gateway, as that user.
+    pub(crate) fn remote(&self) -> Result<Remote> {
         Remote::new(&self.gateway, Some(self.token.clone()))
     }
 }
@@ -62,6 +64,9 @@ pub enum WorkflowCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// What is done with a workflow itself.
+    #[command(flatten)]
+    Keep(workflows::Command),
 }
 
 /// What can be done with executions.
@@ -133,15 +138,18 @@ pub enum ExecutionCommand {
 
 /// Runs a workflow command; false where an execution that was followed ended badly.
 pub async fn workflow(command: &WorkflowCommand, output: Output) -> Result<bool> {
-    let WorkflowCommand::Run {
-        workflow,
-        access,
-        version,
-        inputs,
-        inputs_file,
-        request_id,
-        watch,
-    } = command;
+    let (workflow, access, version, inputs, inputs_file, request_id, watch) = match command {
+        WorkflowCommand::Keep(command) => return workflows::run(command, output).await.map(|()| true),
+        WorkflowCommand::Run {
+            workflow,
+            access,
+            version,
+            inputs,
+            inputs_file,
+            request_id,
+            watch,
+        } => (workflow, access, version, inputs, inputs_file, request_id, watch),
+    };
     let remote = access.remote()?;
     let request = StartExecutionRequest {
         workflow_id: workflow.clone(),

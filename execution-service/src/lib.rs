@@ -20,6 +20,7 @@ pub mod providers;
 pub mod replicas;
 pub mod requests;
 mod service;
+pub mod snapshots;
 pub mod start_rate;
 pub mod worker;
 pub mod workflows;

@@ -17,6 +17,7 @@ use studios_proto::execution::{
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
+    snapshot_service_server::{self, SnapshotServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
+    snapshots,
     start_rate::StartRate,
     worker::{Engine, EngineConfig},
     workflows,
@@ -35,10 +37,11 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
+    snapshot_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -171,6 +174,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
+        .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
         .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

@@ -107,6 +107,8 @@ ids! {
     WorkflowId
     /// An immutable, published version of a workflow.
     VersionId
+    /// A workflow as somebody kept it.
+    SnapshotId
     /// An execution of a workflow.
     ExecutionId
     /// A caller's name for a request, by which a repeated one is known.

@@ -144,3 +144,70 @@ async fn a_run_that_fails_is_a_failed_command() {
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     assert!(String::from_utf8_lossy(&ran.stdout).contains("failed"), "{ran:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_and_snapshots_are_worked_with_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let say = |prompt: &str| json!([{ "name": "say", "llm": { "model": "offline", "prompt": prompt } }]);
+    let workflow = it.add_workflow(&world, "Say", say("One.")).await;
+    let update = json!({ "workflow": { "id": workflow, "draft": { "stages": say("Two.") } } });
+    world
+        .ok("studios.execution.v1.WorkflowService/UpdateWorkflow", update, &it.token)
+        .await;
+    let told = async |arguments: &[&str]| {
+        let output = studios(&world, &it, arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        output
+    };
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    let listed = told(&[
+        "workflow",
+        "list",
+        &it.studio,
+        "--name",
+        "say",
+        "--order-by",
+        "name desc",
+        "--json",
+    ])
+    .await;
+    assert_eq!(lines(&listed)[0]["id"], workflow);
+    let shown = text(&told(&["workflow", "show", &workflow]).await);
+    assert!(
+        shown.contains("version 1, edited") && shown.contains("1  say"),
+        "{shown}"
+    );
+    let diff = text(&told(&["workflow", "diff", &workflow, "--from", "1"]).await);
+    assert_eq!(
+        diff,
+        "~ stage say\n  - llm.prompt: \"One.\"\n  + llm.prompt: \"Two.\"\n"
+    );
+    let taken = told(&["snapshot", "create", &workflow, "Mine", "--keep", "--json"]).await;
+    let snapshot = lines(&taken)[0]["id"].as_str().unwrap().to_owned();
+    let back = text(&told(&["workflow", "rollback", &workflow, "--to", "1", "--draft-only"]).await);
+    assert!(back.contains("the draft before it is the snapshot"), "{back}");
+    let versions = told(&["workflow", "versions", &workflow, "--json"]).await;
+    assert_eq!(lines(&versions).len(), 1);
+
+    let compare = ["snapshot", "compare", &snapshot, "--draft-of", &workflow];
+    assert!(text(&told(&compare).await).contains("+ llm.prompt: \"One.\""));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.json");
+    let file = file.to_str().unwrap();
+    told(&["snapshot", "export", &snapshot, "--out", file]).await;
+    let import = told(&["snapshot", "import", &it.studio, file, "--name", "Theirs", "--json"]).await;
+    assert_eq!(lines(&import)[0]["snapshot"]["name"], "Theirs");
+    let restore = told(&["snapshot", "restore", &snapshot, "--new", "Say again", "--json"]).await;
+    assert_eq!(lines(&restore)[0]["workflow"]["name"], "Say again");
+    let listed = told(&["snapshot", "list", &it.studio, "--own", "--json"]).await;
+    assert_eq!(lines(&listed).len(), 2);
+    told(&["snapshot", "delete", &snapshot]).await;
+    let gone = studios(&world, &it, &["snapshot", "show", &snapshot]).await;
+    assert_eq!(gone.status.code(), Some(5), "{gone:?}");
+    told(&["workflow", "delete", &workflow]).await;
+    told(&["workflow", "undelete", &workflow]).await;
+    let both = studios(&world, &it, &["snapshot", "restore", &snapshot, "--new", "x", "--over"]).await;
+    assert_eq!(both.status.code(), Some(2), "{both:?}");
+}

@@ -175,7 +175,7 @@ async fn a_workflow_is_deleted_softly_and_brought_back() {
     let status = world
         .refused("studios.execution.v1.ExecutionService/StartExecution", start, &it.token)
         .await;
-    assert_eq!(status.code(), Code::NotFound);
+    assert_reason(&status, Code::FailedPrecondition, "WORKFLOW_DELETED");
     world
         .ok(
             &format!("{WORKFLOWS}/UndeleteWorkflow"),

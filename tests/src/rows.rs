@@ -303,6 +303,46 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "workflowId": it.workflow }),
     ),
     row(
+        "studios.execution.v1.WorkflowService/DiffWorkflowVersions",
+        |it| json!({ "workflowId": it.workflow, "fromNumber": 1, "toDraft": {} }),
+    ),
+    row(
+        "studios.execution.v1.WorkflowService/RollBackWorkflow",
+        |it| json!({ "id": it.workflow, "number": 1 }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/CreateSnapshot",
+        |it| json!({ "workflowId": it.workflow, "name": "Another", "keepOnDelete": true }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/GetSnapshot",
+        |it| json!({ "id": it.snapshot }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/ListSnapshots",
+        |it| json!({ "studioId": it.studio, "own": true }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/UpdateSnapshot",
+        |it| json!({ "snapshot": { "id": it.snapshot, "description": "As it was." } }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/RestoreSnapshot",
+        |it| json!({ "id": it.snapshot, "newWorkflow": { "name": format!("Restored {}", Uuid::now_v7()) } }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/CompareSnapshots",
+        |it| json!({ "fromId": it.snapshot, "toWorkflowId": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/ExportSnapshot",
+        |it| json!({ "id": it.snapshot }),
+    ),
+    row(
+        "studios.execution.v1.SnapshotService/ImportSnapshot",
+        |it| json!({ "studioId": it.studio, "content": it.snapshot_file }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetExecution",
         |it| json!({ "id": it.execution }),
     ),
@@ -341,6 +381,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     )
     .refused(),
+    row(
+        "studios.execution.v1.SnapshotService/DeleteSnapshot",
+        |it| json!({ "id": it.snapshot }),
+    ),
     row(
         "studios.execution.v1.WorkflowService/DeleteWorkflow",
         |it| json!({ "id": it.workflow }),

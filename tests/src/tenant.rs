@@ -32,6 +32,10 @@ pub struct Tenant {
     pub workflow: String,
     /// A finished execution of it.
     pub execution: String,
+    /// A snapshot of it.
+    pub snapshot: String,
+    /// The same as a file, in base64.
+    pub snapshot_file: String,
 }
 
 /// The password of every test user.
@@ -57,6 +61,15 @@ impl Tenant {
             .start(world, &tenant.workflow, json!({ "document_ids": [tenant.document] }))
             .await;
         world.finished(&tenant.execution, &tenant.token).await;
+        tenant.snapshot = tenant.take_snapshot(world, &tenant.workflow, "Kept").await;
+        let file = world
+            .ok(
+                "studios.execution.v1.SnapshotService/ExportSnapshot",
+                json!({ "id": tenant.snapshot }),
+                &tenant.token,
+            )
+            .await;
+        tenant.snapshot_file = text(&file["content"]);
         tenant
     }
 
@@ -109,6 +122,8 @@ impl Tenant {
             model: String::new(),
             workflow: String::new(),
             execution: String::new(),
+            snapshot: String::new(),
+            snapshot_file: String::new(),
         }
     }
 
@@ -177,6 +192,14 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Takes a snapshot of a workflow's draft and returns its id.
+    pub async fn take_snapshot(&self, world: &World, workflow: &str, name: &str) -> String {
+        let body = json!({ "workflowId": workflow, "name": name });
+        id(&world
+            .ok("studios.execution.v1.SnapshotService/CreateSnapshot", body, &self.token)
+            .await)
     }
 
     /// Starts a workflow and returns the execution's id.

@@ -155,6 +155,7 @@ fn mentions(answer: &Value, tenant: &Tenant) -> bool {
         &tenant.document,
         &tenant.workflow,
         &tenant.execution,
+        &tenant.snapshot,
     ]
     .into_iter()
     .any(|id| text.contains(id.as_str()))

@@ -33,6 +33,7 @@ impl From<Decision> for proto::AccessDecision {
             outbox_position: decision.outbox_position,
             read_time: Some(update::timestamp(decision.read_at)),
             studio_name,
+            max_snapshots: decision.max_snapshots,
         }
     }
 }

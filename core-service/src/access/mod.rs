@@ -35,6 +35,8 @@ pub struct Decision {
     pub branches: Vec<BranchId>,
     /// The company's plan.
     pub plan: Plan,
+    /// How many snapshots the user may have, in all his companies together.
+    pub max_snapshots: i32,
     /// The newest event of the snapshot.
     pub outbox_position: i64,
     /// When it was read, by the database's clock; not after the snapshot was taken.

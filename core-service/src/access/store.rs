@@ -25,6 +25,7 @@ struct Row {
     cost_micros_per_month: i64,
     members: i32,
     studios: i32,
+    max_snapshots: i32,
     outbox_position: i64,
     read_at: OffsetDateTime,
 }
@@ -48,6 +49,7 @@ impl From<Row> for Decision {
                 members: row.members,
                 studios: row.studios,
             },
+            max_snapshots: row.max_snapshots,
             outbox_position: row.outbox_position,
             read_at: row.read_at,
         }
@@ -63,12 +65,13 @@ pub(super) async fn studio(tx: &mut PgConnection, id: StudioId) -> Result<Option
                         where b.company_id = m.company_id and b.user_id = m.user_id
                         order by b.branch_id) as "branches!: Vec<BranchId>",
                   p.code as plan, p.display_name as plan_name, p.executions_per_month, p.concurrent_executions,
-                  p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios,
+                  p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios, u.max_snapshots,
                   core.current_outbox_position() as "outbox_position!", statement_timestamp() as "read_at!"
            from core.studios s
                join core.companies c on c.id = s.company_id
                join core.plans p on p.code = c.plan
                join core.memberships m on m.company_id = s.company_id
+               join core.users u on u.id = m.user_id
            where s.id = $1 and s.deleted_at is null
                and m.user_id = (select core.caller_id()) and m.state = 'approved'"#,
         id.as_uuid(),
@@ -87,11 +90,12 @@ pub(super) async fn company(tx: &mut PgConnection, id: CompanyId) -> Result<Opti
                         where b.company_id = m.company_id and b.user_id = m.user_id
                         order by b.branch_id) as "branches!: Vec<BranchId>",
                   p.code as plan, p.display_name as plan_name, p.executions_per_month, p.concurrent_executions,
-                  p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios,
+                  p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios, u.max_snapshots,
                   core.current_outbox_position() as "outbox_position!", statement_timestamp() as "read_at!"
            from core.companies c
                join core.plans p on p.code = c.plan
                join core.memberships m on m.company_id = c.id
+               join core.users u on u.id = m.user_id
            where c.id = $1 and m.user_id = (select core.caller_id()) and m.state = 'approved'"#,
         id.as_uuid(),
     )

@@ -141,6 +141,7 @@ mod tests {
             claims: Claims::user(user),
             company,
             role: Role::Member,
+            max_snapshots: 50,
         };
         (question, Answer { access, position: 7 })
     }

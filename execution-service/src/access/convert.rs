@@ -51,6 +51,7 @@ fn access(decision: &AccessDecision) -> Result<Access> {
         },
         company,
         role,
+        max_snapshots: decision.max_snapshots,
     })
 }
 
@@ -88,6 +89,7 @@ mod tests {
             company_id: CompanyId::generate().to_string(),
             studio_id: StudioId::generate().to_string(),
             role: proto::Role::Member.into(),
+            max_snapshots: 50,
             ..Default::default()
         }
     }
@@ -101,6 +103,7 @@ mod tests {
         assert_eq!(claims["company_id"], given.company_id);
         assert_eq!(claims["studio_id"], given.studio_id);
         assert_eq!(claims["role"], "member");
+        assert_eq!(access.max_snapshots, 50);
         assert!(access.require_admin().is_err());
         assert!(access.require_admin_unless(true).is_ok());
     }

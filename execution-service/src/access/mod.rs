@@ -66,6 +66,8 @@ pub struct Access {
     pub company: CompanyId,
     /// The user's role there.
     pub role: Role,
+    /// How many snapshots the user may have, in all his companies together.
+    pub max_snapshots: i32,
 }
 
 impl Access {

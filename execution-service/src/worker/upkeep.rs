@@ -1,4 +1,5 @@
-//! What has to be kept in order from time to time: partitions to come, what ran out or is done, instances that are gone.
+//! What has to be kept in order from time to time: partitions to come, what ran out or is done, instances that are gone,
+//! workflows that were deleted long ago.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,6 +7,7 @@ use service_kit::db;
 use tokio::time::sleep;
 
 use super::{Shared, store::upkeep};
+use crate::workflows::erasure;
 
 /// How often. Every instance does it; doing it twice does no harm.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -39,5 +41,6 @@ async fn tidy(shared: &Shared) -> sqlx::Result<()> {
     db::with(pool, upkeep::forget_instances).await?;
     while db::with(pool, upkeep::forget_commands).await? {}
     while db::with(pool, upkeep::forget_keys).await? {}
-    db::with(pool, upkeep::forget_start_rates).await
+    db::with(pool, upkeep::forget_start_rates).await?;
+    erasure::erase(pool).await
 }

@@ -6,12 +6,13 @@ use service_kit::{auth::Caller, db, error::Violations, page::Page};
 use studios_proto::execution::{self as proto, workflow_service_server::WorkflowService};
 use tonic::{Request, Response, Status};
 
-use super::{convert, publishing};
+use super::{comparing, convert, listing, publishing, rolling_back};
 use crate::App;
 
 const CREATE: &str = "/studios.execution.v1.WorkflowService/CreateWorkflow";
 const LIST: &str = "/studios.execution.v1.WorkflowService/ListWorkflows";
 const PUBLISH: &str = "/studios.execution.v1.WorkflowService/PublishWorkflow";
+const ROLL_BACK: &str = "/studios.execution.v1.WorkflowService/RollBackWorkflow";
 const LIST_VERSIONS: &str = "/studios.execution.v1.WorkflowService/ListWorkflowVersions";
 
 /// Serves `WorkflowService`.
@@ -59,8 +60,9 @@ impl WorkflowService for Api {
         let request = request.into_inner();
         let filter = convert::filter(&request)?;
         let page = Page::parse(&self.app.keys, LIST, &filter, request.page_size, &request.page_token)?;
-        let rows = db::retry("workflows.list", || super::list(&self.app, &caller, &filter, &page)).await?;
-        let (workflows, next_page_token) = page.finish(&self.app.keys, LIST, &filter, rows, |it| it.id);
+        let rows = db::retry("workflows.list", || listing::list(&self.app, &caller, &filter, &page)).await?;
+        let (workflows, next_page_token) =
+            page.finish(&self.app.keys, LIST, &filter, rows, |it| listing::Cursor::from(it));
         let workflows = workflows.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::ListWorkflowsResponse {
             workflows,
@@ -163,5 +165,28 @@ impl WorkflowService for Api {
             versions,
             next_page_token,
         }))
+    }
+
+    async fn diff_workflow_versions(
+        &self,
+        request: Request<proto::DiffWorkflowVersionsRequest>,
+    ) -> Result<Response<proto::DiffWorkflowVersionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let asked = convert::question(request.get_ref())?;
+        let sides = db::retry("workflows.diff", || comparing::sides(&self.app, &caller, &asked)).await?;
+        let compared = self.app.aside.run(|| convert::compared(sides)).await;
+        Ok(Response::new(compared))
+    }
+
+    async fn roll_back_workflow(
+        &self,
+        request: Request<proto::RollBackWorkflowRequest>,
+    ) -> Result<Response<proto::RollBackWorkflowResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (wish, key) = convert::roll_back(ROLL_BACK, request.get_ref())?;
+        let done = db::retry("workflows.roll_back", || {
+            rolling_back::roll_back(&self.app, &caller, &wish, key.as_ref())
+        });
+        Ok(Response::new(done.await?.into()))
     }
 }

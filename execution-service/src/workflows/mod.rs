@@ -2,39 +2,47 @@
 //!
 //! A draft may be wrong or incomplete; publishing makes a version of it only when nothing is wrong ([`problems`]).
 //! Every member who reaches the studio edits its workflows. Deletion is soft: a deleted workflow is still read, with its
-//! versions and executions, but not changed, published or started, and comes back within 30 days if its name is free.
-//! Deleting what is deleted, and bringing back what is in use, change nothing and succeed.
+//! versions and executions, but not changed, published or started, and comes back within 30 days if its name is free; then it
+//! is erased ([`erasure`]). Deleting what is deleted, and bringing back what is in use, change nothing and succeed. A draft
+//! that something else is put over is kept as a snapshot, unless a version says the same.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
     auth::Caller,
     db::{self, TenantTx},
     error::{Error, Result},
-    ids::{CompanyId, StudioId, UserId, WorkflowId},
-    page::Page,
+    ids::{CompanyId, SnapshotId, StudioId, UserId, WorkflowId},
     update,
 };
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{
     App,
     access::{Access, hidden_as},
     engine::definition::Definition,
-    requests,
+    requests, snapshots,
 };
 
 mod api;
-mod convert;
+mod comparing;
+pub(crate) mod convert;
+pub(crate) mod diff;
+pub mod erasure;
+mod erasure_store;
+mod list_store;
+mod listing;
 mod pins;
 pub mod problems;
 mod publishing;
+mod rolling_back;
 mod store;
 mod version_store;
 
 pub use api::Api;
 pub use pins::{Pinned, Pins, gather_pins, pin};
 pub use publishing::{Version, VersionSummary};
+pub(crate) use publishing::{find_version, problems_of};
 
 /// A workflow without its draft.
 #[derive(Clone, Debug)]
@@ -128,22 +136,13 @@ impl Changes {
     }
 }
 
-/// Which workflows to list.
-#[derive(Clone, Debug, Serialize)]
-pub struct Filter {
-    /// The studio.
-    pub studio: StudioId,
-    /// Also softly deleted ones.
-    pub show_deleted: bool,
-}
-
 /// Makes a workflow with its first draft.
 pub async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests::Key>) -> Result<Workflow> {
     let access = app.core.check_studio(caller.user, new.studio).await?;
     let id = WorkflowId::generate();
     let mut tx = TenantTx::begin(&app.pool, "workflows.create", &access.claims).await?;
     if let Some(first) = requests::claim(&mut tx, key, id).await? {
-        return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
+        return read(&mut tx, first).await;
     }
     let workflow = store::insert(&mut tx, id, access.company, caller.user, new).await?;
     tx.commit().await?;
@@ -154,14 +153,7 @@ pub async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests
 pub async fn get(app: &App, caller: &Caller, id: WorkflowId) -> Result<Workflow> {
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.get", &access.claims).await?;
-    store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))
-}
-
-/// Lists a studio's workflows, newest first.
-pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<WorkflowId>) -> Result<Vec<Summary>> {
-    let access = app.core.check_studio(caller.user, filter.studio).await?;
-    let mut tx = TenantTx::begin(&app.pool, "workflows.list", &access.claims).await?;
-    store::list(&mut tx, filter, page).await
+    read(&mut tx, id).await
 }
 
 /// Changes a workflow that is in use; what stays the same makes no new revision.
@@ -224,9 +216,47 @@ pub async fn enter(app: &App, caller: &Caller, id: WorkflowId) -> Result<Access>
         .map_err(hidden_as("workflow", id))
 }
 
+/// A workflow of the transaction's studio.
+pub(crate) async fn read(tx: &mut PgConnection, id: WorkflowId) -> Result<Workflow> {
+    store::get(tx, id).await?.ok_or_else(|| not_found(id))
+}
+
 /// The workflow as it is and, held until the end of the transaction, stays.
-async fn lock(tx: &mut TenantTx, id: WorkflowId) -> Result<Workflow> {
+pub(crate) async fn lock(tx: &mut PgConnection, id: WorkflowId) -> Result<Workflow> {
     store::lock(tx, id).await?.ok_or_else(|| not_found(id))
+}
+
+/// Makes a workflow in the transaction's studio.
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    id: WorkflowId,
+    company: CompanyId,
+    owner: UserId,
+    new: &New,
+) -> Result<Workflow> {
+    store::insert(tx, id, company, owner, new).await
+}
+
+/// Puts another draft over a locked workflow's. The one before is kept as an automatic snapshot, which is returned, unless the
+/// newest version says the same.
+pub(crate) async fn replace_draft(
+    tx: &mut PgConnection,
+    found: Workflow,
+    draft: &Definition,
+    by: UserId,
+    reason: &str,
+) -> Result<(Workflow, Option<SnapshotId>)> {
+    found.summary.require_in_use()?;
+    if found.draft == *draft {
+        return Ok((found, None));
+    }
+    let kept = snapshots::keep_draft(tx, &found, by, reason).await?;
+    let changes = Changes {
+        draft: Some(draft.clone()),
+        ..Changes::default()
+    };
+    let workflow = store::update(tx, found.summary.id, &changes).await?;
+    Ok((workflow, kept))
 }
 
 fn not_found(id: WorkflowId) -> Error {

@@ -14,7 +14,7 @@ use service_kit::{
 };
 use sqlx::PgPool;
 
-use super::{not_found, version_store};
+use super::{not_found, read, version_store};
 use crate::{App, access::Access, engine::definition::Definition};
 
 /// Asks for versions by workflow and number.
@@ -57,10 +57,13 @@ pub fn gather_pins(pool: PgPool, lifecycle: Lifecycle) -> Pins {
 /// The version of a workflow to run, by its number; 0 is the newest.
 ///
 /// # Errors
-/// `NotFound` where the workflow is deleted or has no such version, `FailedPrecondition` where it has none at all.
+/// `NotFound` where there is no such workflow or version, `FailedPrecondition` where the workflow is deleted or has no version
+/// at all.
 pub async fn pin(app: &App, access: &Access, id: WorkflowId, number: i32) -> Result<Pinned> {
     let found = app.pins.call(&access.claims, (id, number)).await?;
-    let found = found.ok_or_else(|| not_found(id))?;
+    let Some(found) = found else {
+        return Err(not_in_use(app, access, id).await);
+    };
     let (version, number) = match found.version {
         Some(version) => version,
         None if found.newest == 0 => {
@@ -77,6 +80,16 @@ pub async fn pin(app: &App, access: &Access, id: WorkflowId, number: i32) -> Res
         number,
         definition: definition(app, access, version).await?,
     })
+}
+
+/// Why a workflow that is not in use cannot be started.
+async fn not_in_use(app: &App, access: &Access, id: WorkflowId) -> Error {
+    let read = async {
+        let mut tx = TenantTx::begin(&app.pool, "workflows.get", &access.claims).await?;
+        read(&mut tx, id).await?.summary.require_in_use()
+    };
+    // One that was brought back since is as good as one that is not there yet.
+    read.await.err().unwrap_or_else(|| not_found(id))
 }
 
 async fn definition(app: &App, access: &Access, version: VersionId) -> Result<Arc<Definition>> {

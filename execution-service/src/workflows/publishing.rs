@@ -14,7 +14,7 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{enter, lock, not_found, problems, store, version_store};
+use super::{enter, lock, problems, read, store, version_store};
 use crate::{App, engine::definition::Definition, requests};
 
 /// A version without what it does.
@@ -30,6 +30,8 @@ pub struct VersionSummary {
     pub name: String,
     /// The user who published it.
     pub published_by: UserId,
+    /// The number of the older version that it was made of, if it was.
+    pub rolled_back_from: Option<i32>,
     /// When it was published.
     pub created_at: OffsetDateTime,
 }
@@ -43,12 +45,29 @@ pub struct Version {
     pub definition: Definition,
 }
 
+/// A version to be made.
+pub(super) struct NewVersion<'a> {
+    /// Its id.
+    pub(super) id: VersionId,
+    /// Its number.
+    pub(super) number: i32,
+    /// What it does.
+    pub(super) definition: &'a Definition,
+    /// The number of the older version that it is made of, if it is.
+    pub(super) rolled_back_from: Option<i32>,
+}
+
 /// Everything wrong with a draft, by field.
 pub(super) async fn validate(app: &App, caller: &Caller, id: WorkflowId) -> Result<Vec<Violation>> {
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.validate", &access.claims).await?;
-    let workflow = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    match check(&mut tx, &workflow.draft).await? {
+    let workflow = read(&mut tx, id).await?;
+    problems_of(&mut tx, &workflow.draft, "draft").await
+}
+
+/// Everything that would keep a definition from being published in the transaction's company, by its path below a field.
+pub(crate) async fn problems_of(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Vec<Violation>> {
+    match check(tx, definition, field).await? {
         Err(Error::Invalid(problems)) => Ok(problems),
         other => other.map(|()| Vec::new()),
     }
@@ -81,10 +100,16 @@ pub(super) async fn publish(
     let published = if let Some(newest) = newest {
         newest
     } else {
-        check(&mut tx, &workflow.draft).await??;
+        check(&mut tx, &workflow.draft, "draft").await??;
         let number = workflow.summary.published_version + 1;
         store::set_published(&mut tx, id, number).await?;
-        version_store::insert(&mut tx, version, &workflow, number, caller.user).await?
+        let new = NewVersion {
+            id: version,
+            number,
+            definition: &workflow.draft,
+            rolled_back_from: None,
+        };
+        version_store::insert(&mut tx, &workflow.summary, &new, caller.user).await?
     };
     tx.commit().await?;
     Ok(published)
@@ -94,7 +119,12 @@ pub(super) async fn publish(
 pub(super) async fn get(app: &App, caller: &Caller, workflow: WorkflowId, number: i32) -> Result<Version> {
     let access = enter(app, caller, workflow).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.get_version", &access.claims).await?;
-    let version = version_store::find(&mut tx, workflow, number).await?;
+    find_version(&mut tx, workflow, number).await
+}
+
+/// A version of the transaction's studio; number 0 is the newest.
+pub(crate) async fn find_version(tx: &mut PgConnection, workflow: WorkflowId, number: i32) -> Result<Version> {
+    let version = version_store::find(tx, workflow, number).await?;
     version.ok_or_else(|| Error::not_found("version", format!("{workflow}/{number}")))
 }
 
@@ -110,8 +140,21 @@ pub(super) async fn list(
     version_store::list(&mut tx, workflow, page).await
 }
 
-/// The problems of a draft, as the refusal to publish it.
-async fn check(tx: &mut PgConnection, draft: &Definition) -> Result<Result<()>> {
-    let models = version_store::models(tx, &problems::model_names(draft)).await?;
-    Ok(problems::problems(draft, &models).finish())
+/// The problems of a definition, each below this field, as the refusal to publish it.
+pub(super) async fn check(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Result<()>> {
+    let models = version_store::models(tx, &problems::model_names(definition)).await?;
+    let found = problems::problems(definition, &models).finish();
+    Ok(found.map_err(|error| match error {
+        Error::Invalid(problems) => Error::Invalid(problems.into_iter().map(|it| below(field, it)).collect()),
+        other => other,
+    }))
+}
+
+/// The same problem of what stands in another field than the draft.
+fn below(field: &str, problem: Violation) -> Violation {
+    let rest = problem.field.strip_prefix("draft").unwrap_or(&problem.field);
+    Violation {
+        field: format!("{field}{rest}"),
+        description: problem.description,
+    }
 }

@@ -4,28 +4,28 @@ use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, constraint},
     ids::{CompanyId, StudioId, UserId, WorkflowId},
-    page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Changes, Filter, New, Summary, Workflow};
+use super::{Changes, New, Summary, Workflow};
 use crate::engine::definition::Definition;
 
-struct SummaryRow {
-    id: WorkflowId,
-    company_id: CompanyId,
-    studio_id: StudioId,
-    owner_id: UserId,
-    name: String,
-    description: String,
-    metadata: Json<Map<String, Value>>,
-    published_version: i32,
-    has_unpublished_changes: bool,
-    created_at: OffsetDateTime,
-    updated_at: OffsetDateTime,
-    deleted_at: Option<OffsetDateTime>,
-    revision: i64,
+/// A row without the draft.
+pub(super) struct SummaryRow {
+    pub(super) id: WorkflowId,
+    pub(super) company_id: CompanyId,
+    pub(super) studio_id: StudioId,
+    pub(super) owner_id: UserId,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) metadata: Json<Map<String, Value>>,
+    pub(super) published_version: i32,
+    pub(super) has_unpublished_changes: bool,
+    pub(super) created_at: OffsetDateTime,
+    pub(super) updated_at: OffsetDateTime,
+    pub(super) deleted_at: Option<OffsetDateTime>,
+    pub(super) revision: i64,
 }
 
 impl From<SummaryRow> for Summary {
@@ -161,27 +161,6 @@ pub(super) async fn lock(tx: &mut PgConnection, id: WorkflowId) -> Result<Option
     Ok(row.map(Workflow::from))
 }
 
-pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<WorkflowId>) -> Result<Vec<Summary>> {
-    let rows = sqlx::query_as!(
-        SummaryRow,
-        r#"select id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
-               owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
-               published_version, has_unpublished_changes, created_at, updated_at, deleted_at, revision
-           from execution.workflows
-           where company_id = (select execution.caller_company()) and studio_id = $1
-               and ($2 or deleted_at is null) and ($3::uuid is null or id < $3)
-           order by id desc
-           limit $4"#,
-        filter.studio.as_uuid(),
-        filter.show_deleted,
-        page.after.map(WorkflowId::as_uuid),
-        page.limit(),
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(Summary::from).collect())
-}
-
 /// Changes a locked workflow. The draft has unpublished changes where it differs from the newest version.
 pub(super) async fn update(tx: &mut PgConnection, id: WorkflowId, changes: &Changes) -> Result<Workflow> {
     let row = sqlx::query_as!(
@@ -260,11 +239,39 @@ pub(super) async fn set_published(tx: &mut PgConnection, id: WorkflowId, number:
     Ok(())
 }
 
+/// Notes that the locked workflow's newest version does what an older one did. The draft follows, unless it has unpublished
+/// changes, which stay; it has none where it says the same.
+pub(super) async fn set_rolled_back(
+    tx: &mut PgConnection,
+    id: WorkflowId,
+    number: i32,
+    definition: &Definition,
+) -> Result<Workflow> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"update execution.workflows set
+               published_version = $2,
+               draft = case when has_unpublished_changes then draft else $3 end,
+               has_unpublished_changes = has_unpublished_changes and draft <> $3
+           where id = $1
+           returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
+               owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
+               draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
+               deleted_at, revision"#,
+        id.as_uuid(),
+        number,
+        Json(definition) as _,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(row.into())
+}
+
 fn name_taken(error: sqlx::Error) -> Error {
     match constraint(&error) {
         Some("workflows_name_per_studio") => Error::AlreadyExists {
             reason: "WORKFLOW_NAME_TAKEN",
-            message: "the studio has a workflow with this name".into(),
+            message: "the studio has another workflow in use with this name".into(),
         },
         _ => error.into(),
     }

@@ -12,7 +12,7 @@ use service_kit::{
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Version, VersionSummary, Workflow, pins::Pin, problems::KnownModel};
+use super::{Summary, Version, VersionSummary, pins::Pin, problems::KnownModel, publishing::NewVersion};
 use crate::engine::definition::Definition;
 
 struct Row {
@@ -22,6 +22,7 @@ struct Row {
     name: String,
     definition: Json<Definition>,
     published_by: UserId,
+    rolled_back_from: Option<i32>,
     created_at: OffsetDateTime,
 }
 
@@ -33,6 +34,7 @@ impl From<Row> for Version {
             number: row.number,
             name: row.name,
             published_by: row.published_by,
+            rolled_back_from: row.rolled_back_from,
             created_at: row.created_at,
         };
         Self {
@@ -42,29 +44,29 @@ impl From<Row> for Version {
     }
 }
 
-/// Makes a version of a locked workflow's draft.
+/// Makes a version of a locked workflow.
 pub(super) async fn insert(
     tx: &mut PgConnection,
-    id: VersionId,
-    workflow: &Workflow,
-    number: i32,
+    workflow: &Summary,
+    new: &NewVersion<'_>,
     published_by: UserId,
 ) -> Result<Version> {
     let row = sqlx::query_as!(
         Row,
         r#"insert into execution.workflow_versions
-               (id, company_id, studio_id, workflow_id, number, name, definition, published_by)
-           values ($1, $2, $3, $4, $5, $6, $7, $8)
+               (id, company_id, studio_id, workflow_id, number, name, definition, published_by, rolled_back_from)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
            returning id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
-               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at"#,
-        id.as_uuid(),
-        workflow.summary.company.as_uuid(),
-        workflow.summary.studio.as_uuid(),
-        workflow.summary.id.as_uuid(),
-        number,
-        workflow.summary.name,
-        Json(&workflow.draft) as _,
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", rolled_back_from, created_at"#,
+        new.id.as_uuid(),
+        workflow.company.as_uuid(),
+        workflow.studio.as_uuid(),
+        workflow.id.as_uuid(),
+        new.number,
+        workflow.name,
+        Json(new.definition) as _,
         published_by.as_uuid(),
+        new.rolled_back_from,
     )
     .fetch_one(tx)
     .await?;
@@ -75,7 +77,7 @@ pub(super) async fn get(tx: &mut PgConnection, id: VersionId) -> Result<Option<V
     let row = sqlx::query_as!(
         Row,
         r#"select id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
-               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", rolled_back_from, created_at
            from execution.workflow_versions where id = $1"#,
         id.as_uuid(),
     )
@@ -89,7 +91,7 @@ pub(super) async fn find(tx: &mut PgConnection, workflow: WorkflowId, number: i3
     let row = sqlx::query_as!(
         Row,
         r#"select id as "id: VersionId", workflow_id as "workflow_id: WorkflowId", number, name,
-               definition as "definition: Json<Definition>", published_by as "published_by: UserId", created_at
+               definition as "definition: Json<Definition>", published_by as "published_by: UserId", rolled_back_from, created_at
            from execution.workflow_versions
            where company_id = (select execution.caller_company()) and workflow_id = $1 and ($2 = 0 or number = $2)
            order by number desc
@@ -137,7 +139,7 @@ pub(super) async fn list(tx: &mut PgConnection, workflow: WorkflowId, page: &Pag
     let versions = sqlx::query_as!(
         VersionSummary,
         r#"select id as "id: VersionId", workflow_id as "workflow: WorkflowId", number, name,
-               published_by as "published_by: UserId", created_at
+               published_by as "published_by: UserId", rolled_back_from, created_at
            from execution.workflow_versions
            where company_id = (select execution.caller_company()) and workflow_id = $1
                and ($2::int is null or number < $2)

@@ -12,6 +12,7 @@ fn access(user: UserId, company: CompanyId) -> Access {
         },
         company,
         role: Role::Member,
+        max_snapshots: 50,
     }
 }
 

@@ -280,3 +280,34 @@ fn an_update_without_a_mask_changes_what_is_set() {
     });
     assert_eq!(fields(changes(&request)), ["update_mask"]);
 }
+
+#[test]
+fn a_definition_of_every_kind_is_the_same_after_it_was_written_in_the_contracts_json() {
+    let mut violations = Violations::new();
+    let definition = definition::read(&mut violations, "d", &every_kind());
+    let again = contract::from_json(&mut violations, "d", &contract::to_json(definition.clone()));
+    violations.finish().unwrap();
+    assert_eq!(again, definition);
+}
+
+#[test]
+fn a_value_nested_too_deep_for_a_diff_is_told_as_text() {
+    let nested = |levels: usize| (0..levels).fold(serde_json::json!(1), |it, _| serde_json::json!({ "a": it }));
+    assert_eq!(update::value_to_json(&shallow(&nested(16))), nested(16));
+    assert_eq!(update::value_to_json(&shallow(&nested(17))), nested(17).to_string());
+}
+
+#[test]
+fn a_list_is_asked_for_with_filters_that_can_be_meant() {
+    let asked = |order_by: &str, name_contains: &str| {
+        filter(&proto::ListWorkflowsRequest {
+            studio_id: StudioId::generate().to_string(),
+            order_by: order_by.into(),
+            name_contains: name_contains.into(),
+            ..Default::default()
+        })
+    };
+    let read = asked("name desc", "  ").unwrap();
+    assert_eq!((read.order, read.name_contains), (Order::NameBackwards, None));
+    assert_eq!(fields(asked("draft", "a\0")), ["name_contains", "order_by"]);
+}
