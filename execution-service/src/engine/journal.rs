@@ -123,16 +123,16 @@ impl Payload {
         }
     }
 
-    /// The try of a stage that it is about, if it is about one.
-    pub fn of_try(&self) -> Option<StageTry> {
+    /// The try of a stage that it is about without being one.
+    pub fn about(&self) -> Option<&StageTry> {
         match self {
-            Self::Attempt(attempt) => Some(attempt.of_try()),
-            Self::Decision(decision) => Some(decision.of.clone()),
-            Self::Intent(intent) => Some(intent.of.clone()),
-            Self::Child(child) => Some(child.of.clone()),
-            Self::Delegated(delegated) => Some(delegated.of.clone()),
-            Self::Unknown(it) | Self::Reminded(it) | Self::Escalated(it) | Self::Expired(it) => Some(it.of.clone()),
-            Self::Started(_)
+            Self::Decision(it) => Some(&it.of),
+            Self::Intent(it) => Some(&it.of),
+            Self::Child(it) => Some(&it.of),
+            Self::Delegated(it) => Some(&it.of),
+            Self::Unknown(it) | Self::Reminded(it) | Self::Escalated(it) | Self::Expired(it) => Some(&it.of),
+            Self::Attempt(_)
+            | Self::Started(_)
             | Self::Forked(_)
             | Self::Signal(_)
             | Self::Paused(_)
@@ -140,6 +140,13 @@ impl Payload {
             | Self::Cancelled(_)
             | Self::Finished(_) => None,
         }
+    }
+
+    /// The try of a stage that it is about, if it is about one.
+    pub fn of_try(&self) -> Option<StageTry> {
+        self.attempt()
+            .map(AttemptPayload::of_try)
+            .or_else(|| self.about().cloned())
     }
 }
 

@@ -258,6 +258,14 @@ impl State {
         self.jobs().filter_map(|job| job.phase.waiting())
     }
 
+    /// What waits for people with the output that does; null where that is not known.
+    pub fn waiting_outputs(&self) -> impl Iterator<Item = (&Waiting, &Value)> {
+        self.jobs().filter_map(|job| match &job.phase {
+            Phase::People(waiting, output) => Some((&**waiting, &**output)),
+            _ => None,
+        })
+    }
+
     /// The stages that the run is at: none before its first and after its last one.
     pub fn stages<'a>(&'a self, definition: &'a Definition) -> Vec<&'a str> {
         let place = match &self.step {
@@ -266,6 +274,11 @@ impl State {
             _ => None,
         };
         place.map(|place| &*definition.stages[place].name).into_iter().collect()
+    }
+
+    /// Whether its journal has ended.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.step, Step::Over)
     }
 
     /// Whether somebody asked to begin nothing new.

@@ -142,6 +142,11 @@ pub struct CallError {
 }
 
 impl CallError {
+    /// Whether it was sent and no whole answer came: nobody knows what was done.
+    pub fn is_unanswered(&self) -> bool {
+        self.billing_uncertain && matches!(self.reason, "total" | "connection_lost" | "answer_too_large")
+    }
+
     /// A failure that is final, costs nothing and has nothing to show; the `with_` functions say otherwise.
     pub fn new(class: FailureClass, reason: &'static str, message: impl Into<String>) -> Self {
         Self {

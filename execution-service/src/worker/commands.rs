@@ -17,13 +17,16 @@ use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 
 use super::{held::Told, store};
-use crate::engine::journal::{Ruling, StageTry};
+use crate::engine::{
+    journal::{Ruling, StageTry},
+    state::State,
+};
 
 /// How long to wait before asking again a database that did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What somebody asks of a run, as its row has it: a kind and a payload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
 pub enum Wish {
     /// To stop.
@@ -32,15 +35,50 @@ pub enum Wish {
         #[serde(default)]
         reason: String,
     },
-    /// That an output which waits for a person is used, or not.
+    /// To begin nothing new.
+    Pause {
+        /// Why; may be empty.
+        #[serde(default)]
+        reason: String,
+    },
+    /// To go on.
+    Resume {},
+    /// That what waits for people passes, or not.
     Decide {
         /// The attempt.
         #[serde(flatten)]
         of: StageTry,
-        /// Whether it is used.
+        /// What is decided.
         decision: Ruling,
         /// Why; may be empty.
         notes: String,
+        /// What is used in place of the output; of an effect whose outcome is unknown, what came of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// The form that was filled in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        form: Option<Value>,
+    },
+    /// That somebody else decides in the place of who asks.
+    Delegate {
+        /// The attempt.
+        #[serde(flatten)]
+        of: StageTry,
+        /// Who decides.
+        to: UserId,
+    },
+    /// That a wait for this signal ends.
+    Signal {
+        /// Its name.
+        name: String,
+        /// What comes with it.
+        #[serde(default)]
+        payload: Value,
+    },
+    /// That it looks how an execution ended which it waits for.
+    ChildEnded {
+        /// The execution.
+        execution: ExecutionId,
     },
 }
 
@@ -49,22 +87,29 @@ impl Wish {
     pub fn row(&self) -> (&'static str, Value) {
         let kind = match self {
             Self::Cancel { .. } => "cancel",
+            Self::Pause { .. } => "pause",
+            Self::Resume {} => "resume",
             Self::Decide { .. } => "decide",
+            Self::Delegate { .. } => "delegate",
+            Self::Signal { .. } => "signal",
+            Self::ChildEnded { .. } => "child_ended",
         };
         let mut value = serde_json::to_value(self).expect("a wish has string keys");
         (kind, value["payload"].take())
     }
 
-    /// Whether it means something where this attempt waits for a person's decision, or none does.
-    fn fits(&self, waiting: Option<&StageTry>) -> bool {
+    /// Whether it means something to a run that stands so.
+    pub(super) fn fits(&self, state: &State) -> bool {
         match self {
-            Self::Cancel { .. } => true,
-            Self::Decide { of, .. } => waiting == Some(of),
+            Self::Cancel { .. } | Self::Signal { .. } | Self::ChildEnded { .. } => true,
+            Self::Pause { .. } => !state.is_paused(),
+            Self::Resume {} => state.is_paused(),
+            Self::Decide { of, .. } | Self::Delegate { of, .. } => state.waiting().any(|it| it.of == *of),
         }
     }
 
     /// The wish of this kind and payload, if it is one that this version knows.
-    fn read(kind: &str, payload: &Value) -> Option<Self> {
+    pub(super) fn read(kind: &str, payload: &Value) -> Option<Self> {
         serde_json::from_value(json!({ "kind": kind, "payload": payload })).ok()
     }
 }
@@ -105,23 +150,23 @@ impl Commands {
         }
     }
 
-    /// Takes the next command that means something, if one has been announced; `waiting` waits for a person's decision.
-    pub(super) async fn announced(&mut self, waiting: Option<&StageTry>) -> Option<Asked> {
-        if let Some(asked) = self.take(waiting) {
+    /// Takes the next command that means something to a run that stands so, if one has been announced.
+    pub(super) async fn announced(&mut self, state: &State) -> Option<Asked> {
+        if let Some(asked) = self.take(state) {
             return Some(asked);
         }
         if !self.announced.has_changed().unwrap_or(false) {
             return None;
         }
         self.read().await;
-        self.take(waiting)
+        self.take(state)
     }
 
-    /// Waits for the next command that means something while nothing waits for a decision, and takes it. Can be given up and
-    /// waited for again.
-    pub(super) async fn next(&mut self) -> Asked {
+    /// Waits for the next command that means something to a run that stands so, and takes it. Can be given up and waited for
+    /// again.
+    pub(super) async fn next(&mut self, state: &State) -> Asked {
         loop {
-            if let Some(asked) = self.take(None) {
+            if let Some(asked) = self.take(state) {
                 return asked;
             }
             if self.announced.changed().await.is_err() {
@@ -132,7 +177,7 @@ impl Commands {
         }
     }
 
-    fn take(&mut self, waiting: Option<&StageTry>) -> Option<Asked> {
+    fn take(&mut self, state: &State) -> Option<Asked> {
         while let Some(command) = self.queue.pop_front() {
             self.taken = command.seq;
             let Some(wish) = Wish::read(&command.kind, &command.payload) else {
@@ -141,12 +186,12 @@ impl Commands {
                 );
                 continue;
             };
-            if wish.fits(waiting) {
+            if wish.fits(state) {
                 let by = command.issued_by;
                 return Some(Asked { by, wish });
             }
             tracing::warn!(
-                execution = %self.execution, seq = command.seq, "a decision found no attempt that waits for it"
+                execution = %self.execution, seq = command.seq, kind = command.kind, "a command found nothing that waits for it"
             );
         }
         None
@@ -198,6 +243,8 @@ mod tests {
             },
             decision: Ruling::Fail,
             notes: "warmer".into(),
+            output: None,
+            form: None,
         };
         let (kind, payload) = decide.row();
         assert_eq!(
@@ -217,10 +264,12 @@ mod tests {
             Wish::read("cancel", &json!({})).is_some(),
             "rows of before have no more"
         );
+        assert_eq!(Wish::read("resume", &json!({})), Some(Wish::Resume {}));
         for (kind, payload) in [
             ("decide", json!({})),
             ("decide", json!(1)),
-            ("signal", json!({"name": "x"})),
+            ("signal", json!({})),
+            ("unheard of", json!({})),
         ] {
             assert_eq!(Wish::read(kind, &payload), None);
         }

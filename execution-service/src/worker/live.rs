@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -97,7 +98,8 @@ struct Channel {
     seq: watch::Sender<Option<i64>>,
     /// Since somebody has followed.
     events: Option<broadcast::Sender<LiveEvent>>,
-    under_way: Option<UnderWay>,
+    /// Several where a stage fans out.
+    under_way: Vec<UnderWay>,
 }
 
 impl Channel {
@@ -108,7 +110,7 @@ impl Channel {
     }
 
     fn know(&self, seq: Option<i64>) {
-        self.seq.send_if_modified(|known| std::mem::replace(known, seq) != seq);
+        self.seq.send_if_modified(|known| mem::replace(known, seq) != seq);
     }
 }
 
@@ -176,7 +178,7 @@ pub struct Follower {
     /// What happens from now on. A follower that lagged behind follows anew.
     pub events: broadcast::Receiver<LiveEvent>,
     /// What was under way when following began.
-    pub under_way: Option<UnderWay>,
+    pub under_way: Vec<UnderWay>,
     _place: Place,
 }
 
@@ -194,10 +196,13 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// The journal is durable up to here; nothing is under way.
-    pub(super) fn recorded(&self, seq: i64) {
+    /// The journal is durable up to here, and these alone are under way.
+    pub(super) fn recorded(&self, seq: i64, is_under_way: impl Fn(&StageTry) -> bool) {
         self.place.with(|channel| {
-            channel.under_way = None;
+            channel.under_way.retain(|it| is_under_way(&it.of));
+            for it in &mut channel.under_way {
+                it.after = seq;
+            }
             channel.know(Some(seq));
         });
     }
@@ -212,7 +217,7 @@ impl Publisher {
                 after,
                 what: LiveWhat::Started,
             });
-            channel.under_way = Some(UnderWay {
+            channel.under_way.push(UnderWay {
                 of,
                 since: at,
                 after,
@@ -222,26 +227,26 @@ impl Publisher {
         });
     }
 
-    /// The answer of the try under way grew.
-    pub(super) fn delta(&self, text: &str, at: OffsetDateTime) {
+    /// The answer of a try under way grew.
+    pub(super) fn delta(&self, of: &StageTry, text: &str, at: OffsetDateTime) {
         self.place.with(|channel| {
-            let Some(mut under_way) = channel.under_way.take() else {
-                return;
-            };
-            under_way.is_full |= under_way.text.len() + text.len() > MAX_TEXT_BYTES;
-            if !under_way.is_full {
-                under_way.text.push_str(text);
-                channel.send(|| LiveEvent {
-                    of: under_way.of.clone(),
-                    at,
-                    after: under_way.after,
-                    what: LiveWhat::Delta {
-                        text: text.to_owned(),
-                        so_far: false,
-                    },
-                });
+            let mut all = mem::take(&mut channel.under_way);
+            if let Some(under_way) = all.iter_mut().find(|it| it.of == *of) {
+                under_way.is_full |= under_way.text.len() + text.len() > MAX_TEXT_BYTES;
+                if !under_way.is_full {
+                    under_way.text.push_str(text);
+                    channel.send(|| LiveEvent {
+                        of: under_way.of.clone(),
+                        at,
+                        after: under_way.after,
+                        what: LiveWhat::Delta {
+                            text: text.to_owned(),
+                            so_far: false,
+                        },
+                    });
+                }
             }
-            channel.under_way = Some(under_way);
+            channel.under_way = all;
         });
     }
 }
@@ -250,7 +255,7 @@ impl Drop for Publisher {
     /// Whatever is under way is given up: another takes the run over, or it has ended.
     fn drop(&mut self) {
         self.place.with(|channel| {
-            channel.under_way = None;
+            channel.under_way.clear();
             channel.know(None);
         });
     }
@@ -271,7 +276,7 @@ impl Place {
             channel: Arc::new(Mutex::new(Channel {
                 seq: watch::Sender::new(None),
                 events: None,
-                under_way: None,
+                under_way: Vec::new(),
             })),
             users: 0,
         });
@@ -334,9 +339,7 @@ mod tests {
     }
 
     fn so_far(follower: &mut Follower) -> Vec<LiveEvent> {
-        follower
-            .under_way
-            .take()
+        mem::take(&mut follower.under_way)
             .into_iter()
             .flat_map(UnderWay::into_events)
             .collect()
@@ -347,11 +350,11 @@ mod tests {
         let live = Live::default();
         let execution = ExecutionId::generate();
         let publisher = live.publish(execution);
-        publisher.recorded(3);
+        publisher.recorded(3, |_| false);
         publisher.started(a_try(), AT);
-        publisher.delta("one ", AT);
+        publisher.delta(&a_try(), "one ", AT);
         let mut follower = live.follow(execution);
-        publisher.delta("two", AT);
+        publisher.delta(&a_try(), "two", AT);
         let begun = [event(3, LiveWhat::Started), event(3, text("one ", true))];
         assert_eq!(so_far(&mut follower), begun);
         assert_eq!(follower.events.try_recv(), Ok(event(3, text("two", false))));
@@ -366,14 +369,14 @@ mod tests {
         publisher.started(a_try(), AT);
         let mut slow = live.follow(execution);
         for _ in 0..=CAPACITY {
-            publisher.delta("x", AT);
+            publisher.delta(&a_try(), "x", AT);
         }
         assert!(matches!(
             slow.events.try_recv(),
             Err(broadcast::error::TryRecvError::Lagged(1))
         ));
         slow = live.follow(execution);
-        publisher.delta("y", AT);
+        publisher.delta(&a_try(), "y", AT);
         let all = "x".repeat(CAPACITY + 1);
         assert_eq!(so_far(&mut slow).last(), Some(&event(0, text(&all, true))));
         assert_eq!(slow.events.try_recv(), Ok(event(0, text("y", false))));
@@ -388,7 +391,7 @@ mod tests {
         let mut follower = live.follow(execution);
         let long = "x".repeat(MAX_TEXT_BYTES);
         for piece in [long.as_str(), "y", ""] {
-            publisher.delta(piece, AT);
+            publisher.delta(&a_try(), piece, AT);
         }
         assert_eq!(follower.events.try_recv(), Ok(event(0, text(&long, false))));
         assert!(follower.events.try_recv().is_err());
@@ -404,12 +407,28 @@ mod tests {
         assert_eq!(*follower.seq.borrow_and_update(), None);
         let publisher = live.publish(execution);
         publisher.started(a_try(), AT);
-        publisher.recorded(2);
+        publisher.recorded(2, |_| false);
         assert!(follower.seq.has_changed().unwrap());
         assert_eq!(*follower.seq.borrow_and_update(), Some(2));
-        publisher.recorded(2);
+        publisher.recorded(2, |_| false);
         assert!(!follower.seq.has_changed().unwrap());
-        assert_eq!(live.follow(execution).under_way, None);
+        assert!(live.follow(execution).under_way.is_empty());
+    }
+
+    #[test]
+    fn of_several_tries_under_way_each_has_its_own_text_and_end() {
+        let live = Live::default();
+        let execution = ExecutionId::generate();
+        let publisher = live.publish(execution);
+        let item = |item| StageTry { item, ..a_try() };
+        for place in [0, 1] {
+            publisher.started(item(place), AT);
+            publisher.delta(&item(place), &format!("item {place}"), AT);
+        }
+        publisher.recorded(5, |of| of.item == 1);
+        let left = live.follow(execution).under_way;
+        assert_eq!(left.len(), 1);
+        assert_eq!((left[0].of.item, &*left[0].text, left[0].after), (1, "item 1", 5));
     }
 
     #[test]
@@ -431,12 +450,12 @@ mod tests {
         let execution = ExecutionId::generate();
         let mut follower = live.follow(execution);
         let publisher = live.publish(execution);
-        publisher.recorded(1);
+        publisher.recorded(1, |_| false);
         publisher.started(a_try(), AT);
         assert_eq!(*follower.seq.borrow_and_update(), Some(1));
         drop(publisher);
         assert!(follower.seq.has_changed().unwrap());
         assert_eq!(follower.held_at(), None);
-        assert_eq!(live.follow(execution).under_way, None);
+        assert!(live.follow(execution).under_way.is_empty());
     }
 }

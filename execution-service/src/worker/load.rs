@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::{
     Shared,
-    scene::Scene,
+    scene::{Ground, Scene},
     store::{
         self, Facts,
         claims::{self, Claimed},
@@ -15,6 +17,7 @@ use super::{
 use crate::engine::{
     definition::Definition,
     journal::{Entry, GENESIS, Hash, MalformedEntry, chain},
+    state::State,
 };
 
 /// How long to wait before asking again a database that did not answer.
@@ -22,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a claimed run cannot be continued here.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("the execution or its version is not there")]
@@ -71,35 +74,59 @@ async fn read(shared: &Arc<Shared>, instance: i32, claimed: &Claimed) -> Result<
         Some(definition) => definition,
         None => read_definition(shared, &mut transaction, &facts).await?,
     };
-    let stored = store::journal(&mut transaction, claimed.execution).await?;
-    let journal = stored
-        .iter()
-        .map(|bytes| Entry::open(bytes))
-        .collect::<Result<Vec<_>, _>>()?;
+    let begun = facts.begun;
+    let ground = Ground {
+        shared: shared.clone(),
+        facts,
+        definition,
+    };
     let head: Hash = claimed.head.as_slice().try_into().map_err(|_| Unusable::Torn)?;
-    if journal.last().map(|last| last.seq) != Some(claimed.seq) {
-        return Err(Unusable::Torn);
-    }
-    if stored.iter().fold(GENESIS, |previous, bytes| chain(&previous, bytes)) != head {
-        return Err(Unusable::Altered);
-    }
-    if !facts.begun {
+    let (state, last_at) = fold(&mut transaction, &ground, claimed.seq, head).await?;
+    if !begun {
         claims::begin(&mut transaction, instance, claimed).await?;
     }
     transaction.commit().await?;
     Ok(Scene {
-        shared: shared.clone(),
-        facts,
-        definition,
-        journal,
+        ground: Arc::new(ground),
+        state: Arc::new(state),
+        seq: claimed.seq,
         head,
+        last_at,
         takeovers: claimed.takeovers,
     })
 }
 
+/// Where a run stands after all of its journal, which has to end with this entry and this hash; and when that was. What was
+/// announced in it was not done here.
+pub(super) async fn fold(
+    connection: &mut PgConnection,
+    ground: &Ground,
+    seq: i64,
+    head: Hash,
+) -> Result<(State, OffsetDateTime), Unusable> {
+    let mut state = State::new(&ground.definition);
+    let (mut last, mut hash) = (None, GENESIS);
+    for bytes in store::journal(connection, ground.facts.execution).await? {
+        let entry = Entry::open(&bytes)?;
+        hash = chain(&hash, &bytes);
+        state.apply(ground.given(), &entry);
+        last = Some((entry.seq, entry.occurred_at));
+    }
+    match last {
+        Some((last, at)) if last == seq => {
+            if hash != head {
+                return Err(Unusable::Altered);
+            }
+            state.resumed();
+            Ok((state, at))
+        }
+        _ => Err(Unusable::Torn),
+    }
+}
+
 async fn read_definition(
     shared: &Shared,
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     facts: &Facts,
 ) -> Result<Arc<Definition>, Unusable> {
     let definition = Arc::new(

@@ -29,12 +29,13 @@ use crate::{
     aside::Aside,
     engine::{
         definition::Definition,
-        journal::{self, Entry, GENESIS, Payload},
+        journal::{self, Entry, GENESIS, Payload, Sealed},
     },
     providers::Providers,
 };
 
 mod call;
+mod children;
 mod claim;
 mod commands;
 mod connection;
@@ -45,10 +46,14 @@ mod lease;
 mod live;
 mod load;
 mod models;
+mod plan;
 mod poll;
+mod rehearsal;
 mod retrieval;
 mod run;
 mod scene;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod upkeep;
 pub mod writer;
@@ -61,6 +66,8 @@ use held::Held;
 use hints::Hints;
 use lease::{CurrentLease, Lease};
 use models::Models;
+pub use rehearsal::TryStage;
+use scene::Ground;
 use store::Facts;
 pub use writer::Times;
 use writer::{NewKey, NewRun, Started, Writer};
@@ -104,10 +111,21 @@ pub struct Start {
     pub inputs: Map<String, Value>,
     /// Who starts it; it acts as this user.
     pub started_by: UserId,
+    /// Where it begins.
+    pub origin: Origin,
     /// Makes a repeated start answer with the first execution.
     pub key: Option<StartKey>,
     /// The W3C traceparent of the request; may be empty.
     pub trace_context: String,
+}
+
+/// Where a run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// At its first stage, with nothing.
+    Fresh,
+    /// Where another one was, with outputs of its.
+    Fork(Box<journal::Forked>),
 }
 
 /// What makes a repeated start name the same run.
@@ -245,26 +263,19 @@ impl Engine {
 
 impl Shared {
     async fn start(self: Arc<Self>, start: Start) -> Result<StartOutcome> {
-        let inputs = journal::canonical(&start.inputs);
-        // As they are read back, so that nothing depends on who holds the run.
-        let stored: Map<String, Value> = serde_json::from_slice(&inputs).map_err(Error::internal)?;
-        let text = String::from_utf8(inputs).map_err(Error::internal)?;
-        if text.contains("\\u0000") && holds_nul(&Value::Object(stored.clone())) {
-            return Err(Error::invalid("inputs", "must not contain NUL characters"));
-        }
-        let entry = Entry {
-            seq: 1,
-            occurred_at: self.clock.now(),
-            payload: Payload::Started(journal::Started {
-                execution_id: start.execution,
-                workflow_id: start.workflow,
-                version_id: start.version_id,
-                workflow_version: start.version_number,
-                inputs_sha256: hex::encode(Sha256::digest(&text)),
-                depth: 0,
-            }),
+        let beginning = Beginning::of(
+            start.execution,
+            (start.workflow, start.version_id, start.version_number),
+            &start.inputs,
+        )?;
+        let (forked, source) = match start.origin {
+            Origin::Fresh => (None, None),
+            Origin::Fork(forked) => {
+                let source = forked.source_execution;
+                (Some(forked), Some(source))
+            }
         };
-        let sealed = entry.seal(&GENESIS);
+        let entries = beginning.seal(&self, forked);
         let lease = self.lease.borrow().clone().filter(|lease| !lease.lost.is_cancelled());
         // Whether the service stops is looked at with the place taken: either the drain waits for it, or it is given up here.
         let place = lease
@@ -279,7 +290,7 @@ impl Shared {
             version: start.version_id,
             version_number: start.version_number,
             started_by: start.started_by,
-            inputs: text,
+            inputs: beginning.text,
             trace_context: start.trace_context.clone(),
             stage: start
                 .definition
@@ -288,12 +299,14 @@ impl Shared {
                 .map(|stage| stage.name.clone())
                 .unwrap_or_default(),
             owner: lease.as_ref().filter(|_| place.is_some()).map(|lease| lease.instance),
-            entry: sealed.clone(),
+            entries: entries.clone(),
             key: start.key.map(|key| NewKey {
                 method: key.method.to_owned(),
                 key: key.key,
                 body_hash: key.body_hash.to_vec(),
             }),
+            parent: None,
+            source,
         };
         let lost = lease
             .as_ref()
@@ -312,16 +325,85 @@ impl Shared {
                 studio: start.studio,
                 started_by: start.started_by,
                 version: start.version_id,
-                inputs: Arc::new(stored),
+                inputs: Arc::new(beginning.inputs),
+                parent: None,
                 begun: true,
+                paused: false,
                 trace_context: start.trace_context,
             };
-            run::begin(self, lease, facts, start.definition, sealed, place);
+            let ground = Ground {
+                shared: self,
+                facts,
+                definition: start.definition,
+            };
+            run::begin(lease, ground, &entries, place);
         } else {
             self.claim_now.notify_one();
             self.hints.due();
         }
         Ok(StartOutcome::Started(start.execution, times))
+    }
+}
+
+/// What a run begins with.
+struct Beginning {
+    /// Its inputs as they are stored.
+    text: String,
+    /// The same as they are read back, so that nothing depends on who holds the run.
+    inputs: Map<String, Value>,
+    started: journal::Started,
+}
+
+impl Beginning {
+    /// A run of a version of a workflow, which has a number.
+    ///
+    /// # Errors
+    /// `Invalid` on `inputs` that cannot be stored.
+    fn of(
+        execution: ExecutionId,
+        (workflow, version, number): (WorkflowId, VersionId, i32),
+        inputs: &Map<String, Value>,
+    ) -> Result<Self> {
+        let stored = journal::canonical(inputs);
+        let inputs: Map<String, Value> = serde_json::from_slice(&stored).map_err(Error::internal)?;
+        let text = String::from_utf8(stored).map_err(Error::internal)?;
+        if text.contains("\\u0000") && holds_nul(&Value::Object(inputs.clone())) {
+            return Err(Error::invalid("inputs", "must not contain NUL characters"));
+        }
+        let started = journal::Started {
+            execution_id: execution,
+            workflow_id: workflow,
+            version_id: version,
+            workflow_version: number,
+            inputs_sha256: hex::encode(Sha256::digest(&text)),
+            depth: 0,
+        };
+        Ok(Self { text, inputs, started })
+    }
+
+    /// The same within so many others.
+    fn within(mut self, depth: u32) -> Self {
+        self.started.depth = depth;
+        self
+    }
+
+    /// Its first entries.
+    fn seal(&self, shared: &Shared, forked: Option<Box<journal::Forked>>) -> Vec<Sealed> {
+        let at = shared.clock.now();
+        let payloads = [Payload::Started(self.started.clone())]
+            .into_iter()
+            .chain(forked.map(Payload::Forked));
+        let mut entries: Vec<Sealed> = Vec::with_capacity(2);
+        for (payload, seq) in payloads.zip(1..) {
+            let previous = entries.last().map_or(GENESIS, |last| last.hash);
+            let entry = Entry {
+                seq,
+                occurred_at: at,
+                payload,
+            };
+            entries.push(entry.seal(&previous));
+        }
+        entries
     }
 }
 

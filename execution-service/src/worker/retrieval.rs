@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use service_kit::error::Error;
+use service_kit::{error::Error, ids::DocumentId};
 use tokio::time::sleep;
 
-use super::scene::Scene;
+use super::scene::Ground;
 use crate::{
     access::Found,
     engine::{
@@ -25,29 +25,44 @@ pub(super) struct Retrieved {
     pub query: Prompt,
 }
 
-/// Finds chunks. core-service being away is not the stage's fault: it is asked again until the caller gives up.
-pub(super) async fn retrieve(
-    scene: &Scene,
-    renderer: &Renderer<'_>,
-    retrieval: &Retrieval,
-) -> Result<Retrieved, AttemptFailure> {
+/// What is to be found.
+pub(super) struct Wanted {
+    query: Prompt,
+    documents: Vec<DocumentId>,
+    limit: u32,
+}
+
+/// What a stage wants found.
+pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval) -> Result<Wanted, AttemptFailure> {
     let query = renderer.query(retrieval)?;
     let documents = renderer.documents(retrieval)?;
-    let blank = query.prompt.trim().is_empty();
-    if blank && documents.is_empty() {
+    if query.prompt.trim().is_empty() && documents.is_empty() {
         return Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "query",
             "the query is empty and no document is named",
         ));
     }
+    Ok(Wanted {
+        query,
+        documents,
+        limit: retrieval.max_chunks(),
+    })
+}
+
+/// Finds chunks. core-service being away is not the stage's fault: it is asked again until the caller gives up.
+pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieved, AttemptFailure> {
+    let Wanted {
+        query,
+        documents,
+        limit,
+    } = wanted;
     let (mut pause, longest) = PAUSES;
     loop {
-        let found = if blank {
-            list(scene, &documents, retrieval.max_chunks()).await
+        let found = if query.prompt.trim().is_empty() {
+            list(ground, &documents, limit).await
         } else {
-            let Scene { shared, facts, .. } = scene;
-            let limit = retrieval.max_chunks();
+            let Ground { shared, facts, .. } = ground;
             shared
                 .core
                 .search_chunks(facts.started_by, facts.studio, &query.prompt, limit, &documents)
@@ -61,7 +76,7 @@ pub(super) async fn retrieve(
                 });
             }
             Err(Error::Unavailable { .. }) => {
-                tracing::warn!(execution = %scene.facts.execution, "core-service is away; retrieval waits");
+                tracing::warn!(execution = %ground.facts.execution, "core-service is away; retrieval waits");
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
@@ -71,7 +86,7 @@ pub(super) async fn retrieve(
 }
 
 /// The chunks of documents one after the other, in their order.
-async fn list(scene: &Scene, documents: &[service_kit::ids::DocumentId], limit: u32) -> Result<Vec<Found>, Error> {
+async fn list(ground: &Ground, documents: &[DocumentId], limit: u32) -> Result<Vec<Found>, Error> {
     let mut all = Vec::new();
     for document in documents {
         let left = limit - u32::try_from(all.len()).unwrap_or(limit).min(limit);
@@ -79,10 +94,10 @@ async fn list(scene: &Scene, documents: &[service_kit::ids::DocumentId], limit: 
             break;
         }
         all.extend(
-            scene
+            ground
                 .shared
                 .core
-                .list_chunks(scene.facts.started_by, *document, left)
+                .list_chunks(ground.facts.started_by, *document, left)
                 .await?,
         );
     }

@@ -1,87 +1,106 @@
 //! One held run: from stage to stage until it ends, waits long, loses its lease, or the service stops.
 //!
-//! What always holds: a stage's result is durable before the next stage begins; what was decided is written in the commit
-//! of the entry that it follows from; when the lease is lost, the run stops at once and writes nothing.
+//! What always holds: a stage's result is durable before what follows from it begins; what was decided is written in the commit
+//! of the entry that it follows from; what must not happen twice is announced in a commit before it is done; when the lease is
+//! lost, the run stops at once and writes nothing. Several tries of a run may be under way, but one task writes its entries.
 
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 use service_kit::telemetry;
-use tokio::time::sleep;
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use super::{
-    Lease, Shared, call,
-    commands::{Asked, Commands, Wish},
+    Lease, Shared, Wish,
+    call::{self, Try},
+    children::{self, Begun},
+    commands::{Asked, Commands},
     held::Place,
     live::Publisher,
     load,
-    scene::Scene,
-    store::{Facts, claims::Claimed},
-    writer::{End, Fence, Record, Recorded, Then},
+    plan::{Ending, Plan},
+    scene::{Ground, Scene},
+    store::claims::Claimed,
+    writer::{Ask, End, Fence, NewRun, Record, Recorded, Then},
 };
 use crate::{
     engine::{
-        definition::Definition,
+        action::{Call, StartChild},
+        definition::Kind,
         failure::Failure,
-        journal::{AttemptPayload, Cancelled, Decision, Finished, Payload, Sealed, StageTry, canonical},
-        next::{Action, AttemptKey, Call},
+        journal::{
+            AttemptPayload, Cancelled, Decision, Delegated, Finished, Hash, Of, Paused, Payload, Resumed, Sealed,
+            Signal, StageTry, canonical,
+        },
     },
     providers::clean,
 };
 
 /// A run that has to wait longer than this is given back.
-const SHORT_WAIT: Duration = Duration::from_secs(2);
+pub(super) const SHORT_WAIT: Duration = Duration::from_secs(2);
 /// How long calls in flight may go on when the service is to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// After so many take-overs without a new entry the attempt counts as failed: it may be what kills its process.
-const MAX_TAKEOVERS: i16 = 5;
+pub(super) const MAX_TAKEOVERS: i16 = 5;
 /// The longest message of a failed run, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4_096;
+/// The most entries that follow from one without anything being done for them; what follows from those waits for the commit.
+pub(super) const MAX_FOLLOWING: usize = 64;
 
 /// A held run.
-struct Run {
+pub(super) struct Run {
     scene: Scene,
     lease: Lease,
     epoch: i32,
     commands: Commands,
-    live: Publisher,
+    live: Arc<Publisher>,
+    flying: Flying,
+    /// What people are asked, as it stands in the database.
+    asks: Vec<Ask>,
+    /// Whether the execution's row says that it waits for people.
+    is_shown_paused: bool,
+    /// When something is to be done by itself.
+    wake_at: Option<Instant>,
+    /// Since the service is to stop: until when calls in flight may go on.
+    drained_at: Option<Instant>,
     /// Keeps the run among the held ones.
     _place: Place,
 }
 
-/// What became of an entry.
-enum Outcome {
-    /// It is durable, and the run goes on here with this.
-    GoesOn(Call),
-    /// The run is not held here any more.
-    Over,
-    /// The database refuses the entry.
-    Refused,
+/// What is under way for a run.
+#[derive(Default)]
+struct Flying {
+    landing: FuturesUnordered<BoxFuture<'static, Landed>>,
+    tries: Vec<StageTry>,
 }
 
-/// The next call, or that the run is not held here any more.
-type Step = ControlFlow<(), Call>;
+/// How something that was under way ended.
+enum Landed {
+    Attempt(Box<AttemptPayload>),
+    Child(Box<Begun>),
+    /// It is not known what was done.
+    Unknown(StageTry),
+}
+
+/// What became of entries.
+enum Outcome {
+    /// They are durable, and the run goes on here.
+    GoesOn,
+    /// The run is not held here any more.
+    Over,
+    /// The database refuses one of them; none was written.
+    Refused(Vec<Payload>),
+}
+
+/// Whether the run is still held here.
+type Step = ControlFlow<()>;
 
 /// Runs a run that was just started.
-pub(super) fn begin(
-    shared: Arc<Shared>,
-    lease: Lease,
-    facts: Facts,
-    definition: Arc<Definition>,
-    started: Sealed,
-    place: Place,
-) {
-    let scene = Scene {
-        shared,
-        facts,
-        definition,
-        journal: vec![started.entry],
-        head: started.hash,
-        takeovers: 0,
-    };
-    spawn(scene, lease, 0, 0, place);
+pub(super) fn begin(lease: Lease, ground: Ground, started: &[Sealed], place: Place) {
+    spawn(Scene::begun(ground, started), lease, 0, 0, place);
 }
 
 /// Goes on with a run that was claimed.
@@ -114,32 +133,42 @@ async fn aside(shared: &Shared, lease: &Lease, claimed: &Claimed) {
         status: None,
         commands_seen: claimed.commands_seq,
         commands_done: claimed.commands_done,
+        children: Vec::new(),
+        asks: None,
         then: Then::PutAside { cut: false },
     };
     let _fenced = shared.writer.record(record, &lease.lost).await;
 }
 
 fn spawn(scene: Scene, lease: Lease, epoch: i32, commands_done: i64, place: Place) {
-    let shared = scene.shared.clone();
-    let execution = scene.facts.execution;
+    let ground = scene.ground.clone();
+    let shared = ground.shared.clone();
+    let facts = &ground.facts;
+    let execution = facts.execution;
     let live = shared.live.publish(execution);
-    live.recorded(scene.seq());
+    live.recorded(scene.seq, |_| false);
     let span = tracing::info_span!(
         parent: None,
         "execution",
         otel.name = "execution",
         execution = %execution,
-        company = %scene.facts.company,
-        user = %scene.facts.started_by,
+        company = %facts.company,
+        user = %facts.started_by,
     );
-    let span = telemetry::span_with_parent(&scene.facts.trace_context, span);
+    let span = telemetry::span_with_parent(&facts.trace_context, span);
     let commands = Commands::new(shared.pool.clone(), execution, place.commands.clone(), commands_done);
+    let asks = Ask::all(&scene.state);
     let mut run = Run {
+        is_shown_paused: facts.paused,
         scene,
         lease,
         epoch,
         commands,
-        live,
+        live: Arc::new(live),
+        flying: Flying::default(),
+        asks,
+        wake_at: None,
+        drained_at: None,
         _place: place,
     };
     let task = async move {
@@ -155,110 +184,118 @@ fn spawn(scene: Scene, lease: Lease, epoch: i32, commands_done: i64, place: Plac
 
 impl Run {
     async fn carry(&mut self) {
-        let mut step = match self.scene.next() {
-            Some(Action::Call(call)) => Step::Continue(call),
-            Some(Action::AwaitPerson(waiting)) => self.await_person(waiting.of).await,
-            Some(Action::Complete { .. } | Action::Fail(_)) => self.record(None).await,
-            Some(_) => {
-                tracing::error!(execution = %self.scene.facts.execution, "a run asks for what is not carried out yet");
-                self.put_aside().await
-            }
-            None => {
-                tracing::error!(execution = %self.scene.facts.execution, "an ended journal has a run");
-                self.put_aside().await
-            }
+        let mut step = match self.commands.announced(&self.scene.state).await {
+            Some(asked) => self.answer(asked).await,
+            None => self.look_around().await,
         };
-        while let Step::Continue(call) = step {
-            step = self.step(call).await;
+        while step.is_continue() {
+            step = self.step().await;
         }
     }
 
-    async fn step(&mut self, call: Call) -> Step {
-        if let Some(asked) = self.commands.announced(None).await {
-            return self.answer(asked, None).await;
-        }
-        let soft = self.scene.shared.lifecycle.soft();
-        if let Some(wait) = self.wait_for(&call) {
-            if wait > SHORT_WAIT {
-                return self.give_back(Some(wait), call.key.stage).await;
-            }
-            tokio::select! {
-                () = sleep(wait) => {}
-                asked = self.commands.next() => return self.answer(asked, None).await,
-                () = soft.cancelled() => return self.give_back(Some(wait), call.key.stage).await,
+    /// What a run is taken up with: what it waited for may have come meanwhile.
+    async fn look_around(&mut self) -> Step {
+        let plan = self.plan();
+        let mut ended = Vec::new();
+        for (of, child) in &plan.awaited {
+            if let Some(attempt) = children::ended(&self.scene.ground, of, *child).await {
+                ended.push(Payload::Attempt(Box::new(attempt)));
             }
         }
-        if soft.is_cancelled() {
-            return self.give_back(Some(Duration::ZERO), call.key.stage).await;
-        }
-        if self.scene.takeovers >= MAX_TAKEOVERS {
-            return self.record(Some(call::crashed(&self.scene, &call))).await;
-        }
-        self.attempt(call).await
+        self.record(ended).await
     }
 
-    async fn attempt(&mut self, call: Call) -> Step {
-        self.live.started(stage_try(&call.key), self.scene.now());
-        let span = tracing::info_span!(
-            target: telemetry::TRACES_ONLY,
-            "stage",
-            otel.name = format!("stage {}", call.key.stage),
-            stage = call.key.stage,
-            visit = call.key.visit,
-            attempt = call.key.attempt,
-        );
-        let lifecycle = &self.scene.shared.lifecycle;
-        let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
-        let drained = async {
-            soft.cancelled().await;
-            let _hard = hard.run_until_cancelled(sleep(DRAIN)).await;
-        };
-        let attempt = tokio::select! {
+    async fn step(&mut self) -> Step {
+        let soft = self.scene.ground.shared.lifecycle.soft();
+        let hard = self.scene.ground.shared.lifecycle.hard();
+        let wake_at = self.wake_at;
+        let drained_at = self.drained_at;
+        tokio::select! {
             biased;
-            attempt = Box::pin(call::perform(&self.scene, &call, &self.live)).instrument(span) => attempt,
-            asked = self.commands.next() => return self.answer(asked, Some(call.key.stage)).await,
-            () = drained => return self.give_back_cut(call.key.stage).await,
-        };
-        self.record(Some(attempt)).await
-    }
-
-    fn wait_for(&self, call: &Call) -> Option<Duration> {
-        Duration::try_from(call.not_before? - self.scene.now())
-            .ok()
-            .filter(|wait| !wait.is_zero())
-    }
-
-    /// A run that waits for a person is held only to do what is asked of it.
-    async fn await_person(&mut self, waiting: StageTry) -> Step {
-        match self.commands.announced(Some(&waiting)).await {
-            Some(asked) => self.answer(asked, None).await,
-            None => self.give_back(None, waiting.stage).await,
+            Some(landed) = self.flying.landing.next() => self.land(landed).await,
+            asked = self.commands.next(&self.scene.state) => self.answer(asked).await,
+            () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => self.look_around().await,
+            () = soft.cancelled(), if drained_at.is_none() => {
+                self.drained_at = Some(Instant::now() + DRAIN);
+                self.record(Vec::new()).await
+            }
+            () = hard.cancelled(), if drained_at.is_some() => self.give_back_cut().await,
+            () = sleep_until(drained_at.unwrap_or_else(Instant::now)), if drained_at.is_some() => self.give_back_cut().await,
         }
     }
 
-    /// Makes a command an entry. `interrupted` is the stage whose call it cut.
-    async fn answer(&mut self, Asked { by, wish }: Asked, interrupted: Option<String>) -> Step {
-        let cut = interrupted.is_some();
+    /// Takes what has landed, and what else has meanwhile.
+    async fn land(&mut self, landed: Landed) -> Step {
+        let mut all = vec![landed];
+        while let Some(Some(more)) = self.flying.landing.next().now_or_never() {
+            all.push(more);
+        }
+        let mut payloads = Vec::with_capacity(all.len());
+        let mut begun = Vec::new();
+        for landed in all {
+            match landed {
+                Landed::Attempt(attempt) => {
+                    self.flying.tries.retain(|it| !attempt.is(it));
+                    payloads.push(Payload::Attempt(attempt));
+                }
+                Landed::Unknown(of) => {
+                    self.flying.tries.retain(|it| *it != of);
+                    payloads.push(Payload::Unknown(Of { of }));
+                }
+                Landed::Child(child) => {
+                    let Begun { run, entry } = *child;
+                    let of = entry.of_try();
+                    self.flying.tries.retain(|it| Some(it) != of.as_ref());
+                    payloads.push(entry);
+                    begun.push(run);
+                }
+            }
+        }
+        self.record_with(payloads, begun).await
+    }
+
+    /// Makes a command an entry.
+    async fn answer(&mut self, Asked { by, wish }: Asked) -> Step {
+        let text = |text: String| clean::storable(&text).0;
         let payload = match wish {
             Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
                 by,
-                reason: clean::storable(&reason).0,
-                interrupted,
+                reason: text(reason),
+                interrupted: self.flying.tries.first().map(|it| it.stage.clone()),
             }),
-            Wish::Decide { of, decision, notes } => Payload::Decision(Box::new(Decision {
+            Wish::Pause { reason } => Payload::Paused(Paused {
+                by: Some(by),
+                reason: text(reason),
+            }),
+            Wish::Resume {} => Payload::Resumed(Resumed { by }),
+            Wish::Decide {
+                of,
+                decision,
+                notes,
+                output,
+                form,
+            } => Payload::Decision(Box::new(Decision {
                 of,
                 decision,
                 by,
-                notes: clean::storable(&notes).0,
-                output: None,
-                form: None,
+                notes: text(notes),
+                output,
+                form,
             })),
+            Wish::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
+            Wish::Signal { name, payload } => Payload::Signal(Box::new(Signal {
+                name,
+                payload,
+                by: Some(by),
+            })),
+            Wish::ChildEnded { .. } => return self.look_around().await,
         };
-        match self.write(Some(payload)).await {
-            Outcome::GoesOn(call) => Step::Continue(call),
+        match self.write(vec![payload], Vec::new()).await {
+            Outcome::GoesOn => Step::Continue(()),
             Outcome::Over => Step::Break(()),
-            Outcome::Refused => {
-                let mut record = self.progress(Vec::new(), self.scene.seq(), String::new(), Then::PutAside { cut });
+            Outcome::Refused(_) => {
+                let cut = !self.flying.tries.is_empty();
+                let mut record = self.progress(Then::PutAside { cut });
                 // Nothing is done by it: who looks at the run again finds the wish still there.
                 record.commands_done = 0;
                 self.let_go(record).await
@@ -266,152 +303,317 @@ impl Run {
         }
     }
 
-    /// Records an attempt and what follows from it; without one, only what follows from the journal.
-    async fn record(&mut self, attempt: Option<AttemptPayload>) -> Step {
-        let substitute = attempt.as_ref().map(call::unrecordable);
-        for payload in [attempt, substitute] {
-            match self
-                .write(payload.map(|attempt| Payload::Attempt(Box::new(attempt))))
-                .await
-            {
-                Outcome::GoesOn(call) => return Step::Continue(call),
-                Outcome::Over => return Step::Break(()),
-                Outcome::Refused => {}
+    /// Records entries and what follows from them; without any, only what follows from the journal.
+    async fn record(&mut self, payloads: Vec<Payload>) -> Step {
+        self.record_with(payloads, Vec::new()).await
+    }
+
+    async fn record_with(&mut self, payloads: Vec<Payload>, begun: Vec<NewRun>) -> Step {
+        let refused = match self.write(payloads, begun).await {
+            Outcome::GoesOn => return Step::Continue(()),
+            Outcome::Over => return Step::Break(()),
+            Outcome::Refused(refused) => refused,
+        };
+        // One of them is refused: each alone, and that one without what may be the reason. What was no attempt follows anew.
+        let attempts = refused.into_iter().filter_map(|payload| match payload {
+            Payload::Attempt(attempt) => Some(attempt),
+            _ => None,
+        });
+        let attempts: Vec<_> = attempts.collect();
+        // Those whose turn has not come are not begun anew meanwhile.
+        self.flying
+            .tries
+            .extend(attempts.iter().map(|attempt| attempt.of_try()));
+        for attempt in attempts {
+            self.flying.tries.retain(|it| !attempt.is(it));
+            let substitute = call::unrecordable(&attempt);
+            for attempt in [attempt, Box::new(substitute)] {
+                match self.write(vec![Payload::Attempt(attempt)], Vec::new()).await {
+                    Outcome::GoesOn => break,
+                    Outcome::Over => return Step::Break(()),
+                    Outcome::Refused(_) => {}
+                }
             }
         }
-        self.put_aside().await
+        match self.write(Vec::new(), Vec::new()).await {
+            Outcome::GoesOn => Step::Continue(()),
+            Outcome::Over => Step::Break(()),
+            Outcome::Refused(_) => {
+                let record = self.progress(Then::PutAside { cut: false });
+                self.let_go(record).await
+            }
+        }
     }
 
-    /// Gives the run back until then, or until somebody asks something of it.
-    async fn give_back(&mut self, wait: Option<Duration>, stage: String) -> Step {
-        let then = Then::GiveBack { wait, cut: false };
-        let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
-        self.let_go(record).await
-    }
-
-    /// Gives a run back that cannot be continued here.
-    async fn put_aside(&mut self) -> Step {
-        let record = self.progress(
-            Vec::new(),
-            self.scene.seq(),
-            String::new(),
-            Then::PutAside { cut: false },
-        );
-        self.let_go(record).await
-    }
-
-    /// Gives the run back at once, with its call in flight cut.
-    async fn give_back_cut(&mut self, stage: String) -> Step {
-        let then = Then::GiveBack {
+    /// Gives the run back at once, with its calls in flight cut.
+    async fn give_back_cut(&mut self) -> Step {
+        let record = self.progress(Then::GiveBack {
             wait: Some(Duration::ZERO),
             cut: true,
-        };
-        let record = self.progress(Vec::new(), self.scene.seq(), stage, then);
+        });
         self.let_go(record).await
     }
 
     async fn let_go(&mut self, record: Record) -> Step {
-        let _fenced = self.scene.shared.writer.record(record, &self.lease.lost).await;
+        let writer = &self.scene.ground.shared.writer;
+        let _fenced = writer.record(record, &self.lease.lost).await;
         Step::Break(())
     }
 
-    /// Makes an entry durable together with what it decides.
-    async fn write(&mut self, payload: Option<Payload>) -> Outcome {
-        let (length, head, seq) = (self.scene.journal.len(), self.scene.head, self.scene.seq());
-        let mut status = payload.as_ref().and_then(Payload::decision).map(|_| "running");
-        let mut entries: Vec<Sealed> = payload.into_iter().map(|payload| self.scene.append(payload)).collect();
-        let (then, stage, call) = match self.scene.next() {
-            Some(Action::Call(call)) => (self.go_on(&call), call.key.stage.clone(), Some(call)),
-            Some(Action::AwaitPerson(waiting)) => {
-                status = Some("paused");
-                let then = Then::GiveBack { wait: None, cut: false };
-                (then, waiting.of.stage, None)
+    fn plan(&self) -> Plan {
+        let ground = &self.scene.ground;
+        let tries = &self.flying.tries;
+        let actions = self.scene.state.actions_beyond(ground.given(), |of| tries.contains(of));
+        Plan::of(actions, &ground.definition, ground.now())
+    }
+
+    /// Makes entries durable together with what they decide, and begins what is to be done.
+    async fn write(&mut self, payloads: Vec<Payload>, begun: Vec<NewRun>) -> Outcome {
+        let (seq, head) = (self.scene.seq, self.scene.head);
+        let given = payloads.len();
+        let mut entries: Vec<Sealed> = payloads.into_iter().map(|payload| self.scene.append(payload)).collect();
+        let mut plan = self.plan();
+        while entries.len() < given + MAX_FOLLOWING {
+            let Some(payload) = plan.follows.take().or_else(|| self.crashed(&plan)) else {
+                break;
+            };
+            entries.push(self.scene.append(payload));
+            plan = self.plan();
+        }
+        let end = self.ending(&mut plan, &mut entries);
+        let then = match &end {
+            Some(end) => Then::End(end.clone()),
+            None => self.goes_on(&plan),
+        };
+        let keeps = matches!(then, Then::Keep);
+        let is_over = end.is_some();
+        let mut record = self.progress(then);
+        record.fence.seq = seq;
+        record.children = begun;
+        let is_paused = !is_over && self.flying.tries.is_empty() && plan.rests() && plan.waits_for_people();
+        if !is_over && is_paused != self.is_shown_paused {
+            record.status = Some(if is_paused { "paused" } else { "running" });
+        }
+        let asks = if plan.asks && !is_over {
+            Ask::all(&self.scene.state)
+        } else {
+            Vec::new()
+        };
+        if asks != self.asks {
+            record.asks = Some(asks.clone());
+        }
+        let is_silent = entries.is_empty() && record.status.is_none() && record.asks.is_none();
+        record.entries = entries;
+        if !(is_silent && keeps) {
+            let has_children = !record.children.is_empty();
+            match self.scene.ground.shared.writer.record(record, &self.lease.lost).await {
+                Recorded::Written => {
+                    if self.scene.seq > seq {
+                        self.scene.takeovers = 0;
+                    }
+                    if has_children {
+                        self.scene.ground.shared.claim_now.notify_one();
+                        self.scene.ground.shared.hints.due();
+                    }
+                }
+                Recorded::Fenced => return Outcome::Over,
+                Recorded::Refused(record) => {
+                    let payloads = record
+                        .entries
+                        .into_iter()
+                        .take(given)
+                        .map(|sealed| sealed.entry.payload);
+                    return self.take_back(seq, head, payloads.collect()).await;
+                }
             }
-            Some(Action::Complete { outputs }) => {
+            self.asks = asks;
+            self.is_shown_paused = is_paused;
+            let tries = &self.flying.tries;
+            let is_flying = |of: &StageTry| !is_over && tries.contains(of);
+            self.live.recorded(self.scene.seq, is_flying);
+        }
+        if is_over {
+            self.flying = Flying::default();
+            let ground = &self.scene.ground;
+            let has_children = ground
+                .definition
+                .stages
+                .iter()
+                .any(|it| matches!(it.kind, Kind::Workflow(_)));
+            children::tell(&ground.shared, ground, has_children).await;
+        }
+        if !keeps {
+            return Outcome::Over;
+        }
+        self.begin(plan);
+        Outcome::GoesOn
+    }
+
+    /// What is recorded of a call in place of making it, where it may be what kills its process.
+    fn crashed(&mut self, plan: &Plan) -> Option<Payload> {
+        let call = plan.calls.first().filter(|_| self.scene.takeovers >= MAX_TAKEOVERS)?;
+        let attempt = call::crashed(&self.scene.ground, call, self.scene.takeovers);
+        self.scene.takeovers = 0;
+        Some(Payload::Attempt(Box::new(attempt)))
+    }
+
+    /// How the run ends, if it does; its last entry is added.
+    fn ending(&mut self, plan: &mut Plan, entries: &mut Vec<Sealed>) -> Option<End> {
+        let over = self.scene.state.is_over();
+        let ending = plan.end.take().or_else(|| over.then_some(Ending::Over))?;
+        Some(match ending {
+            Ending::Completed(outputs) => {
                 entries.push(self.scene.append(Payload::Finished(Finished { failure: None })));
-                (self.end("completed", Some(outputs), None), String::new(), None)
+                self.end("completed", Some(outputs), None)
             }
-            Some(Action::Fail(failure)) => {
+            Ending::Failed(failure) => {
                 let failure = storable(failure);
                 entries.push(self.scene.append(Payload::Finished(Finished {
                     failure: Some(failure.clone()),
                 })));
-                (self.end("failed", None, Some(failure)), String::new(), None)
+                self.end("failed", None, Some(failure))
             }
-            Some(_) => (Then::PutAside { cut: false }, String::new(), None),
-            None => (self.end("cancelled", None, None), String::new(), None),
-        };
-        let goes_on = matches!(then, Then::Keep);
-        let mut record = self.progress(entries, seq, stage, then);
-        record.status = status;
-        match self.scene.shared.writer.record(record, &self.lease.lost).await {
-            Recorded::Written => {
-                self.scene.takeovers = 0;
-                self.live.recorded(self.scene.seq());
-                call.filter(|_| goes_on).map_or(Outcome::Over, Outcome::GoesOn)
-            }
-            Recorded::Fenced => Outcome::Over,
-            Recorded::Refused => {
-                self.scene.take_back(length, head);
-                Outcome::Refused
-            }
-        }
+            Ending::Over => self.end("cancelled", None, None),
+        })
     }
 
-    fn go_on(&self, call: &Call) -> Then {
-        let wait = self.wait_for(call).unwrap_or_default();
-        if wait > SHORT_WAIT || self.scene.shared.lifecycle.soft().is_cancelled() {
-            Then::GiveBack {
-                wait: Some(wait),
-                cut: false,
-            }
-        } else {
-            Then::Keep
-        }
-    }
-
-    fn end(&self, status: &'static str, outputs: Option<Map<String, Value>>, failure: Option<Failure>) -> Then {
-        Then::End(End {
+    fn end(&self, status: &'static str, outputs: Option<Map<String, Value>>, failure: Option<Failure>) -> End {
+        End {
             status,
             outputs: outputs.map(|outputs| String::from_utf8(canonical(&outputs)).expect("JSON is UTF-8")),
             failure_class: failure.as_ref().map(|failure| failure.class.as_str()),
             failure_message: failure.map(|failure| failure.message),
-            at: self
-                .scene
-                .journal
-                .last()
-                .map_or_else(|| self.scene.now(), |last| last.occurred_at),
-        })
+            at: self.scene.last_at,
+        }
     }
 
-    fn progress(&self, entries: Vec<Sealed>, seq: i64, stage: String, then: Then) -> Record {
-        let (execution, instance) = (self.scene.facts.execution, self.lease.instance);
-        let fence = Fence {
-            execution,
-            instance,
-            epoch: self.epoch,
-            seq,
+    /// Whether the run is kept, and until when it is given back otherwise.
+    fn goes_on(&self, plan: &Plan) -> Then {
+        let stops = self.stops();
+        let wait = plan.wake_at.map(|at| until(at, self.scene.ground.now()));
+        let is_busy = !self.flying.tries.is_empty() || (!stops && !plan.rests());
+        let is_short = !stops && wait.is_some_and(|wait| wait <= SHORT_WAIT);
+        if is_busy || is_short || plan.follows.is_some() {
+            return Then::Keep;
+        }
+        Then::GiveBack {
+            wait: if plan.rests() { wait } else { Some(Duration::ZERO) },
+            cut: false,
+        }
+    }
+
+    /// Whether nothing new is to be begun here.
+    fn stops(&self) -> bool {
+        self.drained_at.is_some() || self.scene.ground.shared.lifecycle.soft().is_cancelled()
+    }
+
+    /// Begins what is to be done, and notes when to look again.
+    fn begin(&mut self, plan: Plan) {
+        let now = self.scene.ground.now();
+        let at = plan.wake_at.map(|at| until(at, now));
+        let at = if plan.follows.is_some() {
+            Some(Duration::ZERO)
+        } else {
+            at
         };
+        self.wake_at = at.map(|wait| Instant::now() + wait);
+        if self.stops() {
+            return;
+        }
+        for call in plan.calls {
+            self.make(call);
+        }
+        for child in plan.children {
+            self.bear(child);
+        }
+    }
+
+    fn make(&mut self, call: Call) {
+        let ground = self.scene.ground.clone();
+        let of = call.key.of_try();
+        self.live.started(of.clone(), ground.now());
+        let span = tracing::info_span!(
+            target: telemetry::TRACES_ONLY,
+            "stage",
+            otel.name = format!("stage {}", of.stage),
+            stage = of.stage,
+            visit = of.visit,
+            item = of.item,
+            attempt = of.attempt,
+        );
+        let a_try = Try {
+            ground,
+            state: self.scene.state.clone(),
+            call,
+            live: Some(self.live.clone()),
+            may_repeat: self.scene.takeovers > 0,
+        };
+        let itself = of.clone();
+        let landed = a_try
+            .perform()
+            .map(|came| came.map_or(Landed::Unknown(itself), |attempt| Landed::Attempt(Box::new(attempt))));
+        self.flying.tries.push(of);
+        self.flying.landing.push(Box::pin(landed.instrument(span)));
+    }
+
+    fn bear(&mut self, child: StartChild) {
+        let ground = self.scene.ground.clone();
+        self.flying.tries.push(child.key.of_try());
+        self.flying.landing.push(Box::pin(async move {
+            match children::begin(&ground, child).await {
+                Ok(begun) => Landed::Child(Box::new(begun)),
+                Err(attempt) => Landed::Attempt(Box::new(attempt)),
+            }
+        }));
+    }
+
+    /// Goes back to where the journal stands.
+    async fn take_back(&mut self, seq: i64, head: Hash, refused: Vec<Payload>) -> Outcome {
+        let ground = self.scene.ground.clone();
+        let folded = async {
+            let mut connection = ground.shared.pool.acquire().await?;
+            load::fold(&mut connection, &ground, seq, head).await
+        };
+        match Box::pin(folded).await {
+            Ok((state, last_at)) => {
+                self.scene.state = Arc::new(state);
+                (self.scene.seq, self.scene.head, self.scene.last_at) = (seq, head, last_at);
+                Outcome::Refused(refused)
+            }
+            Err(error) => {
+                // It stays ours and is found again.
+                tracing::error!(execution = %ground.facts.execution, error = %error, "a run could not be read again");
+                Outcome::Over
+            }
+        }
+    }
+
+    fn progress(&self, then: Then) -> Record {
+        let ground = &self.scene.ground;
+        let fence = Fence {
+            execution: ground.facts.execution,
+            instance: self.lease.instance,
+            epoch: self.epoch,
+            seq: self.scene.seq,
+        };
+        let stages = self.scene.state.stages(&ground.definition);
         Record {
             fence,
-            entries,
+            entries: Vec::new(),
             head: self.scene.head.to_vec(),
-            stage,
+            stage: stages.first().map(|stage| (*stage).to_owned()).unwrap_or_default(),
             status: None,
             commands_seen: self.commands.taken,
             commands_done: self.commands.taken,
+            children: Vec::new(),
+            asks: None,
             then,
         }
     }
 }
 
-fn stage_try(key: &AttemptKey) -> StageTry {
-    StageTry {
-        stage: key.stage.clone(),
-        visit: key.visit,
-        item: key.item,
-        attempt: key.attempt,
-    }
+fn until(at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    Duration::try_from(at - now).unwrap_or_default()
 }
 
 fn storable(Failure { class, message }: Failure) -> Failure {

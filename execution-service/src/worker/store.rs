@@ -10,6 +10,8 @@ use sqlx::{PgConnection, Result, types::Json};
 use crate::engine::definition::Definition;
 
 mod arrays;
+pub(super) mod asks;
+pub(super) mod children;
 pub(super) mod claims;
 pub(super) mod hints;
 pub(super) mod leases;
@@ -25,8 +27,12 @@ pub(super) struct Facts {
     pub started_by: UserId,
     pub version: VersionId,
     pub inputs: Arc<Map<String, Value>>,
+    /// The run that it is a stage of.
+    pub parent: Option<ExecutionId>,
     /// Whether its first stage has begun.
     pub begun: bool,
+    /// Whether its row says that it waits for people.
+    pub paused: bool,
     /// The W3C traceparent of the request that started it; may be empty.
     pub trace_context: String,
 }
@@ -35,8 +41,8 @@ pub(super) async fn facts(connection: &mut PgConnection, execution: ExecutionId)
     let row = sqlx::query!(
         r#"select company_id as "company: CompanyId", studio_id as "studio: StudioId",
                   started_by as "started_by: UserId", version_id as "version: VersionId",
-                  inputs as "inputs: Json<Map<String, Value>>", trace_context,
-                  started_at is not null as "begun!"
+                  inputs as "inputs: Json<Map<String, Value>>", trace_context, parent_id as "parent: ExecutionId",
+                  started_at is not null as "begun!", status = 'paused' as "paused!"
            from execution.executions where id = $1"#,
         execution.as_uuid(),
     )
@@ -49,7 +55,9 @@ pub(super) async fn facts(connection: &mut PgConnection, execution: ExecutionId)
         started_by: row.started_by,
         version: row.version,
         inputs: Arc::new(row.inputs.0),
+        parent: row.parent,
         begun: row.begun,
+        paused: row.paused,
         trace_context: row.trace_context,
     }))
 }

@@ -24,9 +24,11 @@ use super::{
     store::writes,
 };
 
+mod ask;
 mod batch;
 mod items;
 
+pub use ask::Ask;
 use batch::{Item, Work};
 pub use items::{End, Fence, NewKey, NewRun, Record, Then, Times};
 
@@ -51,14 +53,14 @@ pub enum Started {
 }
 
 /// What became of a run's progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Recorded {
     /// It is durable.
     Written,
     /// The run is not this instance's any more; nothing was written.
     Fenced,
     /// The database refuses what stands in it; nothing was written.
-    Refused,
+    Refused(Box<Record>),
 }
 
 /// The way to the writer.

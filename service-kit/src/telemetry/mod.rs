@@ -154,12 +154,14 @@ where
         LogFormat::Json => layer.fmt_fields(json::SpanFields).event_format(json::JsonLines).boxed(),
     };
     // Spans count however few lines are wanted: the ids on a line are theirs.
-    let spans = filter_fn(|it| it.is_span() && *it.level() <= Level::INFO).with_max_level_hint(Level::INFO);
-    let told = filter_fn(|it| it.target() != TRACES_ONLY);
+    let spans = filter_fn(|it| it.is_span() && *it.level() <= Level::INFO && it.target() != TRACES_ONLY)
+        .with_max_level_hint(Level::INFO);
     // What names targets and levels only is answered once for each place in the code; EnvFilter looks at every span.
-    let filter = match config.log.0.parse::<Targets>() {
-        Ok(targets) => FilterExt::boxed(targets.or(spans).and(told)),
-        Err(_) => FilterExt::boxed(EnvFilter::new(&config.log.0).or(spans).and(told)),
+    let filter = if let Ok(targets) = config.log.0.parse::<Targets>() {
+        FilterExt::boxed(targets.with_target(TRACES_ONLY, LevelFilter::OFF).or(spans))
+    } else {
+        let directives = format!("{},{TRACES_ONLY}=off", config.log.0);
+        FilterExt::boxed(EnvFilter::new(directives).or(spans))
     };
     layer.with_filter(filter)
 }

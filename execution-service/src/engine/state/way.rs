@@ -128,6 +128,12 @@ impl State {
         if !stage.kind.is_body() {
             return Arrived::Failed(unserved(stage));
         }
+        let mut others = given.definition.stages.iter();
+        if others.any(|it| it.name != given.definition.stages[place].name && runs(it, &fan.stage)) {
+            // Their tries would have the same keys.
+            let message = format!("two maps run the stage \"{}\"", fan.stage);
+            return Arrived::Failed(AttemptFailure::lasting(FailureClass::Validation, "map", message));
+        }
         if matches!(stage.kind, Kind::Workflow(_)) && self.depth >= MAX_DEPTH {
             return Arrived::Failed(too_deep());
         }
@@ -253,4 +259,9 @@ fn too_deep() -> AttemptFailure {
 
 fn broken(message: String) -> Failure {
     Failure::new(FailureClass::Validation, message)
+}
+
+/// Whether the stage is a map that runs that one.
+fn runs(stage: &Stage, body: &str) -> bool {
+    matches!(&stage.kind, Kind::Map(fan) if fan.stage == body)
 }

@@ -121,8 +121,9 @@ async fn headers_come_in_lower_case_joined_bounded_and_without_cookies() {
     let answer = answered(reply("200 OK", headers, "")).await.unwrap();
     assert_eq!(answer.headers["x-two"], "a, b");
     assert!(!answer.headers.contains_key("set-cookie") && !answer.cleaned);
-    let many: Vec<_> = (0..80).map(|it| format!("x-{it}: 1\r\n")).collect();
-    let answer = answered(reply("200 OK", &many.concat(), "")).await.unwrap();
+    let many: Vec<String> = (0..80).map(|it| format!("x-{it}: 1\r\n")).collect();
+    let many = many.concat();
+    let answer = answered(reply("200 OK", &many, "")).await.unwrap();
     assert_eq!((answer.headers.len(), answer.cleaned), (MAX_HEADERS, true));
     let long = format!("x-long: {}\r\nx-short: 1\r\n", "a".repeat(MAX_HEADER_BYTES));
     let answer = answered(reply("200 OK", &long, "")).await.unwrap();

@@ -1,5 +1,6 @@
 //! A batch as the writer's statements take it: an array for each column.
 
+use service_kit::ids::ExecutionId;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
@@ -28,9 +29,10 @@ pub(super) struct Starts<'a> {
     pub method: Vec<Option<&'a str>>,
     pub key: Vec<Option<&'a str>>,
     pub body_hash: Vec<Option<&'a [u8]>>,
-    pub payload: Vec<&'a [u8]>,
-    pub hash: Vec<&'a [u8]>,
-    pub occurred_at: Vec<OffsetDateTime>,
+    pub parent: Vec<Option<Uuid>>,
+    pub source: Vec<Option<Uuid>>,
+    pub seq: Vec<i64>,
+    pub head: Vec<&'a [u8]>,
 }
 
 impl<'a> Starts<'a> {
@@ -58,9 +60,10 @@ impl<'a> Starts<'a> {
             columns.method.push(key.map(|it| it.method.as_str()));
             columns.key.push(key.map(|it| it.key.as_str()));
             columns.body_hash.push(key.map(|it| it.body_hash.as_slice()));
-            columns.payload.push(&new.entry.bytes);
-            columns.hash.push(&new.entry.hash);
-            columns.occurred_at.push(new.entry.entry.occurred_at);
+            columns.parent.push(new.parent.map(ExecutionId::as_uuid));
+            columns.source.push(new.source.map(ExecutionId::as_uuid));
+            columns.seq.push(new.last().entry.seq);
+            columns.head.push(&new.last().hash);
         }
         columns
     }
@@ -146,11 +149,13 @@ pub(super) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn of(records: &[&'a Record]) -> Self {
+    pub(super) fn of(starts: &[&'a NewRun], records: &[&'a Record]) -> Self {
+        let first = starts.iter().map(|new| (new.execution, &new.entries));
+        let further = records.iter().map(|record| (record.fence.execution, &record.entries));
         let mut columns = Self::default();
-        for record in records {
-            for sealed in &record.entries {
-                columns.execution.push(record.fence.execution.as_uuid());
+        for (execution, entries) in first.chain(further) {
+            for sealed in entries {
+                columns.execution.push(execution.as_uuid());
                 columns.push(sealed);
             }
         }
@@ -163,8 +168,9 @@ impl<'a> Entries<'a> {
         let of = attempt
             .map(|it| (it.stage.as_str(), it.visit, it.item, it.attempt))
             .or_else(|| {
-                let of = &payload.decision()?.of;
-                Some((of.stage.as_str(), of.visit, of.item, of.attempt))
+                payload
+                    .about()
+                    .map(|of| (of.stage.as_str(), of.visit, of.item, of.attempt))
             });
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         self.seq.push(sealed.entry.seq);

@@ -11,10 +11,13 @@
 use std::collections::{HashMap, HashSet};
 
 use service_kit::ids::ExecutionId;
-use sqlx::{PgConnection, Result};
+use sqlx::{Connection, PgConnection, Result, types::Uuid};
 use time::OffsetDateTime;
 
-use super::arrays::{Entries, Runs, Starts};
+use super::{
+    arrays::{Entries, Runs, Starts},
+    asks,
+};
 use crate::worker::writer::{Fence, NewRun, Record, Times};
 
 /// What of a batch was done: runs that were started, with their times, and runs that were still the writer's.
@@ -34,12 +37,30 @@ impl From<DoneRow> for (ExecutionId, Option<Times>) {
     }
 }
 
-/// Writes a batch in one statement. No execution may be in it twice, and no key.
+/// Writes a batch in one statement, and what people are asked, where that changes, in the same transaction. No execution may be
+/// in it twice, and no key.
 pub(in crate::worker) async fn write(
     connection: &mut PgConnection,
     starts: &[&NewRun],
     records: &[&Record],
 ) -> Result<Done> {
+    if records.iter().all(|record| record.asks.is_none()) {
+        return write_rows(connection, starts, records).await;
+    }
+    let mut transaction = connection.begin().await?;
+    let done = write_rows(&mut transaction, starts, records).await?;
+    for record in records {
+        if let Some(asks) = &record.asks
+            && done.contains_key(&record.fence.execution)
+        {
+            asks::put(&mut transaction, record.fence.execution, asks).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(done)
+}
+
+async fn write_rows(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Record]) -> Result<Done> {
     let rows = match (starts.is_empty(), records.is_empty()) {
         (true, _) => record(connection, records).await?,
         (false, true) => start(connection, starts).await?,
@@ -50,14 +71,15 @@ pub(in crate::worker) async fn write(
 
 async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<DoneRow>> {
     let new = Starts::of(starts);
+    let entries = Entries::of(starts, &[]);
     sqlx::query_as!(
         DoneRow,
         r#"with fresh as materialized (
                select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::uuid[],
-                   $8::text[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::bytea[], $15::bytea[],
-                   $16::bytea[], $17::timestamptz[])
+                   $8::text[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::bytea[], $15::uuid[],
+                   $16::uuid[], $17::bigint[], $18::bytea[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, payload, hash, occurred_at)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head)
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
                select company_id, started_by, method, key, id, body_hash from fresh where key is not null
@@ -67,20 +89,23 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
                returning execution_id
            ), made as (
                insert into execution.executions (id, company_id, studio_id, workflow_id, version_id, workflow_version,
-                   started_by, status, inputs, trace_context, started_at)
+                   started_by, status, inputs, trace_context, started_at, parent_id, source_id)
                select id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by,
                    case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
-                   case when owner is not null then now() end
+                   case when owner is not null then now() end, parent_id, source_id
                from fresh where key is null or id in (select execution_id from keyed)
                on conflict (id) do nothing
                returning id, created_at, started_at
            ), run as (
                insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
-               select f.id, f.company_id, f.studio_id, f.owner, 1, f.hash, f.stage from fresh f join made m on m.id = f.id
+               select f.id, f.company_id, f.studio_id, f.owner, f.seq, f.head, f.stage
+               from fresh f join made m on m.id = f.id
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, payload, hash, occurred_at)
-               select f.id, 1, f.company_id, f.studio_id, 'started', f.payload, f.hash, f.occurred_at
+               select f.id, n.seq, f.company_id, f.studio_id, n.kind, n.payload, n.hash, n.occurred_at
                from fresh f join made m on m.id = f.id
+                   join unnest($19::uuid[], $20::bigint[], $21::text[], $22::bytea[], $23::bytea[], $24::timestamptz[])
+                       as n (execution_id, seq, kind, payload, hash, occurred_at) on n.execution_id = f.id
            )
            select id as "execution!: ExecutionId", created_at as "created_at?", started_at as "started_at?" from made"#,
         &new.execution,
@@ -97,9 +122,16 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
         &new.method as &[Option<&str>],
         &new.key as &[Option<&str>],
         &new.body_hash as &[Option<&[u8]>],
-        &new.payload as &[&[u8]],
-        &new.hash as &[&[u8]],
-        &new.occurred_at,
+        &new.parent as &[Option<Uuid>],
+        &new.source as &[Option<Uuid>],
+        &new.seq,
+        &new.head as &[&[u8]],
+        &entries.execution,
+        &entries.seq,
+        &entries.kind as &[&str],
+        &entries.payload as &[&[u8]],
+        &entries.hash as &[&[u8]],
+        &entries.occurred_at,
     )
     .fetch_all(connection)
     .await
@@ -107,7 +139,7 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
 
 async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Vec<DoneRow>> {
     let runs = Runs::of(records);
-    let entries = Entries::of(records);
+    let entries = Entries::of(&[], records);
     sqlx::query_as!(
         DoneRow,
         r#"with item as materialized (
@@ -207,7 +239,7 @@ async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Ve
 /// Both of the above.
 async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Record]) -> Result<Vec<DoneRow>> {
     let runs = Runs::of(records);
-    let entries = Entries::of(records);
+    let entries = Entries::of(starts, records);
     let new = Starts::of(starts);
     sqlx::query_as!(
         DoneRow,
@@ -262,10 +294,10 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                where e.id = any(array[w.execution_id]) and w.status is not null
            ), fresh as materialized (
                select * from unnest($29::uuid[], $30::uuid[], $31::uuid[], $32::uuid[], $33::uuid[], $34::int[], $35::uuid[],
-                   $36::text[], $37::text[], $38::text[], $39::int[], $40::text[], $41::text[], $42::bytea[], $43::bytea[],
-                   $44::bytea[], $45::timestamptz[])
+                   $36::text[], $37::text[], $38::text[], $39::int[], $40::text[], $41::text[], $42::bytea[], $43::uuid[],
+                   $44::uuid[], $45::bigint[], $46::bytea[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, payload, hash, occurred_at)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head)
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
                select company_id, started_by, method, key, id, body_hash from fresh where key is not null
@@ -275,29 +307,31 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                returning execution_id
            ), made as (
                insert into execution.executions (id, company_id, studio_id, workflow_id, version_id, workflow_version,
-                   started_by, status, inputs, trace_context, started_at)
+                   started_by, status, inputs, trace_context, started_at, parent_id, source_id)
                select id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by,
                    case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
-                   case when owner is not null then now() end
-               from fresh where key is null or id in (select execution_id from keyed)
+                   case when owner is not null then now() end, parent_id, source_id
+               from fresh
+               where (key is null or id in (select execution_id from keyed))
+                   and (parent_id is null or parent_id in (select execution_id from written))
                on conflict (id) do nothing
                returning id, created_at, started_at
            ), run as (
                insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
-               select f.id, f.company_id, f.studio_id, f.owner, 1, f.hash, f.stage from fresh f join made m on m.id = f.id
+               select f.id, f.company_id, f.studio_id, f.owner, f.seq, f.head, f.stage
+               from fresh f join made m on m.id = f.id
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
                    outcome, payload, hash, occurred_at)
                select w.execution_id, n.seq, w.company_id, w.studio_id, n.kind, n.stage, n.visit, n.item, n.attempt,
                    n.outcome, n.payload, n.hash, n.occurred_at
-               from written w join unnest($18::uuid[], $19::bigint[], $20::text[], $21::text[], $22::int[], $23::int[],
+               from (select execution_id, company_id, studio_id from written
+                     union all
+                     select f.id, f.company_id, f.studio_id from fresh f join made m on m.id = f.id) w
+               join unnest($18::uuid[], $19::bigint[], $20::text[], $21::text[], $22::int[], $23::int[],
                    $24::int[], $25::text[], $26::bytea[], $27::bytea[], $28::timestamptz[])
                as n (execution_id, seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
                on n.execution_id = w.execution_id
-               union all
-               select f.id, 1, f.company_id, f.studio_id, 'started', null, null, null, null, null, f.payload, f.hash,
-                   f.occurred_at
-               from fresh f join made m on m.id = f.id
            )
            select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at"
            from written
@@ -345,9 +379,10 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
         &new.method as &[Option<&str>],
         &new.key as &[Option<&str>],
         &new.body_hash as &[Option<&[u8]>],
-        &new.payload as &[&[u8]],
-        &new.hash as &[&[u8]],
-        &new.occurred_at,
+        &new.parent as &[Option<Uuid>],
+        &new.source as &[Option<Uuid>],
+        &new.seq,
+        &new.head as &[&[u8]],
     )
     .fetch_all(connection)
     .await
@@ -384,7 +419,7 @@ pub(in crate::worker) async fn done(
     let last = records
         .iter()
         .filter_map(|record| record.entries.last().map(|last| (record.fence.execution, last)));
-    let first = starts.iter().map(|new| (new.execution, &new.entry));
+    let first = starts.iter().map(|new| (new.execution, new.last()));
     let entries: Vec<_> = last.chain(first).collect();
     let executions: Vec<_> = entries.iter().map(|(execution, _)| execution.as_uuid()).collect();
     let seqs: Vec<_> = entries.iter().map(|(_, sealed)| sealed.entry.seq).collect();

@@ -110,8 +110,8 @@ impl Item {
     /// Says that it was not written; gives back those that waited for it to be.
     pub(super) fn refused(self, error: Error) -> Vec<Self> {
         match self.work {
-            Work::Record(_, reply) => {
-                let _gone = reply.send(Recorded::Refused);
+            Work::Record(record, reply) => {
+                let _gone = reply.send(Recorded::Refused(record));
                 Vec::new()
             }
             Work::Start(_, reply, followers) => {
@@ -193,14 +193,17 @@ pub(super) fn batches(mut items: Vec<Item>, most: usize) -> Vec<Vec<Item>> {
     batches
 }
 
-/// A batch's starts and records.
+/// A batch's starts, those of the records' children among them, and records.
 pub(super) fn split(batch: &[Item]) -> (Vec<&NewRun>, Vec<&Record>) {
     let mut starts = Vec::new();
     let mut records = Vec::new();
     for item in batch {
         match &item.work {
             Work::Start(new, ..) => starts.push(&**new),
-            Work::Record(record, _) => records.push(&**record),
+            Work::Record(record, _) => {
+                starts.extend(&record.children);
+                records.push(&**record);
+            }
         }
     }
     (starts, records)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use service_kit::ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId};
 use time::OffsetDateTime;
 
+use super::Ask;
 use crate::engine::journal::Sealed;
 
 /// A new run.
@@ -32,10 +33,21 @@ pub struct NewRun {
     pub stage: String,
     /// The instance it is born with; without one it is due at once.
     pub owner: Option<i32>,
-    /// Its started entry.
-    pub entry: Sealed,
+    /// Its first entries, the started one before all.
+    pub entries: Vec<Sealed>,
     /// Makes a repeated start name the first run.
     pub key: Option<NewKey>,
+    /// The run that it is a stage of, without whose progress it is not made.
+    pub parent: Option<ExecutionId>,
+    /// The run whose outputs it begins with.
+    pub source: Option<ExecutionId>,
+}
+
+impl NewRun {
+    /// The last of its first entries.
+    pub(in crate::worker) fn last(&self) -> &Sealed {
+        self.entries.last().expect("a run begins with an entry")
+    }
 }
 
 /// When an execution came to be.
@@ -75,6 +87,10 @@ pub struct Record {
     pub commands_seen: i64,
     /// Commands up to here need not be seen again.
     pub commands_done: i64,
+    /// Runs that are made with it, or not at all.
+    pub children: Vec<NewRun>,
+    /// What people are asked from now on, where that changes.
+    pub asks: Option<Vec<Ask>>,
     /// What happens to the run beside.
     pub then: Then,
 }

@@ -69,12 +69,16 @@ fn start((company, started_by): (CompanyId, UserId), key: Option<(&str, u8)>) ->
         trace_context: String::new(),
         stage: String::new(),
         owner: None,
-        entry: Entry {
-            seq: 1,
-            occurred_at: OffsetDateTime::UNIX_EPOCH,
-            payload: Payload::Finished(Finished { failure: None }),
-        }
-        .seal(&GENESIS),
+        entries: vec![
+            Entry {
+                seq: 1,
+                occurred_at: OffsetDateTime::UNIX_EPOCH,
+                payload: Payload::Finished(Finished { failure: None }),
+            }
+            .seal(&GENESIS),
+        ],
+        parent: None,
+        source: None,
         key: key.map(|(key, body)| NewKey {
             method: "Start".into(),
             key: key.into(),
@@ -98,6 +102,8 @@ fn record(execution: ExecutionId) -> Item {
         status: None,
         commands_seen: 0,
         commands_done: 0,
+        children: Vec::new(),
+        asks: None,
         then: Then::Keep,
     };
     Item::record(record, CancellationToken::new(), oneshot::channel().0)

@@ -1,0 +1,267 @@
+//! Asking a model: which one a name means, what it is sent, and what its answer took.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::MAX_COUNT;
+use crate::{
+    engine::{
+        failure::FailureClass,
+        journal::{AttemptFailure, ModelUse, Source},
+        request::Prompt,
+    },
+    providers::{self, Answer, CallError, Parameters, Provider, SourceText, clean},
+    worker::{scene::Ground, store::Model},
+};
+
+/// How much longer than its time a provider may take to say that it is over.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long to wait before asking again a database that did not answer.
+const PAUSE: Duration = Duration::from_millis(250);
+/// A million tokens, which is what prices are for.
+const PRICED_TOKENS: u128 = 1_000_000;
+
+/// What a model is asked.
+pub(super) struct Question<'a> {
+    /// What the stage calls the model.
+    pub name: &'a str,
+    pub prompt: Prompt,
+    pub schema: Option<Value>,
+    pub sources: &'a [Source],
+    /// Parameters over the model's defaults.
+    pub config: &'a Map<String, Value>,
+    pub deadline: Instant,
+    /// What the call is known by to the provider.
+    pub key: String,
+}
+
+/// How a model answered, and what that took.
+pub(super) struct Answered {
+    pub usage: ModelUse,
+    /// The answer, or what there is of it, made storable.
+    pub text: String,
+    /// Whether something had to be taken out of it.
+    pub cleaned: bool,
+    /// Why there is no answer.
+    pub failure: Option<AttemptFailure>,
+}
+
+/// A model that can be asked.
+pub(super) struct Ready {
+    model: Arc<Model>,
+    provider: Arc<dyn Provider>,
+}
+
+impl Ground {
+    /// The model that the company's stages call so. Waits for a database that is away.
+    pub(super) async fn model(&self, name: &str) -> Result<Ready, AttemptFailure> {
+        let lasting =
+            |reason: &str, message: String| AttemptFailure::lasting(FailureClass::ProviderError, reason, message);
+        let model = find(self, name)
+            .await
+            .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
+        let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
+            lasting(
+                "config",
+                format!("the provider \"{}\" is not configured", model.provider),
+            )
+        })?;
+        Ok(Ready { model, provider })
+    }
+}
+
+impl Ready {
+    /// Asks it. `may_repeat` says that the same may have been asked before and nobody knows what came of it.
+    pub(super) async fn answer(
+        &self,
+        question: Question<'_>,
+        delta: &(dyn Fn(&str) + Send + Sync),
+        may_repeat: bool,
+    ) -> Answered {
+        let model = &self.model;
+        let usage = ModelUse {
+            model: question.name.to_owned(),
+            provider: model.provider.clone(),
+            billing_uncertain: true,
+            ..ModelUse::default()
+        };
+        let request = providers::Call {
+            provider: model.provider.clone(),
+            model: model.upstream_name.clone(),
+            system: question.prompt.system,
+            prompt: question.prompt.prompt,
+            schema: question.schema,
+            sources: question.sources.iter().map(source_text).collect(),
+            parameters: parameters(&model.defaults, question.config),
+            timeout: question.deadline.saturating_duration_since(Instant::now()),
+            idempotency_key: question.key,
+        };
+        let answered = timeout_at(question.deadline + GRACE, self.provider.call(&request, delta))
+            .await
+            .unwrap_or_else(|_| {
+                let late = CallError::new(FailureClass::Timeout, "total", "the model did not answer in time");
+                Err(late.retryable().billing_uncertain())
+            });
+        match answered {
+            Ok(answer) => self.take(answer, usage, may_repeat),
+            Err(error) => self.refuse(error, usage, may_repeat),
+        }
+    }
+
+    fn take(&self, answer: Answer, mut usage: ModelUse, may_repeat: bool) -> Answered {
+        let (text, cut) = clean::storable(&answer.text);
+        usage.response_model = answer.response_model.map(|it| clean::storable(&it).0);
+        usage.response_id = answer.response_id.map(|it| clean::storable(&it).0);
+        usage.finish_reason = clean::storable(&answer.finish_reason).0;
+        let uncertain = answer.billing_uncertain || may_repeat;
+        spend(
+            &mut usage,
+            &self.model,
+            answer.input_tokens,
+            answer.output_tokens,
+            uncertain,
+        );
+        Answered {
+            usage,
+            text,
+            cleaned: answer.cleaned || cut,
+            failure: None,
+        }
+    }
+
+    fn refuse(&self, mut error: CallError, mut usage: ModelUse, may_repeat: bool) -> Answered {
+        let uncertain = error.billing_uncertain || may_repeat;
+        spend(
+            &mut usage,
+            &self.model,
+            error.usage.input_tokens,
+            error.usage.output_tokens,
+            uncertain,
+        );
+        Answered {
+            usage,
+            text: error.raw.take().unwrap_or_default(),
+            cleaned: false,
+            failure: Some(failure(error)),
+        }
+    }
+}
+
+/// Why a call failed, as the journal has it.
+pub(super) fn failure(error: CallError) -> AttemptFailure {
+    AttemptFailure {
+        class: error.class,
+        reason: error.reason.to_owned(),
+        message: error.message,
+        retryable: error.retryable,
+        retry_after_ms: error
+            .retry_after
+            .and_then(|after| u64::try_from(after.as_millis()).ok()),
+    }
+}
+
+fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: u64, uncertain: bool) {
+    usage.input_tokens = input_tokens.min(MAX_COUNT);
+    usage.output_tokens = output_tokens.min(MAX_COUNT);
+    usage.billing_uncertain = uncertain;
+    let price = |tokens: u64, micros: i64| u128::from(tokens) * u128::from(micros.unsigned_abs());
+    let cost = price(input_tokens, model.input_price_micros) + price(output_tokens, model.output_price_micros);
+    let cost = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);
+    usage.cost_micros = cost.min(MAX_COUNT);
+}
+
+/// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
+/// begins to count.
+async fn find(ground: &Ground, name: &str) -> Option<Arc<Model>> {
+    loop {
+        match ground.shared.models.find(ground.facts.company, name).await {
+            Ok(model) => return model.filter(|model| model.enabled),
+            Err(error) => {
+                tracing::warn!(execution = %ground.facts.execution, error = %error, "the model could not be read");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn source_text(source: &Source) -> SourceText {
+    SourceText {
+        document_id: source.document_id.to_string(),
+        chunk_id: source.chunk_id.to_string(),
+        title: source.document_title.clone(),
+        section: source.section.clone(),
+        content: source.content.clone(),
+    }
+}
+
+/// The model's defaults with the stage's own parameters over them. Their values were checked when they were set.
+fn parameters(defaults: &Map<String, Value>, own: &Map<String, Value>) -> Parameters {
+    fn of<'v, T: Deserialize<'v>>(value: Option<&'v Value>) -> Option<T> {
+        value.and_then(|value| T::deserialize(value).ok())
+    }
+    let named = |name: &str| own.get(name).or_else(|| defaults.get(name));
+    let stop = match named("stop") {
+        Some(Value::String(one)) => vec![one.clone()],
+        many => of(many).unwrap_or_default(),
+    };
+    Parameters {
+        temperature: of(named("temperature")),
+        max_tokens: of(named("max_tokens")),
+        top_p: of(named("top_p")),
+        seed: of(named("seed")),
+        stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn priced(input: i64, output: i64) -> Model {
+        Model {
+            provider: "p".into(),
+            upstream_name: "m".into(),
+            defaults: Map::new(),
+            input_price_micros: input,
+            output_price_micros: output,
+            enabled: true,
+        }
+    }
+
+    #[test]
+    fn tokens_cost_what_a_million_costs_divided_and_rounded_once() {
+        let cost = |model: &Model, input, output| {
+            let mut usage = ModelUse::default();
+            spend(&mut usage, model, input, output, false);
+            usage.cost_micros
+        };
+        assert_eq!(cost(&priced(2_500_000, 10_000_000), 1_000, 200), 2_500 + 2_000);
+        assert_eq!(
+            cost(&priced(400_000, 100_000), 1, 1),
+            1,
+            "0.4 + 0.1 micros are rounded together"
+        );
+        assert_eq!(cost(&priced(400_000, 0), 1, 0), 0);
+        assert_eq!(cost(&priced(i64::MAX, i64::MAX), u64::MAX, u64::MAX), MAX_COUNT);
+    }
+
+    #[test]
+    fn a_stages_parameters_stand_over_the_models() {
+        let defaults = json!({"temperature": 0.7, "max_tokens": 100, "stop": ["a"]});
+        let own = json!({"max_tokens": 5, "stop": "END", "seed": 3, "top_p": "wrong"});
+        let merged = parameters(defaults.as_object().unwrap(), own.as_object().unwrap());
+        let expected = Parameters {
+            temperature: Some(0.7),
+            max_tokens: Some(5),
+            top_p: None,
+            seed: Some(3),
+            stop: vec!["END".into()],
+        };
+        assert_eq!(merged, expected);
+    }
+}
