@@ -82,9 +82,14 @@ impl<C: Serialize + DeserializeOwned> Page<C> {
         rows.truncate(size);
         let token = rows
             .last()
-            .map(|last| seal(keys, method, filter, &cursor(last)))
+            .map(|last| Self::token(keys, method, filter, &cursor(last)))
             .unwrap_or_default();
         (rows, token)
+    }
+
+    /// The token of the page after this place, for a list that does not end where its rows do.
+    pub fn token(keys: &KeyRing, method: &'static str, filter: &impl Serialize, last: &C) -> String {
+        seal(keys, method, filter, last)
     }
 }
 

@@ -8,11 +8,18 @@ use service_kit::{auth::Caller, db, error::Violations, page::Page};
 use studios_proto::execution::{self as proto, execution_service_server::ExecutionService};
 use tonic::{Request, Response, Status};
 
-use super::{attempts, convert, decide, wait, watch};
+use super::{again, attempts, bulk, control, convert, decide, dry, explain, trial, wait, waiting, watch};
 use crate::App;
 
 const START: &str = "/studios.execution.v1.ExecutionService/StartExecution";
 const DECIDE: &str = "/studios.execution.v1.ExecutionService/DecideAttempt";
+const SIGNAL: &str = "/studios.execution.v1.ExecutionService/SendSignal";
+const DELEGATE: &str = "/studios.execution.v1.ExecutionService/DelegateDecision";
+const RETRY: &str = "/studios.execution.v1.ExecutionService/RetryExecution";
+const FORK: &str = "/studios.execution.v1.ExecutionService/ForkExecution";
+const RESTART: &str = "/studios.execution.v1.ExecutionService/RestartExecution";
+const CONTROL: &str = "/studios.execution.v1.ExecutionService/ControlExecutions";
+const LIST_WAITING: &str = "/studios.execution.v1.ExecutionService/ListWaiting";
 const LIST: &str = "/studios.execution.v1.ExecutionService/ListExecutions";
 const LIST_ATTEMPTS: &str = "/studios.execution.v1.ExecutionService/ListAttempts";
 
@@ -29,6 +36,11 @@ impl Api {
     /// Serves it from `app`.
     pub fn new(app: Arc<App>) -> Self {
         Self { app }
+    }
+
+    async fn begin_again(&self, caller: Caller, again: &again::Again) -> Result<Response<proto::Execution>, Status> {
+        let execution = db::retry("executions.again", || again::begin(&self.app, &caller, again));
+        Ok(Response::new(execution.await?.into()))
     }
 }
 
@@ -108,8 +120,38 @@ impl ExecutionService for Api {
         request: Request<proto::CancelExecutionRequest>,
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
-        let (id, reason) = convert::cancel(request.get_ref())?;
-        let execution = db::retry("executions.cancel", || super::cancel(&self.app, &caller, id, &reason));
+        let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let execution = db::retry("executions.cancel", || control::cancel(&self.app, &caller, id, &reason));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn pause_execution(
+        &self,
+        request: Request<proto::PauseExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let execution = db::retry("executions.pause", || control::pause(&self.app, &caller, id, &reason));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn resume_execution(
+        &self,
+        request: Request<proto::ResumeExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = Violations::only_id("id", &request.get_ref().id)?;
+        let execution = db::retry("executions.resume", || control::resume(&self.app, &caller, id));
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn send_signal(
+        &self,
+        request: Request<proto::SendSignalRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let send = convert::signal(SIGNAL, request.get_ref())?;
+        let execution = db::retry("executions.signal", || control::signal(&self.app, &caller, &send));
         Ok(Response::new(execution.await?.into()))
     }
 
@@ -121,6 +163,120 @@ impl ExecutionService for Api {
         let decision = convert::decide(DECIDE, request.get_ref())?;
         let execution = db::retry("executions.decide", || decide::decide(&self.app, &caller, &decision));
         Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn delegate_decision(
+        &self,
+        request: Request<proto::DelegateDecisionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        let delegate = convert::delegate(DELEGATE, request.get_ref())?;
+        let execution = db::retry("executions.delegate", || {
+            decide::delegate(&self.app, &caller, &delegate)
+        });
+        Ok(Response::new(execution.await?.into()))
+    }
+
+    async fn list_waiting(
+        &self,
+        request: Request<proto::ListWaitingRequest>,
+    ) -> Result<Response<proto::ListWaitingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let filter = convert::waiting_filter(&request)?;
+        let page = Page::parse(
+            &self.app.keys,
+            LIST_WAITING,
+            &filter,
+            request.page_size,
+            &request.page_token,
+        )?;
+        let rows = db::retry("executions.list_waiting", || {
+            waiting::list(&self.app, &caller, &filter, &page)
+        })
+        .await?;
+        let (waiting, next_page_token) =
+            page.finish(&self.app.keys, LIST_WAITING, &filter, rows, waiting::Place::cursor);
+        Ok(Response::new(proto::ListWaitingResponse {
+            waiting: waiting.into_iter().map(convert::place).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn retry_execution(
+        &self,
+        request: Request<proto::RetryExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        self.begin_again(caller, &convert::retry(RETRY, request.get_ref())?)
+            .await
+    }
+
+    async fn fork_execution(
+        &self,
+        request: Request<proto::ForkExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        self.begin_again(caller, &convert::fork(FORK, request.get_ref())?).await
+    }
+
+    async fn restart_execution(
+        &self,
+        request: Request<proto::RestartExecutionRequest>,
+    ) -> Result<Response<proto::Execution>, Status> {
+        let caller = Caller::of(&request)?;
+        self.begin_again(caller, &convert::restart(RESTART, request.get_ref())?)
+            .await
+    }
+
+    async fn control_executions(
+        &self,
+        request: Request<proto::ControlExecutionsRequest>,
+    ) -> Result<Response<proto::ControlExecutionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let control = convert::control(&request)?;
+        let list = (&control.filter, control.act);
+        let size = request.page_size.min(bulk::LARGEST_PAGE);
+        let page = Page::parse(&self.app.keys, CONTROL, &list, size, &request.page_token)?;
+        let (outcomes, last) = bulk::control(&self.app, &caller, &control, &page).await?;
+        let next_page_token = last.map_or_else(String::new, |last| Page::token(&self.app.keys, CONTROL, &list, &last));
+        let results = outcomes.into_iter().map(|it| convert::outcome(it, control.dry));
+        Ok(Response::new(proto::ControlExecutionsResponse {
+            results: results.collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn explain_execution(
+        &self,
+        request: Request<proto::ExplainExecutionRequest>,
+    ) -> Result<Response<proto::ExplainExecutionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = Violations::only_id("id", &request.get_ref().id)?;
+        let explanation = db::retry("executions.explain", || explain::explain(&self.app, &caller, id));
+        Ok(Response::new(convert::explanation(explanation.await?)))
+    }
+
+    async fn test_stage(
+        &self,
+        request: Request<proto::TestStageRequest>,
+    ) -> Result<Response<proto::TestStageResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let tried = trial::stage(&self.app, &caller, &convert::trial(request.get_ref())?).await?;
+        Ok(Response::new(proto::TestStageResponse {
+            attempt: Some(convert::alone(tried)),
+        }))
+    }
+
+    async fn dry_run_workflow(
+        &self,
+        request: Request<proto::DryRunWorkflowRequest>,
+    ) -> Result<Response<proto::DryRunWorkflowResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let given = convert::dry_run(request.get_ref())?;
+        let trace = db::retry("executions.dry_run", || dry::run(&self.app, &caller, &given)).await?;
+        Ok(Response::new(convert::trace(trace)))
     }
 
     async fn wait_execution(

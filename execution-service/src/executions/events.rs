@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 use super::{
     Status,
-    attempts::{Recorded, Run},
+    attempts::{Fold, Recorded, Run},
 };
 use crate::engine::{
     failure::Failure,
-    journal::{Decision, Entry, Payload, StageTry, passed},
+    journal::{Entry, Payload, StageTry, passed},
 };
 
 /// Something that happened.
@@ -40,8 +40,8 @@ pub(super) enum What {
     Started(StageTry),
     /// A try of a stage ended.
     Recorded(Box<Recorded>),
-    /// A person decided an attempt.
-    Decided(Decision),
+    /// An entry that speaks for itself: neither an attempt nor a start or an end.
+    Noted(Box<Payload>),
     /// The model's answer grew by a text, or is it so far.
     Delta { of: StageTry, text: String, so_far: bool },
 }
@@ -52,6 +52,61 @@ impl What {
             status,
             failure: None,
             outputs: None,
+        }
+    }
+
+    /// Whether it says that the run goes on.
+    pub(super) const fn says_running(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: Status::Running,
+                ..
+            }
+        )
+    }
+}
+
+/// Where a run stood after the entries that were told of.
+#[derive(Debug)]
+pub(super) struct Course {
+    /// None where its version is gone.
+    fold: Option<Fold>,
+    /// Whether it waited for people, or until somebody lets it go on.
+    rests: bool,
+}
+
+impl Course {
+    /// Before the first entry.
+    pub(super) fn of(run: &Run) -> Self {
+        Self {
+            fold: run.fold(),
+            rests: false,
+        }
+    }
+
+    /// Goes on by an entry that need not be told of, or was; says whether the run began or ceased to rest with it.
+    pub(super) fn pass(&mut self, run: &Run, entry: &Entry) -> Option<Status> {
+        let rests = match &mut self.fold {
+            Some(fold) => {
+                run.apply(fold, entry);
+                run.rests(fold)
+            }
+            None => match &entry.payload {
+                Payload::Attempt(attempt) => attempt.is_open(),
+                Payload::Paused(_) => true,
+                Payload::Decision(_) | Payload::Resumed(_) => false,
+                _ => self.rests,
+            },
+        };
+        let changed = std::mem::replace(&mut self.rests, rests) != rests;
+        changed.then_some(if rests { Status::Paused } else { Status::Running })
+    }
+
+    fn outputs(&self, run: &Run) -> Map<String, Value> {
+        match &self.fold {
+            Some(fold) => run.outputs(fold),
+            None => outputs(run.journal()),
         }
     }
 }
@@ -65,25 +120,15 @@ pub(super) fn running(cursor: i64, time: OffsetDateTime) -> Event {
     }
 }
 
-/// What an entry that was read says; a first attempt also says that the run has begun.
-pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
+/// What the entry says that follows on a course, which goes on by it.
+pub(super) fn of(run: &Run, course: &mut Course, entry: &Entry) -> Vec<Event> {
+    // What came out stands before the end: the end changes nothing of it.
     let mut said = match &entry.payload {
         Payload::Started(_) => vec![What::status(Status::Pending)],
-        Payload::Attempt(attempt) => {
+        Payload::Attempt(_) => {
             let recorded = run.recorded(entry.seq).map(|it| What::Recorded(Box::new(it)));
-            let paused = attempt.is_open().then(|| What::status(Status::Paused));
-            recorded.into_iter().chain(paused).collect()
+            recorded.into_iter().collect()
         }
-        Payload::Decision(decision) => vec![What::Decided((**decision).clone()), What::status(Status::Running)],
-        Payload::Paused(_) | Payload::Unknown(_) => vec![What::status(Status::Paused)],
-        Payload::Resumed(_) | Payload::Expired(_) => vec![What::status(Status::Running)],
-        Payload::Forked(_)
-        | Payload::Intent(_)
-        | Payload::Child(_)
-        | Payload::Delegated(_)
-        | Payload::Reminded(_)
-        | Payload::Escalated(_)
-        | Payload::Signal(_) => Vec::new(),
         Payload::Cancelled(_) => vec![What::status(Status::Cancelled)],
         Payload::Finished(end) => vec![match &end.failure {
             Some(failure) => What::Status {
@@ -94,10 +139,24 @@ pub(super) fn of(run: &Run, entry: &Entry) -> Vec<Event> {
             None => What::Status {
                 status: Status::Completed,
                 failure: None,
-                outputs: Some(outputs(run.journal())),
+                outputs: Some(course.outputs(run)),
             },
         }],
+        Payload::Forked(_)
+        | Payload::Intent(_)
+        | Payload::Unknown(_)
+        | Payload::Child(_)
+        | Payload::Decision(_)
+        | Payload::Delegated(_)
+        | Payload::Reminded(_)
+        | Payload::Escalated(_)
+        | Payload::Expired(_)
+        | Payload::Signal(_)
+        | Payload::Paused(_)
+        | Payload::Resumed(_) => vec![What::Noted(Box::new(entry.payload.clone()))],
     };
+    let changed = course.pass(run, entry);
+    said.extend(changed.filter(|_| !entry.payload.is_terminal()).map(What::status));
     let last = said.pop().map(|what| (entry.seq, what));
     let before = said.into_iter().map(|what| (entry.seq - 1, what));
     let event = |(cursor, what)| Event {
@@ -123,8 +182,12 @@ mod tests {
 
     use super::*;
     use crate::engine::{
+        definition::Definition,
         failure::FailureClass,
-        journal::{AttemptFailure, AttemptPayload, Cancelled, CheckResult, Finished, Ruling, Started, Verdict},
+        journal::{
+            AttemptFailure, AttemptPayload, Cancelled, CheckResult, Decision, Finished, Paused, Resumed, Ruling,
+            Started, Verdict,
+        },
     };
 
     fn started() -> Payload {
@@ -163,6 +226,10 @@ mod tests {
     }
 
     fn told(payloads: Vec<Payload>) -> Vec<Event> {
+        told_of(None, payloads)
+    }
+
+    fn told_of(definition: Option<Definition>, payloads: Vec<Payload>) -> Vec<Event> {
         let entries = payloads.into_iter().zip(1..);
         let journal = entries
             .map(|(payload, seq)| Entry {
@@ -171,8 +238,15 @@ mod tests {
                 payload,
             })
             .collect();
-        let run = Run::of_journal(journal);
-        run.journal().iter().flat_map(|entry| of(&run, entry)).collect()
+        all_of(&Run::of_journal(definition, journal))
+    }
+
+    fn all_of(run: &Run) -> Vec<Event> {
+        let mut course = Course::of(run);
+        run.journal()
+            .iter()
+            .flat_map(|entry| of(run, &mut course, entry))
+            .collect()
     }
 
     #[test]
@@ -216,8 +290,8 @@ mod tests {
             [1, 1, 2, 2, 3, 4],
             "resuming loses neither of two that came together"
         );
-        assert!(matches!(&told[1].what, What::Recorded(it) if it.attempt.is_open() && it.decided.is_none()));
-        assert!(matches!(&told[3].what, What::Decided(it) if *it == decision));
+        assert!(matches!(&told[1].what, What::Recorded(it) if it.attempt.is_open() && it.decisions.is_empty()));
+        assert!(matches!(&told[3].what, What::Noted(it) if it.decision() == Some(&decision)));
         let statuses: Vec<_> = [2, 4, 5]
             .into_iter()
             .map(|n| match &told[n].what {
@@ -230,6 +304,65 @@ mod tests {
             &told[5].what,
             What::Status { outputs: Some(outputs), .. } if outputs["a"] == "x"
         ));
+    }
+
+    #[test]
+    fn a_run_rests_until_the_last_one_who_must_has_decided_and_while_it_is_paused() {
+        let stages = json!({ "stages": [{ "name": "a", "kind": "approval", "question": "q", "required": 2 }] });
+        let definition: Definition = serde_json::from_value(stages).unwrap();
+        let Payload::Attempt(mut waiting) = attempt("a", Some(json!("x"))) else {
+            panic!("an attempt");
+        };
+        waiting.validation.result = CheckResult::Pending;
+        let pass = || {
+            Payload::Decision(Box::new(Decision {
+                of: waiting.of_try(),
+                decision: Ruling::Pass,
+                by: UserId::generate(),
+                notes: String::new(),
+                output: None,
+                form: None,
+            }))
+        };
+        let by = UserId::generate();
+        let paused = Payload::Paused(Paused {
+            by: Some(by),
+            reason: String::new(),
+        });
+        let told = told_of(
+            Some(definition),
+            vec![
+                started(),
+                paused,
+                Payload::Resumed(Resumed { by }),
+                Payload::Attempt(waiting.clone()),
+                pass(),
+                pass(),
+                Payload::Finished(Finished { failure: None }),
+            ],
+        );
+        let statuses: Vec<_> = told
+            .iter()
+            .filter_map(|it| match &it.what {
+                What::Status { status, .. } => Some((it.cursor, *status)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            statuses,
+            [
+                (1, Status::Pending),
+                (2, Status::Paused),
+                (3, Status::Running),
+                (4, Status::Paused),
+                (6, Status::Running),
+                (7, Status::Completed)
+            ]
+        );
+        let What::Status { outputs, .. } = &told.last().unwrap().what else {
+            panic!("a status");
+        };
+        assert_eq!(outputs.as_ref().unwrap()["a"]["approved"], true);
     }
 
     #[test]

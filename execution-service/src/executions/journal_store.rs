@@ -3,23 +3,31 @@
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result},
-    ids::ExecutionId,
+    ids::{ExecutionId, UserId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 
 use super::attempts::AttemptFilter;
-use crate::engine::{definition::Definition, journal::Entry};
+use crate::engine::{
+    definition::Definition,
+    journal::{Entry, Hash},
+};
 
 /// What an execution does and with what; no definition where its version is gone with the workflow.
 pub(super) struct Pinned {
     pub definition: Option<Definition>,
     pub inputs: Map<String, Value>,
+    pub started_by: UserId,
+    pub workflow: WorkflowId,
+    pub version_number: i32,
 }
 
 pub(super) async fn pinned(tx: &mut PgConnection, id: ExecutionId) -> Result<Option<Pinned>> {
     let row = sqlx::query!(
-        r#"select e.inputs as "inputs!: Json<Map<String, Value>>", v.definition as "definition?: Json<Definition>"
+        r#"select e.inputs as "inputs!: Json<Map<String, Value>>", v.definition as "definition?: Json<Definition>",
+               e.started_by as "started_by!: UserId", e.workflow_id as "workflow!: WorkflowId",
+               e.workflow_version as "version_number!"
            from execution.executions e left join execution.workflow_versions v on v.id = e.version_id
            where e.id = $1"#,
         id.as_uuid(),
@@ -29,7 +37,26 @@ pub(super) async fn pinned(tx: &mut PgConnection, id: ExecutionId) -> Result<Opt
     Ok(row.map(|row| Pinned {
         definition: row.definition.map(|it| it.0),
         inputs: row.inputs.0,
+        started_by: row.started_by,
+        workflow: row.workflow,
+        version_number: row.version_number,
     }))
+}
+
+/// The hash of the entry at a place.
+pub(super) async fn hash(tx: &mut PgConnection, id: ExecutionId, seq: i64) -> Result<Option<Hash>> {
+    let hash = sqlx::query_scalar!(
+        "select hash from execution.journal where execution_id = $1 and seq = $2",
+        id.as_uuid(),
+        seq,
+    )
+    .fetch_optional(tx)
+    .await?;
+    hash.map(|it| {
+        it.try_into()
+            .map_err(|_| Error::internal("a journal's hash has another length"))
+    })
+    .transpose()
 }
 
 /// The entries after one place up to another.
@@ -62,11 +89,11 @@ pub(super) async fn attempt_seqs(tx: &mut PgConnection, filter: &AttemptFilter, 
     Ok(seqs)
 }
 
-/// The decisions after a place.
-pub(super) async fn decisions(tx: &mut PgConnection, id: ExecutionId, after: i64) -> Result<Vec<Entry>> {
+/// The entries after a place that settle what waited for people.
+pub(super) async fn settling(tx: &mut PgConnection, id: ExecutionId, after: i64) -> Result<Vec<Entry>> {
     let payloads = sqlx::query_scalar!(
         "select payload from execution.journal
-         where execution_id = $1 and seq > $2 and kind = 'decision'
+         where execution_id = $1 and seq > $2 and kind in ('decision', 'expired')
          order by seq",
         id.as_uuid(),
         after,

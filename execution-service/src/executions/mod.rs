@@ -1,8 +1,8 @@
-//! Executions of published workflows: starting, reading, listing, cancelling, deciding and watching them.
+//! Executions of published workflows: starting, reading, listing, controlling, deciding, explaining and watching them.
 //!
 //! This side never writes an execution: a start goes through the engine's writer, and whoever asks for more (a cancel, a
 //! decision) leaves a command for the holder of the run and wakes it. An execution is pinned to the version it started with, and
-//! stays readable when its workflow is deleted. What is terminal never changes again.
+//! stays readable when its workflow is deleted. What is terminal never changes again: who wants more of it gets a new one.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,24 +21,35 @@ use time::OffsetDateTime;
 use crate::{
     App,
     access::{Access, hidden_as},
-    engine::{failure::Failure, journal::StageTry},
-    worker::Wish,
+    engine::failure::Failure,
 };
 
+mod again;
 mod api;
 mod attempts;
+mod bulk;
+mod control;
+mod control_store;
 mod convert;
 mod decide;
+mod dry;
 mod events;
+mod explain;
+mod explain_store;
 mod inputs;
 mod journal_store;
+mod standing;
 mod start;
 mod store;
+mod trial;
 mod wait;
+mod waiting;
+mod waiting_store;
 mod watch;
 
 pub use api::Api;
 pub use start::{New, start};
+pub use waiting::Ask;
 
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,7 +63,7 @@ pub enum Status {
     Completed,
     /// Ended with a failure.
     Failed,
-    /// Waits for a person.
+    /// Waits for people, or somebody asked it to begin nothing new.
     Paused,
     /// Ended because somebody asked for it.
     Cancelled,
@@ -103,8 +114,10 @@ pub struct Summary {
     pub status: Status,
     /// The stage it is at; empty before the first and after the end.
     pub current_stage: String,
-    /// The attempt that a person has to decide.
-    pub waiting_for: Option<StageTry>,
+    /// What people have to decide.
+    pub waiting: Vec<Ask>,
+    /// Set while somebody asked it to begin nothing new.
+    pub paused: Option<Pause>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// The user who started it.
@@ -119,6 +132,33 @@ pub struct Summary {
     pub finished_at: Option<OffsetDateTime>,
     /// When it last changed.
     pub updated_at: OffsetDateTime,
+    /// The execution that it is a stage of.
+    pub parent: Option<ExecutionId>,
+    /// The execution that it was retried, forked or restarted from.
+    pub source: Option<ExecutionId>,
+    /// How many executions it runs within.
+    pub depth: u32,
+}
+
+impl Summary {
+    /// As this user sees it.
+    fn seen_by(mut self, access: &Access) -> Self {
+        for ask in &mut self.waiting {
+            ask.see(access);
+        }
+        self
+    }
+}
+
+/// Somebody asked to begin nothing new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Who; nobody where the service did.
+    pub by: Option<UserId>,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When.
+    pub at: OffsetDateTime,
 }
 
 /// An execution with its inputs and outputs.
@@ -130,6 +170,15 @@ pub struct Execution {
     pub inputs: Map<String, Value>,
     /// The last stage's output under the stage's name; empty until it is completed.
     pub outputs: Map<String, Value>,
+}
+
+impl Execution {
+    fn seen_by(self, access: &Access) -> Self {
+        Self {
+            summary: self.summary.seen_by(access),
+            ..self
+        }
+    }
 }
 
 /// Which executions to list.
@@ -170,22 +219,8 @@ pub async fn get(app: &App, caller: &Caller, id: ExecutionId) -> Result<Executio
 pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<ExecutionId>) -> Result<Vec<Summary>> {
     let access = app.core.check_studio(caller.user, filter.studio).await?;
     let mut tx = TenantTx::begin(&app.pool, "executions.list", &access.claims).await?;
-    store::list(&mut tx, filter, page).await
-}
-
-/// Asks a running execution to stop.
-pub async fn cancel(app: &App, caller: &Caller, id: ExecutionId, reason: &str) -> Result<Execution> {
-    let access = enter(app, caller, id).await?;
-    let mut tx = TenantTx::begin(&app.pool, "executions.cancel", &access.claims).await?;
-    let Some(place) = store::next_command(&mut tx, id).await? else {
-        return Err(ended(&mut tx, id).await);
-    };
-    let wish = Wish::Cancel { reason: reason.into() };
-    store::insert_command(&mut tx, id, place, caller.user, &wish).await?;
-    let execution = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
-    tx.commit().await?;
-    app.engine.nudge(id);
-    Ok(execution)
+    let listed = store::list(&mut tx, filter, page).await?;
+    Ok(listed.into_iter().map(|it| it.seen_by(&access)).collect())
 }
 
 /// What the caller may do where an execution is; NOT_FOUND of the execution where he may not see that place.
@@ -201,19 +236,14 @@ pub(crate) async fn enter(app: &App, caller: &Caller, id: ExecutionId) -> Result
 
 async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> {
     let row = app.executions.call(&access.claims, id).await?;
-    row.ok_or_else(|| not_found(id))?.try_into()
+    let execution: Execution = row.ok_or_else(|| not_found(id))?.try_into()?;
+    Ok(execution.seen_by(access))
 }
 
-/// Why a run that is not there takes no command.
-async fn ended(tx: &mut PgConnection, id: ExecutionId) -> Error {
-    match store::get(tx, id).await {
-        Ok(Some(_)) => Error::FailedPrecondition {
-            reason: "EXECUTION_ENDED",
-            message: "the execution has ended".into(),
-        },
-        Ok(None) => not_found(id),
-        Err(error) => error,
-    }
+/// The execution as the transaction sees it.
+async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
+    let execution = store::get(tx, id).await?.ok_or_else(|| not_found(id))?;
+    Ok(execution.seen_by(access))
 }
 
 fn not_found(id: ExecutionId) -> Error {

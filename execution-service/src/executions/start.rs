@@ -13,9 +13,10 @@ use service_kit::{
 use super::{Execution, Status, Summary, inputs, read};
 use crate::{
     App,
-    engine::definition::Definition,
-    worker::{Start, StartKey, StartOutcome, Times},
-    workflows,
+    access::Access,
+    engine::definition::{Definition, Kind},
+    worker::{Origin, Start, StartKey, StartOutcome, Times},
+    workflows::{self, Pinned},
 };
 
 /// What to start.
@@ -37,31 +38,56 @@ pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
     app.start_rate.take(&access, new.key.as_ref()).await?;
     let pinned = workflows::pin(app, &access, new.workflow, new.version).await?;
     check_inputs(app, &pinned.definition, &new.inputs).await?;
-    let start = Start {
-        execution: ExecutionId::generate(),
-        company: access.company,
-        studio: pinned.studio,
+    let begin = Begin {
         workflow: new.workflow,
-        version_id: pinned.version,
-        version_number: pinned.number,
-        definition: pinned.definition,
+        pinned,
         inputs: new.inputs.clone(),
-        started_by: caller.user,
         key: new.key.clone(),
-        trace_context: telemetry::current_traceparent(),
+        origin: Origin::Fresh,
     };
-    let answer = answer(&start);
-    match app.engine.start(start).await? {
-        StartOutcome::Existing(id) => read(app, &access, id).await,
-        StartOutcome::Started(id, times) => {
-            app.places.executions.put(id, pinned.studio);
-            Ok(answer(times))
+    begin.start(app, &access).await
+}
+
+/// What has been checked and is to be started.
+pub(super) struct Begin {
+    pub workflow: WorkflowId,
+    pub pinned: Pinned,
+    pub inputs: Map<String, Value>,
+    pub key: Option<StartKey>,
+    pub origin: Origin,
+}
+
+impl Begin {
+    /// Starts it for the user whose access this is; it is durable when this answers.
+    pub(super) async fn start(self, app: &App, access: &Access) -> Result<Execution> {
+        let studio = self.pinned.studio;
+        let start = Start {
+            execution: ExecutionId::generate(),
+            company: access.company,
+            studio,
+            workflow: self.workflow,
+            version_id: self.pinned.version,
+            version_number: self.pinned.number,
+            definition: self.pinned.definition,
+            inputs: self.inputs,
+            started_by: access.claims.sub,
+            key: self.key,
+            trace_context: telemetry::current_traceparent(),
+            origin: self.origin,
+        };
+        let answer = answer(&start);
+        match app.engine.start(start).await? {
+            StartOutcome::Existing(id) => read(app, access, id).await,
+            StartOutcome::Started(id, times) => {
+                app.places.executions.put(id, studio);
+                Ok(answer(times))
+            }
         }
     }
 }
 
 /// Refuses inputs that do not fit the version's schema. A schema is a member's, so checking by it may take long.
-async fn check_inputs(app: &App, definition: &Arc<Definition>, given: &Map<String, Value>) -> Result<()> {
+pub(super) async fn check_inputs(app: &App, definition: &Arc<Definition>, given: &Map<String, Value>) -> Result<()> {
     if definition.input_schema.is_none() {
         return inputs::check(None, given);
     }
@@ -85,13 +111,9 @@ fn answer(start: &Start) -> impl FnOnce(Times) -> Execution + use<> {
             } else {
                 Status::Pending
             },
-            current_stage: start
-                .definition
-                .stages
-                .first()
-                .map(|it| it.name.clone())
-                .unwrap_or_default(),
-            waiting_for: None,
+            current_stage: first_stage(&start),
+            waiting: Vec::new(),
+            paused: None,
             failure: None,
             started_by: start.started_by,
             trace_context: start.trace_context,
@@ -99,8 +121,34 @@ fn answer(start: &Start) -> impl FnOnce(Times) -> Execution + use<> {
             started_at: times.started_at,
             finished_at: None,
             updated_at: times.created_at,
+            parent: None,
+            source: match &start.origin {
+                Origin::Fresh => None,
+                Origin::Fork(forked) => Some(forked.source_execution),
+            },
+            depth: 0,
         },
         inputs: start.inputs,
         outputs: Map::new(),
     }
+}
+
+/// The stage that it begins with.
+fn first_stage(start: &Start) -> String {
+    match &start.origin {
+        Origin::Fork(forked) => forked.from_stage.clone(),
+        Origin::Fresh => first_of(&start.definition).unwrap_or_default().to_owned(),
+    }
+}
+
+/// The stage that a run of it begins with: the first that no map runs.
+pub(super) fn first_of(definition: &Definition) -> Option<&str> {
+    let is_body = |name: &str| {
+        let kinds = definition.stages.iter().map(|it| &it.kind);
+        kinds
+            .into_iter()
+            .any(|kind| matches!(kind, Kind::Map(fan) if fan.stage == name))
+    };
+    let mut names = definition.stages.iter().map(|it| &*it.name);
+    names.find(|name| !is_body(name))
 }

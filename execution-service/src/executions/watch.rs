@@ -23,13 +23,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     attempts::Run,
     enter,
-    events::{self, Event, What},
+    events::{self, Course, Event, What},
     not_found,
 };
 use crate::{
     App,
     access::{Access, hidden_as},
     aside::Aside,
+    engine::journal::Payload,
     replicas::{self, Heard, Remote},
     worker::{Follower, LiveEvent, LiveWhat, UnderWay},
 };
@@ -92,6 +93,7 @@ impl Watcher {
             studio,
             next_check: Instant::now() + ACCESS_INTERVAL,
             telling: Telling {
+                course: Course::of(&run),
                 run,
                 told: 0,
                 begun: after > 1,
@@ -197,7 +199,7 @@ impl Watcher {
 
     /// What was under way when following began.
     fn hear_under_way(&mut self) {
-        let under_way = self.follower.under_way.take().into_iter();
+        let under_way = std::mem::take(&mut self.follower.under_way).into_iter();
         self.waiting.extend(under_way.flat_map(UnderWay::into_events));
     }
 }
@@ -205,6 +207,8 @@ impl Watcher {
 /// The journal as far as it was read, and how far it was told.
 struct Telling {
     run: Run,
+    /// Where the run stood after the entries that have been told of.
+    course: Course,
     /// How many of the run's entries have been told of, or need not be.
     told: usize,
     /// Whether the caller knows that the run has begun.
@@ -219,8 +223,8 @@ impl Telling {
     /// What the entries say that were read and not told of yet, of those after a place.
     async fn entries(mut self, aside: &Aside, after: i64) -> (Self, Vec<Event>) {
         let new = &self.run.journal()[self.told..];
-        if new.iter().any(|it| it.seq > after && it.payload.attempt().is_some()) {
-            // Their prompts are rendered, which takes time.
+        if new.iter().any(|it| it.payload.attempt().is_some()) {
+            // Their prompts are rendered, and what follows from them is found out, which takes time.
             let tell = move || {
                 let events = self.tell(after);
                 (self, events)
@@ -235,14 +239,22 @@ impl Telling {
         let mut told = Vec::new();
         for entry in &self.run.journal()[self.told..] {
             if entry.seq <= after {
+                self.course.pass(&self.run, entry);
                 continue;
             }
-            if let Some(attempt) = entry.payload.attempt()
+            let begun_at = match &entry.payload {
+                Payload::Attempt(attempt) => Some(attempt.started_at),
+                Payload::Intent(_) | Payload::Child(_) => Some(entry.occurred_at),
+                _ => None,
+            };
+            if let Some(begun_at) = begun_at
                 && !std::mem::replace(&mut self.begun, true)
             {
-                told.push(events::running(entry.seq - 1, attempt.started_at));
+                told.push(events::running(entry.seq - 1, begun_at));
             }
-            told.extend(events::of(&self.run, entry));
+            let said = events::of(&self.run, &mut self.course, entry);
+            self.begun |= said.iter().any(|it| it.what.says_running());
+            told.extend(said);
         }
         let all = self.run.journal().len();
         self.run.forget_answers(self.told..all);

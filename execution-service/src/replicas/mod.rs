@@ -108,8 +108,9 @@ impl Teller {
     }
 
     fn tell_under_way(&mut self, seq: i64) {
-        let under_way = self.follower.under_way.take().filter(|it| it.after >= self.after);
-        let events = under_way.into_iter().flat_map(UnderWay::into_events);
+        let after = self.after;
+        let under_way = std::mem::take(&mut self.follower.under_way).into_iter();
+        let events = under_way.filter(|it| it.after >= after).flat_map(UnderWay::into_events);
         self.waiting.extend(events.map(|event| Told {
             seq,
             event: Some(event),

@@ -18,9 +18,13 @@ use studios_proto::{
         auth_service_server::AuthService, studio_service_server::StudioService,
     },
     execution::{
-        CancelExecutionRequest, DecideAttemptRequest, Execution, ExecutionEvent, GetExecutionRequest,
-        ListAttemptsRequest, ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse,
-        StartExecutionRequest, WaitExecutionRequest, WatchExecutionRequest, execution_service_server::ExecutionService,
+        CancelExecutionRequest, ControlExecutionsRequest, ControlExecutionsResponse, DecideAttemptRequest,
+        DelegateDecisionRequest, DryRunWorkflowRequest, DryRunWorkflowResponse, Execution, ExecutionEvent,
+        ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, GetExecutionRequest,
+        ListAttemptsRequest, ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse, ListWaitingRequest,
+        ListWaitingResponse, PauseExecutionRequest, RestartExecutionRequest, ResumeExecutionRequest,
+        RetryExecutionRequest, SendSignalRequest, StartExecutionRequest, TestStageRequest, TestStageResponse,
+        WaitExecutionRequest, WatchExecutionRequest, execution_service_server::ExecutionService,
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -203,5 +207,62 @@ impl ExecutionService for Executions {
 
     async fn decide_attempt(&self, _: Request<DecideAttemptRequest>) -> Result<Response<Execution>, Status> {
         Err(Status::unimplemented("decide"))
+    }
+
+    async fn pause_execution(&self, _: Request<PauseExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("pause"))
+    }
+
+    async fn resume_execution(&self, _: Request<ResumeExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("resume"))
+    }
+
+    async fn send_signal(&self, _: Request<SendSignalRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("signal"))
+    }
+
+    async fn delegate_decision(&self, _: Request<DelegateDecisionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("delegate"))
+    }
+
+    async fn list_waiting(&self, _: Request<ListWaitingRequest>) -> Result<Response<ListWaitingResponse>, Status> {
+        Err(Status::unimplemented("list waiting"))
+    }
+
+    async fn retry_execution(&self, _: Request<RetryExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("retry"))
+    }
+
+    async fn fork_execution(&self, _: Request<ForkExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("fork"))
+    }
+
+    async fn restart_execution(&self, _: Request<RestartExecutionRequest>) -> Result<Response<Execution>, Status> {
+        Err(Status::unimplemented("restart"))
+    }
+
+    async fn control_executions(
+        &self,
+        _: Request<ControlExecutionsRequest>,
+    ) -> Result<Response<ControlExecutionsResponse>, Status> {
+        Err(Status::unimplemented("control"))
+    }
+
+    async fn explain_execution(
+        &self,
+        _: Request<ExplainExecutionRequest>,
+    ) -> Result<Response<ExplainExecutionResponse>, Status> {
+        Err(Status::unimplemented("explain"))
+    }
+
+    async fn test_stage(&self, _: Request<TestStageRequest>) -> Result<Response<TestStageResponse>, Status> {
+        Err(Status::unimplemented("test"))
+    }
+
+    async fn dry_run_workflow(
+        &self,
+        _: Request<DryRunWorkflowRequest>,
+    ) -> Result<Response<DryRunWorkflowResponse>, Status> {
+        Err(Status::unimplemented("dry run"))
     }
 }
