@@ -21,7 +21,7 @@ run: setup       ## build, start everything on a private PostgreSQL, run the dem
 test: setup      ## every test, the faults, the browser and the README's commands included
 	@scripts/setup.sh --tests
 	cargo build --workspace --bins
-	cargo test --workspace
+	STUDIOS_SEED_SECONDS=60 cargo test --workspace
 
 check: setup     ## format, lints, docs, licences, bans, unused dependencies, contracts
 	@scripts/setup.sh --checks $(TOOLS)
@@ -38,9 +38,10 @@ bench: setup     ## what the product reaches and what this machine allows, in on
 	$(CARGO_TARGET_DIR)/release/studios bench all
 	cargo bench --workspace --benches
 
-soak: setup      ## the long runs: the properties with many more seeds, execution-service killed again and again
+soak: setup      ## the long runs: the properties with many more seeds, the services and PostgreSQL killed again and again
 	cargo build --workspace --bins
-	PROPTEST_CASES=20000 cargo test --workspace --lib
+	PROPTEST_CASES=20000 STUDIOS_SEEDS=5000 cargo test --workspace --lib
+	STUDIOS_CHAOS_SECONDS=300 STUDIOS_CHAOS_RUNS=2000 cargo test --package studios-tests nothing_is_lost -- --nocapture
 	for round in 1 2 3 4 5; do STUDIOS_KILLS=4 cargo test --package studios-tests every_run_survives || exit 1; done
 
 queries: setup   ## check every query against a fresh schema and write its offline data (.sqlx)

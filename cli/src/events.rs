@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use studios_proto::execution::{
-    AttemptDecided, AttemptStatus, Decision, ExecutionEvent, ExecutionStatus, GetExecutionRequest, StatusChanged,
-    WatchExecutionRequest, execution_event::Event,
+    AttemptDecided, AttemptKey, AttemptStatus, Decision, ExecutionEvent, ExecutionStatus, GetExecutionRequest,
+    StatusChanged, WatchExecutionRequest, execution_event::Event,
 };
 use tonic::Code;
 
@@ -109,6 +109,45 @@ fn tell(event: &ExecutionEvent, output: Output) {
         }
         Some(Event::AttemptDecided(decided)) => tell_decision(decided, output),
         Some(Event::OutputDelta(_)) | None => {}
+        Some(other) => output.progress(format_args!("  {}", noted(other))),
+    }
+}
+
+/// What an event says that is neither a status nor a try nor a decision.
+fn noted(event: &Event) -> String {
+    let of = |key: &Option<AttemptKey>| key.as_ref().map_or_else(String::new, |it| it.stage.clone());
+    match event {
+        Event::Forked(it) => format!(
+            "{:<12} goes on from {}, {} outputs kept",
+            it.stage,
+            it.source_id,
+            it.kept.len()
+        ),
+        Event::EffectAnnounced(it) => format!("{:<12} is about to do {}", of(&it.attempt), it.effect),
+        Event::OutcomeUnknown(it) => format!("{:<12} may or may not have been done", of(&it.attempt)),
+        Event::ChildStarted(it) => format!("{:<12} runs as {}", of(&it.attempt), it.execution_id),
+        Event::DecisionDelegated(it) => {
+            format!(
+                "{:<12} left by {} to {}",
+                of(&it.attempt),
+                it.delegated_by,
+                it.delegated_to
+            )
+        }
+        Event::DecisionReminded(it) => format!("{:<12} waits; those asked were reminded", of(&it.attempt)),
+        Event::DecisionEscalated(it) => format!("{:<12} waits; others may decide too", of(&it.attempt)),
+        Event::DecisionExpired(it) => format!("{:<12} was not decided in time", of(&it.attempt)),
+        Event::SignalReceived(it) => format!("signal {}", it.name),
+        Event::Paused(it) => match &*it.reason {
+            "" => format!("on hold by {}", it.paused_by),
+            reason => format!("on hold by {}: {reason}", it.paused_by),
+        },
+        Event::Resumed(it) => format!("let go on by {}", it.resumed_by),
+        Event::StatusChanged(_)
+        | Event::StageStarted(_)
+        | Event::AttemptRecorded(_)
+        | Event::AttemptDecided(_)
+        | Event::OutputDelta(_) => String::new(),
     }
 }
 
@@ -117,7 +156,8 @@ fn tell_status(execution: &str, change: &StatusChanged, output: Output) {
     match (&change.failure, change.status()) {
         (Some(failure), _) => output.progress(format_args!("  {word:<12} {}", failure.message)),
         (None, ExecutionStatus::Paused) => output.progress(format_args!(
-            "  {word:<12} decide with: studios execution decide {execution} --pass | --fail [--notes TEXT]"
+            "  {word:<12} decide with: studios execution decide {execution} --pass | --fail [--notes TEXT], or see: studios \
+             execution explain {execution}"
         )),
         (None, _) => output.progress(format_args!("  {word}")),
     }
@@ -127,6 +167,7 @@ fn tell_decision(decided: &AttemptDecided, output: Output) {
     let key = decided.attempt.clone().unwrap_or_default();
     let how = match decided.decision() {
         Decision::Pass => "let pass",
+        Decision::Again => "asked for again",
         Decision::Fail | Decision::Unspecified => "refused",
     };
     let notes = match &*decided.notes {

@@ -3,6 +3,7 @@
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
 pub mod bench;
+pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;

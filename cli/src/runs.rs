@@ -2,18 +2,19 @@
 
 use std::{io::Read, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgGroup, Args, Subcommand};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use service_kit::update::json_to_struct;
+use service_kit::update::{json_to_struct, json_to_value};
 use studios_proto::execution::{
-    CancelExecutionRequest, DecideAttemptRequest, Decision, Execution, ExecutionStatus, GetExecutionRequest,
-    ListExecutionsRequest, StartExecutionRequest,
+    AttemptKey, CancelExecutionRequest, DecideAttemptRequest, Decision, Execution, ExecutionStatus,
+    GetExecutionRequest, ListExecutionsRequest, StartExecutionRequest, Waiting,
 };
 use uuid::Uuid;
 
 use crate::{
+    control::{self, ControlCommand},
     events,
     output::{Output, Usage, message_json},
     remote::{Gateway, Remote},
@@ -84,6 +85,7 @@ pub enum ExecutionCommand {
         after: i64,
     },
     /// Print an execution.
+    #[command(visible_alias = "show")]
     Get {
         /// The execution's id.
         execution: String,
@@ -115,25 +117,44 @@ pub enum ExecutionCommand {
     },
     /// Decide the attempt that an execution waits for.
     #[command(group(ArgGroup::new("decision").required(true)))]
-    Decide {
-        /// The execution's id.
-        execution: String,
-        /// Which gateway, and as whom.
-        #[command(flatten)]
-        access: Access,
-        /// Let its output pass.
-        #[arg(long, group = "decision")]
-        pass: bool,
-        /// Do not; the stage is tried again, as often as it may be.
-        #[arg(long, group = "decision")]
-        fail: bool,
-        /// Why; the next try's prompt has it.
-        #[arg(long, default_value = "")]
-        notes: String,
-        /// Only if it is this stage that waits.
-        #[arg(long)]
-        stage: Option<String>,
-    },
+    Decide(Decide),
+    /// What else can be asked of executions.
+    #[command(flatten)]
+    Control(ControlCommand),
+}
+
+/// A decision.
+#[derive(Debug, Args)]
+pub struct Decide {
+    /// The execution's id.
+    execution: String,
+    /// Which gateway, and as whom.
+    #[command(flatten)]
+    access: Access,
+    /// Let its output pass.
+    #[arg(long, group = "decision")]
+    pass: bool,
+    /// Do not; the stage is tried again, as often as it may be.
+    #[arg(long, group = "decision")]
+    fail: bool,
+    /// Do again what may or may not have been done, whatever comes of it.
+    #[arg(long, group = "decision")]
+    again: bool,
+    /// Why; the next try's prompt has it.
+    #[arg(long, default_value = "")]
+    notes: String,
+    /// The stage that waits; needed where several do.
+    #[arg(long)]
+    stage: Option<String>,
+    /// The item that waits, of a stage that a map runs.
+    #[arg(long)]
+    item: Option<i32>,
+    /// What is used in place of the output; read as JSON where it is JSON, else as text.
+    #[arg(long)]
+    output: Option<String>,
+    /// The form, a JSON object.
+    #[arg(long)]
+    form: Option<String>,
 }
 
 /// Runs a workflow command; false where an execution that was followed ended badly.
@@ -218,17 +239,10 @@ pub async fn execution(command: &ExecutionCommand, output: Output) -> Result<boo
             output.result(line(&asked), || message_json(&asked));
             Ok(true)
         }
-        ExecutionCommand::Decide {
-            execution,
-            access,
-            pass,
-            fail: _,
-            notes,
-            stage,
-        } => {
-            let remote = access.remote()?;
-            let waiting = get(&remote, execution).await?;
-            let request = decision(&waiting, *pass, notes, stage.as_deref())?;
+        ExecutionCommand::Decide(decide) => {
+            let remote = decide.access.remote()?;
+            let waiting = get(&remote, &decide.execution).await?;
+            let request = decision(&waiting, decide)?;
             let decided = remote
                 .executions()
                 .decide_attempt(remote.request(request))
@@ -237,21 +251,22 @@ pub async fn execution(command: &ExecutionCommand, output: Output) -> Result<boo
             output.result(line(&decided), || message_json(&decided));
             Ok(true)
         }
+        ExecutionCommand::Control(command) => control::run(command, output).await,
     }
 }
 
 /// The decision on what an execution waits for.
-fn decision(execution: &Execution, pass: bool, notes: &str, stage: Option<&str>) -> Result<DecideAttemptRequest> {
-    let Some(waiting) = &execution.waiting_for else {
-        bail!(
-            "the execution is {} and waits for no decision",
-            events::status_word(execution.status())
-        );
+fn decision(execution: &Execution, given: &Decide) -> Result<DecideAttemptRequest> {
+    let waiting = waiting(execution, given.stage.as_deref(), given.item)?;
+    let decision = match (given.pass, given.again) {
+        (true, _) => Decision::Pass,
+        (_, true) => Decision::Again,
+        _ => Decision::Fail,
     };
-    if let Some(stage) = stage.filter(|it| *it != waiting.stage) {
-        bail!("it is the stage {} that waits, not {stage}", waiting.stage);
-    }
-    let decision = if pass { Decision::Pass } else { Decision::Fail };
+    let form = given.form.as_deref().map(|text| {
+        let form: Map<String, Value> = serde_json::from_str(text).context("the form is no JSON object")?;
+        anyhow::Ok(json_to_struct(&form))
+    });
     Ok(DecideAttemptRequest {
         execution_id: execution.id.clone(),
         stage: waiting.stage.clone(),
@@ -259,40 +274,87 @@ fn decision(execution: &Execution, pass: bool, notes: &str, stage: Option<&str>)
         item: waiting.item,
         attempt: waiting.attempt,
         decision: decision.into(),
-        notes: notes.to_owned(),
+        notes: given.notes.clone(),
         request_id: Uuid::now_v7().to_string(),
+        output: given.output.as_deref().map(|text| json_to_value(&json_or_text(text))),
+        form: form.transpose()?,
     })
 }
 
-async fn follow_to_end(remote: &Remote, id: &str, after: i64, output: Output) -> Result<bool> {
+/// What waits for a decision: the only thing that does, or the one of this stage and item.
+pub(crate) fn waiting<'e>(execution: &'e Execution, stage: Option<&str>, item: Option<i32>) -> Result<&'e AttemptKey> {
+    let keys = || execution.waiting.iter().filter_map(|it| it.attempt.as_ref());
+    let names = || keys().map(|it| &*it.stage).collect::<Vec<_>>().join(", ");
+    if keys().next().is_none() {
+        bail!(
+            "the execution is {} and waits for no decision",
+            events::status_word(execution.status())
+        );
+    }
+    let mut wanted = keys()
+        .filter(|it| stage.is_none_or(|stage| it.stage == stage))
+        .filter(|it| item.is_none_or(|item| it.item == item));
+    let first = wanted
+        .next()
+        .ok_or_else(|| anyhow!("it waits for a decision on {}, and not on what is asked for", names()))?;
+    if wanted.next().is_some() {
+        return Err(Usage(format!("several things wait ({}): name --stage and --item", names())).into());
+    }
+    Ok(first)
+}
+
+pub(crate) async fn follow_to_end(remote: &Remote, id: &str, after: i64, output: Output) -> Result<bool> {
     let status = events::follow(remote, id, after, output).await?;
     let ended = get(remote, id).await?;
     output.result(line(&ended), || message_json(&ended));
     Ok(status == ExecutionStatus::Completed)
 }
 
-async fn get(remote: &Remote, id: &str) -> Result<Execution> {
+pub(crate) async fn get(remote: &Remote, id: &str) -> Result<Execution> {
     let request = remote.request(GetExecutionRequest { id: id.into() });
     Ok(remote.executions().get_execution(request).await?.into_inner())
 }
 
-fn line(execution: &Execution) -> String {
+pub(crate) fn line(execution: &Execution) -> String {
     let failure = execution
         .failure
         .as_ref()
         .map_or_else(String::new, |it| format!("  {}", it.message));
-    let waiting = execution
-        .waiting_for
+    let waiting: String = execution.waiting.iter().map(waits).collect();
+    let paused = execution
+        .paused
         .as_ref()
-        .map_or_else(String::new, |it| format!("  {} waits for a decision", it.stage));
+        .map_or_else(String::new, |it| match &*it.reason {
+            "" => "  on hold".to_owned(),
+            reason => format!("  on hold: {reason}"),
+        });
+    let source = match &*execution.source_id {
+        "" => String::new(),
+        source => format!("  goes on from {source}"),
+    };
     format!(
-        "{}  {:<9}{failure}{waiting}",
+        "{}  {:<9}{failure}{waiting}{paused}{source}",
         execution.id,
         events::status_word(execution.status())
     )
 }
 
-fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<Map<String, Value>> {
+fn waits(waiting: &Waiting) -> String {
+    let stage = waiting.attempt.as_ref().map_or("", |it| &it.stage);
+    let how_many = if waiting.required > 1 {
+        format!(" ({} of {})", waiting.approved, waiting.required)
+    } else {
+        String::new()
+    };
+    format!("  {stage} waits for a decision{how_many}")
+}
+
+/// A text of the command line as JSON where it is JSON, else as text.
+pub(crate) fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+pub(crate) fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<Map<String, Value>> {
     let mut inputs = match file {
         None => Map::new(),
         Some(path) => {
@@ -309,8 +371,7 @@ fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<Map<String,
         let Some((name, value)) = pair.split_once('=') else {
             return Err(Usage(format!("--input {pair}: expected NAME=VALUE")).into());
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        inputs.insert(name.to_owned(), value);
+        inputs.insert(name.to_owned(), json_or_text(value));
     }
     Ok(inputs)
 }
@@ -318,7 +379,6 @@ fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<Map<String,
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use studios_proto::execution::AttemptKey;
 
     use super::*;
 
@@ -332,22 +392,66 @@ mod tests {
         );
     }
 
+    fn decide(stage: Option<&str>, item: Option<i32>) -> Decide {
+        #[derive(clap::Parser)]
+        struct Given {
+            #[command(flatten)]
+            decide: Decide,
+        }
+        let given = [
+            "x",
+            "id",
+            "--token",
+            "t",
+            "--fail",
+            "--notes",
+            "warmer",
+            "--output",
+            "[1]",
+            "--form",
+            "{\"a\": 1}",
+        ];
+        let mut decide = <Given as clap::Parser>::parse_from(given).decide;
+        decide.stage = stage.map(str::to_owned);
+        decide.item = item;
+        decide
+    }
+
+    fn waits_at(stage: &str, item: i32) -> Waiting {
+        Waiting {
+            attempt: Some(AttemptKey {
+                stage: stage.into(),
+                visit: 2,
+                item,
+                attempt: 3,
+            }),
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn only_what_waits_is_decided() {
         let mut execution = Execution::default();
-        assert!(decision(&execution, true, "", None).is_err());
-        execution.waiting_for = Some(AttemptKey {
-            stage: "draft".into(),
-            visit: 2,
-            item: 0,
-            attempt: 3,
-        });
-        assert!(decision(&execution, true, "", Some("other")).is_err());
-        let request = decision(&execution, false, "warmer", Some("draft")).unwrap();
+        assert!(decision(&execution, &decide(None, None)).is_err());
+        execution.waiting = vec![waits_at("draft", 0)];
+        assert!(decision(&execution, &decide(Some("other"), None)).is_err());
+        let request = decision(&execution, &decide(Some("draft"), None)).unwrap();
         assert_eq!(
             (request.visit, request.attempt, request.decision(), &*request.notes),
             (2, 3, Decision::Fail, "warmer")
         );
+        assert_eq!(request.output, Some(json_to_value(&json!([1]))));
+        assert!(request.form.is_some());
+    }
+
+    #[test]
+    fn of_several_things_that_wait_one_is_named() {
+        let execution = Execution {
+            waiting: vec![waits_at("send", 0), waits_at("send", 4)],
+            ..Execution::default()
+        };
+        assert!(decision(&execution, &decide(Some("send"), None)).is_err());
+        assert_eq!(decision(&execution, &decide(None, Some(4))).unwrap().item, 4);
     }
 
     #[test]

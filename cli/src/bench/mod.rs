@@ -6,10 +6,12 @@
 //! the conditions. Figures of a debug build say so and mean nothing.
 
 mod cpu;
+mod definitions;
 mod echo;
 mod engine;
 mod idle;
 mod load;
+mod long;
 mod migrate;
 mod peer;
 mod read;
@@ -20,6 +22,7 @@ mod sql;
 mod start_up;
 mod stub;
 mod users;
+mod waiting;
 mod workflow;
 mod write;
 
@@ -36,7 +39,7 @@ use crate::output::Output;
 /// Which benchmark, and how long it measures.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A benchmark, `all` of them, or `list` to see what each measures.
+    /// A benchmark, `all` of those that take less than minutes, or `list` to see what each measures.
     name: Name,
     /// How long each measurement takes.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -54,6 +57,8 @@ enum Name {
     List,
     All,
     Engine,
+    EngineWaiting,
+    EngineLong,
     Read,
     Write,
     Idle,
@@ -68,7 +73,8 @@ enum Name {
     Echo,
 }
 
-const BENCHES: [Name; 7] = [
+/// What `all` runs. The others take minutes each.
+const SHORT: [Name; 7] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -77,6 +83,7 @@ const BENCHES: [Name; 7] = [
     Name::Write,
     Name::Users,
 ];
+const MINUTES: [Name; 2] = [Name::EngineLong, Name::EngineWaiting];
 
 impl Name {
     fn text(self) -> String {
@@ -89,6 +96,10 @@ impl Name {
     const fn measures(self) -> &'static str {
         match self {
             Self::Engine => "executions of three model stages, from start to end, beside the same rows by plain SQL",
+            Self::EngineWaiting => {
+                "starts, claims and approvals while nothing waits, and while 1,000,000 runs wait for people"
+            }
+            Self::EngineLong => "a stage after 10, 100 and 1,000 others, a further stage, and outputs of 8 KB",
             Self::Read => "GetStudio for 10,000 users straight and through the gateway, beside a bare gRPC echo",
             Self::Write => "CreateStudio by 64 callers at once, beside single-row inserts by plain SQL",
             Self::Idle => "what an installation does and holds when nobody calls",
@@ -144,20 +155,19 @@ pub async fn run(args: &Args, output: Output) -> Result<()> {
         Name::List => list(output),
         Name::Stub => stub::serve().await?,
         Name::Echo => echo::serve().await?,
-        Name::All => measure(&BENCHES, args, output).await?,
+        Name::All => measure(&SHORT, args, output).await?,
         one => measure(&[one], args, output).await?,
     }
     Ok(())
 }
 
 fn list(output: Output) {
-    let lines: Vec<_> = BENCHES
-        .iter()
-        .map(|it| format!("{:<9} {}", it.text(), it.measures()))
+    let benches = || SHORT.iter().chain(&MINUTES);
+    let lines: Vec<_> = benches()
+        .map(|it| format!("{:<14} {}", it.text(), it.measures()))
         .collect();
     output.result(lines.join("\n"), || {
-        let benches: Vec<_> = BENCHES
-            .iter()
+        let benches: Vec<_> = benches()
             .map(|it| json!({ "name": it.text(), "measures": it.measures() }))
             .collect();
         json!({ "benches": benches })
@@ -198,6 +208,8 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
     let report = Report::new(bench.text(), effort);
     match bench {
         Name::Engine => engine::run(report, effort).await,
+        Name::EngineWaiting => waiting::run(report, effort).await,
+        Name::EngineLong => long::run(report, effort).await,
         Name::Read => read::run(report, effort).await,
         Name::Write => write::run(report, effort).await,
         Name::Idle => idle::run(report, effort).await,

@@ -103,7 +103,7 @@ pub(super) fn table(reports: &[Report]) -> String {
             for (name, value) in pairs {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 // A String takes everything.
-                let _ = writeln!(text, "{:<9} {:<44} {value}", report.name, format!("{part}{name}"));
+                let _ = writeln!(text, "{:<14} {:<44} {value}", report.name, format!("{part}{name}"));
             }
         }
         text.push('\n');

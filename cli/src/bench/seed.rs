@@ -16,7 +16,10 @@ use service_kit::{
 };
 use uuid::Uuid;
 
-use super::rig::{Rig, execute};
+use super::{
+    definitions::LARGE_MODEL,
+    rig::{PROVIDER, Rig, execute},
+};
 
 /// Longer than any run. Users' own tokens live ten minutes; the verifier asks no token how long it will live.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(6);
@@ -71,12 +74,12 @@ impl Population {
         for statement in sql.split_inclusive(';') {
             execute(&mut admin, statement).await?;
         }
-        execute(
-            &mut admin,
+        let models = format!(
             "insert into execution.models (id, company_id, name, provider, provider_model, context_length)
-             values (gen_random_uuid(), null, 'stub', 'stub', 'stub-1', 131072)",
-        )
-        .await
+             values (gen_random_uuid(), null, '{PROVIDER}', '{PROVIDER}', 'stub-1', 131072),
+                    (gen_random_uuid(), null, '{LARGE_MODEL}', '{PROVIDER}', '{LARGE_MODEL}', 131072)"
+        );
+        execute(&mut admin, models).await
     }
 
     /// Every user's token, as the header's value.

@@ -11,11 +11,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::load;
+use super::{definitions::LARGE_MODEL, load};
 use crate::output::Output;
 
 /// What every call is answered with; the benchmarks' checks look for its first word.
 pub(super) const ANSWER: &str = "OK: three stages, each with a prompt, an answer and a check that it passes.";
+
+/// How long the answers of the model are that answers at length.
+const LARGE_BYTES: usize = 8 << 10;
 
 /// Serves until the process is ended. One thread does it all: the stub is to cost little beside what is measured.
 pub(super) async fn serve() -> Result<()> {
@@ -45,16 +48,23 @@ async fn listen() -> Result<()> {
 
 #[derive(Clone)]
 struct Answers {
+    usual: Answer,
+    large: Answer,
+}
+
+/// One answer in both its forms.
+#[derive(Clone)]
+struct Answer {
     whole: Bytes,
     streamed: Bytes,
 }
 
-impl Answers {
-    fn new() -> Self {
+impl Answer {
+    fn of(text: &str) -> Self {
         let usage = json!({ "prompt_tokens": 42, "completion_tokens": 17, "total_tokens": 59 });
         let whole = json!({
             "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "stub-1",
-            "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": ANSWER } }],
+            "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
             "usage": usage,
         });
         let chunk = |choices, usage| {
@@ -67,7 +77,7 @@ impl Answers {
         let null = json!(null);
         let events = [
             chunk(
-                delta(json!({ "role": "assistant", "content": ANSWER }), null.clone()),
+                delta(json!({ "role": "assistant", "content": text }), null.clone()),
                 null.clone(),
             ),
             chunk(delta(json!({}), json!("stop")), null),
@@ -82,6 +92,17 @@ impl Answers {
             streamed: streamed.into(),
         }
     }
+}
+
+impl Answers {
+    fn new() -> Self {
+        let mut large = format!("{ANSWER} ").repeat(LARGE_BYTES / ANSWER.len());
+        large.truncate(LARGE_BYTES);
+        Self {
+            usual: Answer::of(ANSWER),
+            large: Answer::of(&large),
+        }
+    }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         const STREAM: &[u8] = br#""stream":true"#;
@@ -91,11 +112,16 @@ impl Answers {
             .await
             .map(Collected::to_bytes)
             .unwrap_or_default();
-        let streams = body.windows(STREAM.len()).any(|window| window == STREAM);
-        let (answer, kind) = if streams {
-            (&self.streamed, "text/event-stream")
+        let says = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+        let answer = if says(LARGE_MODEL.as_bytes()) {
+            &self.large
         } else {
-            (&self.whole, "application/json")
+            &self.usual
+        };
+        let (answer, kind) = if says(STREAM) {
+            (&answer.streamed, "text/event-stream")
+        } else {
+            (&answer.whole, "application/json")
         };
         let mut response = Response::new(Full::new(answer.clone()));
         response
