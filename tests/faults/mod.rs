@@ -2,9 +2,11 @@
 
 mod access;
 mod answers;
+mod chaos;
 mod claiming;
 mod crash;
 mod database;
+mod effects;
 mod hostile;
 mod journal;
 mod replicas;

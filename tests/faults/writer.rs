@@ -9,7 +9,7 @@ use std::{
 
 use execution_service::{
     engine::journal::{Cancelled, Entry, Finished, GENESIS, Payload, Started as StartedEntry},
-    worker::writer::{End, Fence, NewKey, NewRun, Record, Recorded, Started, Then, Writer},
+    worker::writer::{self, End, Fence, NewKey, NewRun, Record, Started, Then, Writer},
 };
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
@@ -72,6 +72,7 @@ impl Bench {
             version_id: version,
             workflow_version: 1,
             inputs_sha256: String::new(),
+            depth: 0,
         };
         let entry = Entry {
             seq: 1,
@@ -90,8 +91,10 @@ impl Bench {
             trace_context: String::new(),
             stage: "one".into(),
             owner: Some(ME),
-            entry: entry.seal(&GENESIS),
+            entries: vec![entry.seal(&GENESIS)],
             key: None,
+            parent: None,
+            source: None,
         }
     }
 
@@ -118,9 +121,14 @@ impl Bench {
     async fn record(&self, record: Record) -> Recorded {
         let lost = self.lifecycle.hard();
         let recorded = self.writer.record(record, &lost);
-        tokio::time::timeout(PATIENCE, recorded)
+        let recorded = tokio::time::timeout(PATIENCE, recorded)
             .await
-            .expect("the writer answers")
+            .expect("the writer answers");
+        match recorded {
+            writer::Recorded::Written => Recorded::Written,
+            writer::Recorded::Fenced => Recorded::Fenced,
+            writer::Recorded::Refused(_) => Recorded::Refused,
+        }
     }
 
     /// So many runs that were started.
@@ -217,13 +225,21 @@ async fn queued<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<Pin<Box<
     queued
 }
 
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    Written,
+    Fenced,
+    Refused,
+}
+
 fn progress(run: &NewRun, payload: Payload, then: Then) -> Record {
     let entry = Entry {
         seq: 2,
-        occurred_at: run.entry.entry.occurred_at,
+        occurred_at: run.entries[0].entry.occurred_at,
         payload,
     };
-    let sealed = entry.seal(&run.entry.hash);
+    let sealed = entry.seal(&run.entries[0].hash);
     Record {
         fence: Fence {
             execution: run.execution,
@@ -237,6 +253,8 @@ fn progress(run: &NewRun, payload: Payload, then: Then) -> Record {
         status: None,
         commands_seen: 0,
         commands_done: 0,
+        children: Vec::new(),
+        asks: None,
         then,
     }
 }

@@ -30,7 +30,17 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         .inspect(|it| assert!(!it["measures"].as_str().unwrap().is_empty(), "{it}"))
         .map(|it| it["name"].as_str().unwrap())
         .collect();
-    let all = ["migrate", "start-up", "idle", "engine", "read", "write", "users"];
+    let all = [
+        "migrate",
+        "start-up",
+        "idle",
+        "engine",
+        "read",
+        "write",
+        "users",
+        "engine-long",
+        "engine-waiting",
+    ];
     assert_eq!(names, all);
 }
 
@@ -66,6 +76,42 @@ fn the_engines_benchmark_checks_every_execution_it_made() {
         "executions_per_s",
         "cpu_s_per_1000",
         "commits_per_execution_at_1",
+    ] {
+        assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
+    }
+}
+
+#[test]
+fn the_benchmark_of_long_runs_counts_the_stages_it_asked_for() {
+    let report = last_line(&bench(&["engine-long", "--quick"]));
+    assert!(
+        report["conditions"]["executions_checked"].as_i64().unwrap() > 0,
+        "{report}"
+    );
+    for figure in [
+        "ms_per_stage_at_10",
+        "ms_per_stage_at_100",
+        "ms_per_stage_at_1000",
+        "cpu_us_per_stage_at_1000",
+        "further_stage_ms",
+        "executions_8kb_per_s",
+    ] {
+        assert!(report["figures"][figure].is_f64(), "{figure}: {report}");
+    }
+}
+
+#[test]
+fn the_benchmark_beside_waiting_runs_holds_each_speed_against_the_one_without() {
+    let report = last_line(&bench(&["engine-waiting", "--quick"]));
+    assert!(report["conditions"]["waiting_runs"].as_i64().unwrap() > 0, "{report}");
+    for figure in [
+        "starts_per_s",
+        "claims_per_s_waiting",
+        "approvals_per_s_waiting",
+        "start_ratio",
+        "claim_ratio",
+        "approve_ratio",
+        "resident_mb",
     ] {
         assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
     }

@@ -1,6 +1,6 @@
 //! What a member reaches, as the table that policies look it up in has it: it follows what it is derived from, at once.
 
-use std::{slice, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{Executor, PgPool};
@@ -90,7 +90,7 @@ impl Narrowing {
 async fn a_member_reaches_what_his_membership_and_its_branches_say_and_nothing_once_it_is_over() {
     let n = Narrowing::new().await;
     let (it, member) = (&n.it, &n.member);
-    assert_eq!(n.reached().await, slice::from_ref(&it.company));
+    assert_eq!(n.reached().await, std::slice::from_ref(&it.company));
     assert!(n.sees_studio().await);
 
     n.run(&format!(
@@ -99,7 +99,7 @@ async fn a_member_reaches_what_his_membership_and_its_branches_say_and_nothing_o
     ))
     .await;
     n.run(&n.narrow_to(&n.other_branch)).await;
-    assert_eq!(n.reached().await, slice::from_ref(&n.other_branch));
+    assert_eq!(n.reached().await, std::slice::from_ref(&n.other_branch));
     assert!(!n.sees_studio().await);
 
     n.run(&n.narrow_to(&it.branch)).await;
@@ -124,7 +124,7 @@ async fn a_member_reaches_what_his_membership_and_its_branches_say_and_nothing_o
         member.user
     ))
     .await;
-    assert_eq!(n.reached().await, slice::from_ref(&it.company));
+    assert_eq!(n.reached().await, std::slice::from_ref(&it.company));
     n.run(&n.narrow_to(&it.branch)).await;
     n.run(&format!("delete from core.memberships where id = '{}'", n.membership))
         .await;
@@ -167,7 +167,7 @@ async fn nobody_reads_what_another_user_reaches() {
         .unwrap();
     assert_eq!(
         users.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        slice::from_ref(&n.member.user)
+        std::slice::from_ref(&n.member.user)
     );
     let refused = tx
         .execute("insert into core.reach select user_id, gen_random_uuid(), company_id from core.reach")

@@ -134,6 +134,72 @@ async fn what_waits_for_a_person_is_decided_from_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_are_controlled_and_begun_again_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let gate = json!({ "name": "gate", "wait": { "signal": "go" } });
+    let say = json!({ "name": "say", "llm": { "model": "offline", "prompt": PIER }, "validation": { "manual": {} } });
+    let workflow = it.add_workflow(&world, "Gated", json!([gate, say])).await;
+    let execution = it.start(&world, &workflow, json!({})).await;
+    let ran = async |arguments: &[&str]| {
+        let ran = studios(&world, &it, &[arguments, &["--json"]].concat()).await;
+        assert_eq!(ran.status.code(), Some(0), "{arguments:?}: {ran:?}");
+        lines(&ran)
+    };
+    let once = async |done: fn(&Value) -> bool| {
+        let get = "studios.execution.v1.ExecutionService/GetExecution";
+        world.until(get, json!({ "id": execution }), &it.token, done).await
+    };
+    ran(&["execution", "pause", &execution, "--reason", "lunch"]).await;
+    once(|it| !it["paused"].is_null()).await;
+    let shown = studios(&world, &it, &["execution", "show", &execution]).await;
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("on hold: lunch"),
+        "{shown:?}"
+    );
+    let explained = ran(&["execution", "explain", &execution]).await;
+    assert_eq!(explained[0]["reasons"][0]["kind"], "WAIT_REASON_KIND_PAUSED");
+    ran(&["execution", "resume", &execution]).await;
+    ran(&["execution", "signal", &execution, "go", "--payload", "{\"n\": 1}"]).await;
+    once(|it| it["waitingFor"]["stage"] == "say").await;
+    let waiting = ran(&["execution", "waiting", &it.company]).await;
+    assert_eq!(waiting[0]["executionId"], execution);
+    let told = studios(&world, &it, &["execution", "waiting", &it.company]).await;
+    assert!(String::from_utf8_lossy(&told.stdout).contains("yours"), "{told:?}");
+
+    let dry = ran(&["execution", "each", "cancel", &it.studio, "--dry-run"]).await;
+    assert_eq!(dry[0]["outcome"], "CONTROL_OUTCOME_WOULD_BE_DONE");
+    let each = ran(&["execution", "each", "cancel", &it.studio, "--workflow", &workflow]).await;
+    assert_eq!(each[0]["outcome"], "CONTROL_OUTCOME_DONE");
+    world.finished(&execution, &it.token).await;
+    let retried = ran(&["execution", "retry", &execution]).await;
+    assert_eq!(retried[0]["sourceId"], execution);
+    let forked = ran(&["execution", "fork", &execution, "--stage", "say"]).await;
+    assert_eq!(forked[0]["currentStage"], "say");
+    let restarted = ran(&["execution", "restart", &execution, "--input", "x=1"]).await;
+    assert_eq!(restarted[0]["inputs"], json!({ "x": 1.0 }));
+    let id = forked[0]["id"].as_str().unwrap();
+    let get = "studios.execution.v1.ExecutionService/GetExecution";
+    world
+        .until(get, json!({ "id": id }), &it.token, |it| !it["waitingFor"].is_null())
+        .await;
+    ran(&["execution", "decide", id, "--pass", "--notes", "fine"]).await;
+    world.finished(id, &it.token).await;
+
+    for (arguments, code, said) in [
+        (vec!["execution", "resume", id], 6, "EXECUTION_ENDED"),
+        (vec!["execution", "retry", id], 6, "NOT_RETRIABLE"),
+        (vec!["execution", "delegate", id, &it.user], 1, "waits for no decision"),
+        (vec!["execution", "signal", &execution, "a b"], 6, "name"),
+    ] {
+        let refused = studios(&world, &it, &[arguments.as_slice(), &["--json"]].concat()).await;
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_fails_is_a_failed_command() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

@@ -57,6 +57,29 @@ impl TestCluster {
         self.cluster.url(&name)
     }
 
+    /// A cluster of its own with the same keys and schema, for a test that crashes it: what is committed survives that. Returns
+    /// the administrative URL of its database; it lives as long as the cluster does.
+    pub async fn apart(&self) -> (Cluster, SecretString) {
+        let dir = self
+            .home
+            .join(format!("apart-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&dir).expect("the folder is writable");
+        let keys = Home::open(&self.home).expect("the keys are there").keys;
+        let own = keys.clone();
+        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &own, Durability::Full))
+            .await
+            .expect("starting does not panic")
+            .expect("PostgreSQL starts");
+        migrate::ensure_database(&cluster.url("postgres"), TEMPLATE)
+            .await
+            .expect("the database is made");
+        let url = cluster.url(TEMPLATE);
+        migrate::run(&url, &RolePasswords::derive(&keys), Mode::Apply)
+            .await
+            .expect("the schema is made");
+        (cluster, url)
+    }
+
     async fn create(&self, sql: &str) {
         let url = self.cluster.url("postgres");
         let mut admin = PgConnection::connect(url.expose_secret())

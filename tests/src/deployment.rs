@@ -35,6 +35,12 @@ impl Deployment {
         Self::over(database_url, |role| roles[role].clone(), shared, providers).await
     }
 
+    /// Starts all three over this database.
+    pub async fn at(database_url: SecretString, providers: &[(&'static str, String)]) -> Self {
+        let roles = Self::roles(&database_url).await;
+        Self::over(database_url, |role| roles[role].clone(), &[], providers).await
+    }
+
     /// Starts all three with a transaction pooler between the services and the database.
     pub async fn through_a_pooler() -> (Self, Pooler) {
         let database_url = TestCluster::get().await.database().await;
@@ -108,9 +114,14 @@ impl Deployment {
 
     /// The installation as tests call it.
     pub async fn world(&self) -> World {
+        self.world_with(&self.execution_url()).await
+    }
+
+    /// The installation as tests call it, with the execution-service at this address.
+    pub async fn world_with(&self, execution: &Url) -> World {
         World::at(
             &self.core.url(),
-            &self.execution_url(),
+            execution,
             &self.gateway.url(),
             &self.database_url,
             Lifecycle::new(),

@@ -10,6 +10,7 @@ pub mod call;
 pub mod certificates;
 pub mod cluster;
 pub mod deployment;
+pub mod effects;
 pub mod journal;
 pub mod model;
 pub mod otlp;

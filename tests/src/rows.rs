@@ -376,6 +376,59 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution, "stage": "summary", "visit": 1, "attempt": 1, "decision": "DECISION_PASS" }),
     )
     .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/DelegateDecision",
+        |it| json!({ "executionId": it.execution, "attempt": { "stage": "summary", "visit": 1, "attempt": 1 }, "toUserId": it.user }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/PauseExecution",
+        |it| json!({ "id": it.execution }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/ResumeExecution",
+        |it| json!({ "id": it.execution }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/SendSignal",
+        |it| json!({ "executionId": it.execution, "name": "go", "payload": { "n": 1 } }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/RetryExecution",
+        |it| json!({ "id": it.execution, "requestId": Uuid::now_v7().to_string() }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.ExecutionService/ForkExecution",
+        |it| json!({ "id": it.execution, "stage": "summary", "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/RestartExecution",
+        |it| json!({ "id": it.execution, "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/ControlExecutions",
+        |it| json!({ "studioId": it.studio, "action": "CONTROL_ACTION_RETRY", "dryRun": true }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/ListWaiting",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/ExplainExecution",
+        |it| json!({ "id": it.execution }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/TestStage",
+        |it| json!({ "workflowId": it.workflow, "stage": "summary", "inputs": { "document_ids": [it.document] } }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionService/DryRunWorkflow",
+        |it| json!({ "workflowId": it.workflow, "outputs": { "summary": ["Ships report."] } }),
+    ),
     service(
         "studios.execution.v1.ReplicaService/FollowRun",
         |it| json!({ "executionId": it.execution }),
