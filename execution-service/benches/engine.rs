@@ -119,7 +119,7 @@ fn sealing(criterion: &mut Criterion) {
             || entry.clone(),
             |entry| black_box(entry).seal(&GENESIS),
             BatchSize::SmallInput,
-        )
+        );
     });
     group.bench_function("hash", |bencher| bencher.iter(|| chain(&GENESIS, black_box(&bytes))));
     group.finish();
