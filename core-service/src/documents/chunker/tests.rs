@@ -162,6 +162,12 @@ fn too_many_headings_make_plain_text() {
 }
 
 #[test]
+fn a_heading_that_shows_nothing_makes_no_section() {
+    let pieces = markdown("# \n\u{feff}\r\n---\n\nThe desk opens at nine.");
+    assert!(pieces.iter().all(|piece| piece.section.is_empty()), "{pieces:?}");
+}
+
+#[test]
 fn four_mebibytes_of_anything_are_cut_in_time() {
     const SIZE: usize = 4 << 20;
     let patterns = ["The quick brown fox jumps, e.g. over 1.5 dogs! ", "a", "["];
