@@ -103,6 +103,8 @@ ids! {
     JobId
     /// A model that stages call.
     ModelId
+    /// A company's connection to a provider.
+    ConnectionId
     /// A workflow.
     WorkflowId
     /// An immutable, published version of a workflow.

@@ -8,6 +8,8 @@
 
 pub mod clean;
 mod config;
+mod connected;
+mod endpoint;
 mod http_failure;
 mod http_stage;
 mod offline;
@@ -24,9 +26,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use service_kit::outbound::Outbound;
+use service_kit::{ids::ConnectionId, outbound::Outbound};
 
-pub use self::config::{BaseUrl, ConfigError, Endpoint, KeyHeader, ProvidersConfig, TokenLimit};
+pub use self::config::ProvidersConfig;
+use self::connected::ConnectedProviders;
+pub use self::endpoint::{BaseUrl, ConfigError, Endpoint, KeyHeader, Limits, Protocol, TokenLimit};
 pub use self::http_stage::{HttpAnswer, HttpCall, METHODS};
 pub use self::offline::{Offline, SUPPORTED_KEYWORDS, unsupported_keywords};
 pub use self::openai::OpenAi;
@@ -216,27 +220,32 @@ pub trait Provider: Send + Sync {
 /// Every provider that stages can call, by name, and the way to any other server.
 pub struct Providers {
     by_name: BTreeMap<String, Arc<dyn Provider>>,
+    connected: ConnectedProviders,
     outbound: Outbound,
 }
 
 impl Providers {
     /// The offline model, and the configured endpoints, which all call through `outbound`.
     pub fn new(config: &ProvidersConfig, outbound: Outbound) -> Self {
-        let endpoints = config.endpoints().map(|(name, endpoint)| {
-            let provider = OpenAi::new(endpoint.clone(), outbound.clone());
-            (
-                name.to_owned(),
-                Arc::new(Traced::new(provider, telemetry::OPENAI, Some(&endpoint.base_url))) as _,
-            )
-        });
+        let endpoints = config
+            .endpoints()
+            .map(|(name, endpoint)| (name.to_owned(), provider(endpoint, &outbound)));
         let offline = (
             OFFLINE.to_owned(),
             Arc::new(Traced::new(Offline, telemetry::STUDIOS, None)) as _,
         );
         Self {
             by_name: endpoints.chain([offline]).collect(),
+            connected: ConnectedProviders::default(),
             outbound,
         }
+    }
+
+    /// The provider behind a company's connection, which is this endpoint as of this revision. It is made once: its breaker
+    /// and its limits hold over all calls of this process, and begin anew when the connection changes.
+    pub fn connected(&self, key: ConnectionId, revision: i64, endpoint: &Endpoint) -> Arc<dyn Provider> {
+        self.connected
+            .get_or_make(key, revision, || provider(endpoint, &self.outbound))
     }
 
     /// Sends what a stage asks for to a server that its workflow names. Dropping the future gives the request up.
@@ -253,6 +262,12 @@ impl Providers {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
+}
+
+/// The endpoint as a provider.
+fn provider(endpoint: &Endpoint, outbound: &Outbound) -> Arc<dyn Provider> {
+    let provider = OpenAi::new(endpoint.clone(), outbound.clone());
+    Arc::new(Traced::new(provider, telemetry::OPENAI, Some(&endpoint.base_url)))
 }
 
 #[cfg(test)]

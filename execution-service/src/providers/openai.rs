@@ -25,12 +25,13 @@ use service_kit::{
 use self::{deadline::Deadline, request::Body};
 use super::{
     Answer, Call, CallError, Provider,
-    config::{Endpoint, KeyHeader},
+    endpoint::{Endpoint, KeyHeader},
     http_failure::unanswered,
 };
 use crate::engine::failure::FailureClass;
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// An endpoint as a provider.
@@ -102,6 +103,7 @@ fn headers(endpoint: &Endpoint) -> Option<HeaderMap> {
         let (name, text) = match endpoint.key_header {
             KeyHeader::Authorization => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
             KeyHeader::ApiKey => (API_KEY, key.expose_secret().to_owned()),
+            KeyHeader::XApiKey => (X_API_KEY, key.expose_secret().to_owned()),
         };
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use service_kit::telemetry;
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{Answer, Call, CallError, Provider, config::BaseUrl};
+use super::{Answer, Call, CallError, Provider, endpoint::BaseUrl};
 
 /// `gen_ai.provider.name` of what speaks OpenAI's protocol.
 pub(super) const OPENAI: &str = "openai";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Call,
-    config::{Endpoint, TokenLimit},
+    endpoint::{Endpoint, TokenLimit},
     strict_schema::is_strict,
 };
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::providers::{Parameters, config::TokenLimit};
+use crate::providers::{BaseUrl, Parameters, Protocol};
 
 mod streaming;
 
@@ -54,7 +54,7 @@ impl Stub {
     async fn start(reply: Vec<u8>, then: Then, set: impl FnOnce(&mut Endpoint)) -> Self {
         let lifecycle = Lifecycle::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
+        let base_url: BaseUrl = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let hung_up = Arc::new(Notify::new());
         let (kept, told) = (requests.clone(), hung_up.clone());
@@ -80,16 +80,10 @@ impl Stub {
                 }
             }
         });
-        let mut endpoint = Endpoint {
-            base_url,
-            api_key: Some(SecretString::from(KEY)),
-            key_header: KeyHeader::Authorization,
-            token_limit: TokenLimit::MaxTokens,
-            takes_schemas: true,
-            streams: true,
-            first_token_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(20),
-        };
+        let mut endpoint = Endpoint::new(Protocol::OpenAi, base_url);
+        endpoint.api_key = Some(SecretString::from(KEY));
+        endpoint.first_token_timeout = Duration::from_secs(20);
+        endpoint.idle_timeout = Duration::from_secs(20);
         set(&mut endpoint);
         let config = OutboundConfig {
             max_response_bytes: 64 << 10,
