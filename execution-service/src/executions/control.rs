@@ -145,7 +145,7 @@ impl<'a> Command<'a> {
         self.left(wish, None).await
     }
 
-    /// Leaves it unless more than so many commands were left before it, whatever became of those.
+    /// Leaves it unless so many commands were left before it already, whatever became of those.
     async fn leave_among(&self, wish: &Wish, most: usize) -> Result<Option<Execution>> {
         self.left_among(wish, None, most).await
     }
@@ -188,7 +188,7 @@ impl<'a> Command<'a> {
         let Some(place) = control_store::next_command(&mut tx, id).await? else {
             return Err(ended(&mut tx, id).await);
         };
-        if usize::try_from(place.left_before()).is_ok_and(|before| before > most) {
+        if usize::try_from(place.left_before()).is_ok_and(|before| before >= most) {
             // Dropped, the transaction leaves no trace.
             return Ok(None);
         }
