@@ -74,7 +74,9 @@ pub(super) async fn signal(app: &App, caller: &Caller, send: &Send) -> Result<Ex
         return Ok(execution);
     }
     let name = send.name.clone();
-    command.leave_if(&wish, Arc::new(move |standing| can_hear(standing, &name))).await
+    command
+        .leave_if(&wish, Arc::new(move |standing| can_hear(standing, &name)))
+        .await
 }
 
 /// Whether it can be asked to pause, and why not.
@@ -104,7 +106,9 @@ fn can_hear(standing: &Standing, signal: &str) -> Result<()> {
     if standing.loses(signal) {
         return Err(Error::ResourceExhausted {
             reason: "TOO_MANY_SIGNALS",
-            message: format!("{MAX_SIGNALS} signals that nobody waited for yet are kept for the execution; no more can be"),
+            message: format!(
+                "{MAX_SIGNALS} signals that nobody waited for yet are kept for the execution; no more can be"
+            ),
             retry_after: None,
         });
     }

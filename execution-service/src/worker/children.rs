@@ -291,9 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_cannot_be_begun_in_its_stages_time_fails_the_stage_which_may_be_tried_again() {
-        let failure = within(Duration::ZERO, pending::<Result<(), _>>())
-            .await
-            .unwrap_err();
+        let failure = within(Duration::ZERO, pending::<Result<(), _>>()).await.unwrap_err();
         assert_eq!(
             (failure.class, &*failure.reason, failure.retryable),
             (FailureClass::Timeout, "begin", true)

@@ -124,7 +124,9 @@ pub fn uncallable(
 
 fn children(draft: &Definition) -> impl Iterator<Item = (usize, WorkflowId, &SubWorkflow)> {
     draft.stages.iter().enumerate().filter_map(|(place, stage)| {
-        let Kind::Workflow(child) = &stage.kind else { return None };
+        let Kind::Workflow(child) = &stage.kind else {
+            return None;
+        };
         Some((place, child.workflow_id.parse().ok()?, child))
     })
 }
