@@ -18,6 +18,9 @@ use super::{
 };
 use crate::providers::clean;
 
+pub use demands::Demands;
+
+mod demands;
 mod visits;
 
 /// Up to so many bytes, an expression of that size is looked for in microseconds.
@@ -134,26 +137,11 @@ pub fn value(stage: &Stage, output: Value, text: &str, seen: Seen<'_>) -> Checke
 
 /// What is wrong with an output that a person puts in the place of one that waits: the form is what its stage demands of any.
 pub fn edited(stage: &Stage, output: &Value) -> Vec<Problem> {
-    let schemas = demanded(stage);
-    schemas
-        .iter()
-        .filter_map(|it| Schema::compile(it).ok())
-        .flat_map(|it| it.problems(output))
-        .take(MAX_PROBLEMS)
-        .collect()
-}
-
-/// The schemas that an output of the stage must fit.
-fn demanded(stage: &Stage) -> Vec<Value> {
-    let mut schemas = Vec::new();
-    if let Kind::Llm(llm) = &stage.kind {
-        schemas.extend(llm.response_schema.clone());
-    }
-    schemas.extend(variables_schema(stage));
-    if let Validation::JsonSchema { schema } = &stage.validation {
-        schemas.push(schema.clone());
-    }
-    schemas
+    let Ok(schemas) = stage.demands.of(stage) else {
+        return Vec::new();
+    };
+    let problems = schemas.iter().flat_map(|it| it.problems(output));
+    problems.take(MAX_PROBLEMS).collect()
 }
 
 /// Whether the model is asked for JSON.
@@ -189,14 +177,11 @@ fn variables_schema(stage: &Stage) -> Option<Value> {
 }
 
 fn finish(stage: &Stage, output: Value, text: &str, cleaned: bool, seen: Seen<'_>) -> Checked {
-    let schemas = demanded(stage);
-    let mut problems = Vec::new();
-    for schema in &schemas {
-        match Schema::compile(schema) {
-            Ok(schema) => problems.extend(schema.problems(&output)),
-            Err(error) => return unusable(&format!("the schema cannot be used: {error}")),
-        }
-    }
+    let schemas = match stage.demands.of(stage) {
+        Ok(schemas) => schemas,
+        Err(error) => return unusable(&format!("the schema cannot be used: {error}")),
+    };
+    let problems: Vec<_> = schemas.iter().flat_map(|it| it.problems(&output)).collect();
     let mut reason = "schema";
     let mut notes: Vec<String> = problems.into_iter().map(described).take(MAX_PROBLEMS).collect();
     let mut result = if schemas.is_empty() {

@@ -15,6 +15,8 @@ mod people;
 mod routing;
 mod validation;
 
+use super::check::Demands;
+
 pub use kinds::{Approval, Fan, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
 pub use people::{Approvers, Policy, Rank};
 pub use routing::{Retry, Route};
@@ -121,6 +123,9 @@ pub struct Stage {
     /// Provider settings that are passed on as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_overrides: Option<Map<String, Value>>,
+    /// What its output must fit, made ready.
+    #[serde(skip)]
+    pub demands: Demands,
 }
 
 /// What a stage does.

@@ -173,7 +173,7 @@ mod tests {
     fn a_prompt_that_is_not_the_one_that_was_sent_is_not_shown() {
         let (mut definition, inputs, journal) = run();
         if let Kind::Llm(llm) = &mut definition.stages[1].kind {
-            llm.prompt.push('!');
+            llm.prompt = format!("{}!", &*llm.prompt).into();
         }
         assert_eq!(prompt(&definition, &inputs, &journal, 3), Err(ReplayError::Differs));
     }

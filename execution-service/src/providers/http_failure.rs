@@ -192,16 +192,18 @@ pub(super) fn unanswered_by(whom: &str, error: &OutboundError) -> CallError {
         OutboundError::Refused(refusal) if refusal.may_pass() => (FailureClass::ProviderError, "address"),
         OutboundError::Refused(_) => (FailureClass::Validation, "address"),
     };
+    let unanswered = matches!(
+        error,
+        OutboundError::Timeout(_) | OutboundError::Broken(_) | OutboundError::TooLarge(_)
+    );
     CallError {
         retryable: match error {
             OutboundError::Timeout(_) | OutboundError::Connect(_) | OutboundError::Broken(_) => true,
             OutboundError::TooLarge(_) | OutboundError::Request(_) => false,
             OutboundError::Refused(refusal) => refusal.may_pass(),
         },
-        billing_uncertain: matches!(
-            error,
-            OutboundError::Timeout(_) | OutboundError::Broken(_) | OutboundError::TooLarge(_)
-        ),
+        billing_uncertain: unanswered,
+        unanswered,
         ..CallError::new(class, reason, format!("{whom}: {error}"))
     }
 }

@@ -139,6 +139,8 @@ pub struct CallError {
     /// Whether the provider may have worked, and bill, without our knowing. Of a plain HTTP request: whether it may have been
     /// carried out, so that what must not happen twice is not sent again.
     pub billing_uncertain: bool,
+    /// Whether it was sent and no whole answer came: nobody knows what was done. Said of plain HTTP requests alone.
+    pub unanswered: bool,
     /// What the provider sent, where it helps to see it; storable.
     pub raw: Option<String>,
     /// What the call is known to have used.
@@ -146,11 +148,6 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// Whether it was sent and no whole answer came: nobody knows what was done.
-    pub fn is_unanswered(&self) -> bool {
-        self.billing_uncertain && matches!(self.reason, "total" | "connection_lost" | "answer_too_large")
-    }
-
     /// A failure that is final, costs nothing and has nothing to show; the `with_` functions say otherwise.
     pub fn new(class: FailureClass, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -160,6 +157,7 @@ impl CallError {
             retryable: false,
             retry_after: None,
             billing_uncertain: false,
+            unanswered: false,
             raw: None,
             usage: Usage::default(),
         }

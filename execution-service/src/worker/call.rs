@@ -180,15 +180,26 @@ fn ended(
     }
 }
 
+/// What a stage can see, and the variables of its templates.
+fn with_renderer<T>(ground: &Ground, state: &State, call: &Call, render: impl FnOnce(&Renderer<'_>) -> T) -> T {
+    let context = state.context_for(ground.given(), &call.key.of_try());
+    render(&Renderer {
+        context: &context,
+        mapped: &call.inputs,
+        notes: &call.notes,
+    })
+}
+
 impl Try {
-    /// What the stage can see, and the variables of its templates.
     fn with_renderer<T>(&self, render: impl FnOnce(&Renderer<'_>) -> T) -> T {
-        let context = self.state.context_for(self.ground.given(), &self.call.key.of_try());
-        render(&Renderer {
-            context: &context,
-            mapped: &self.call.inputs,
-            notes: &self.call.notes,
-        })
+        with_renderer(&self.ground, &self.state, &self.call, render)
+    }
+
+    /// Renders beside the threads that serve everybody.
+    async fn rendered<T: Send + 'static>(&self, render: impl FnOnce(&Renderer<'_>) -> T + Send + 'static) -> T {
+        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
+        let rendered = move || with_renderer(&ground, &state, &call, render);
+        self.ground.shared.aside.run(rendered).await
     }
 
     async fn retrieve(&self, wanted: &Retrieval, deadline: Instant) -> Result<Retrieved, AttemptFailure> {
@@ -265,18 +276,8 @@ impl Try {
 
     /// A stage that puts a question to people: its output waits for them.
     async fn put(&self, question: &str, draft: &mut Draft) -> Result<(), AttemptFailure> {
-        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
         let question = question.to_owned();
-        let asked = move || {
-            let context = state.context_for(ground.given(), &call.key.of_try());
-            let renderer = Renderer {
-                context: &context,
-                mapped: &call.inputs,
-                notes: &call.notes,
-            };
-            renderer.question(&question)
-        };
-        let asked = self.ground.shared.aside.run(asked).await?;
+        let asked = self.rendered(move |renderer| renderer.question(&question)).await?;
         draft.prompt_sha256 = asked.sha256();
         draft.output = json!({ "question": asked.prompt });
         draft.verdict.result = CheckResult::Pending;
@@ -297,7 +298,7 @@ impl Try {
         };
         let answered = self.ground.shared.providers.http(&call).await;
         let answer = answered.map_err(|error| {
-            draft.unknown = !http.repeatable && error.is_unanswered();
+            draft.unknown = !http.repeatable && error.unanswered;
             // Only what was certainly not done may be done again.
             let is_uncertain = !http.repeatable && error.billing_uncertain;
             let mut failure = model::failure(error);
@@ -316,20 +317,10 @@ impl Try {
         self.settle(checked, deadline, draft).await
     }
 
-    /// The request that it sends, rendered beside the threads that serve everybody.
+    /// The request that it sends.
     pub(super) async fn request(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
-        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
         let http = http.clone();
-        let render = move || {
-            let context = state.context_for(ground.given(), &call.key.of_try());
-            let renderer = Renderer {
-                context: &context,
-                mapped: &call.inputs,
-                notes: &call.notes,
-            };
-            renderer.http(&http)
-        };
-        self.ground.shared.aside.run(render).await
+        self.rendered(move |renderer| renderer.http(&http)).await
     }
 
     /// Checks beside the threads that serve everybody.

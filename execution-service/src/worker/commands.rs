@@ -17,9 +17,12 @@ use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 
 use super::{held::Told, store};
-use crate::engine::{
-    journal::{Ruling, StageTry},
-    state::State,
+use crate::{
+    engine::{
+        journal::{Cancelled, Decision, Delegated, Paused, Payload, Resumed, Ruling, Signal, StageTry},
+        state::State,
+    },
+    providers::clean,
 };
 
 /// How long to wait before asking again a database that did not answer.
@@ -106,6 +109,44 @@ impl Wish {
             Self::Resume {} => state.is_paused(),
             Self::Decide { of, .. } | Self::Delegate { of, .. } => state.waiting().any(|it| it.of == *of),
         }
+    }
+
+    /// The entry that it becomes, if it becomes one by itself; `interrupted` is the stage that a cancel cuts.
+    pub fn entry(self, by: UserId, interrupted: Option<String>) -> Option<Payload> {
+        let text = |text: String| clean::storable(&text).0;
+        Some(match self {
+            Self::Cancel { reason } => Payload::Cancelled(Cancelled {
+                by,
+                reason: text(reason),
+                interrupted,
+            }),
+            Self::Pause { reason } => Payload::Paused(Paused {
+                by: Some(by),
+                reason: text(reason),
+            }),
+            Self::Resume {} => Payload::Resumed(Resumed { by }),
+            Self::Decide {
+                of,
+                decision,
+                notes,
+                output,
+                form,
+            } => Payload::Decision(Box::new(Decision {
+                of,
+                decision,
+                by,
+                notes: text(notes),
+                output,
+                form,
+            })),
+            Self::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
+            Self::Signal { name, payload } => Payload::Signal(Box::new(Signal {
+                name,
+                payload,
+                by: Some(by),
+            })),
+            Self::ChildEnded { .. } => return None,
+        })
     }
 
     /// The wish of this kind and payload, if it is one that this version knows.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use super::{
-    Lease, Shared, Wish,
+    Lease, Shared,
     call::{self, Try},
     children::{self, Begun},
     commands::{Asked, Commands},
@@ -31,10 +31,7 @@ use crate::{
         action::{Call, StartChild},
         definition::Kind,
         failure::Failure,
-        journal::{
-            AttemptPayload, Cancelled, Decision, Delegated, Finished, Hash, Of, Paused, Payload, Resumed, Sealed,
-            Signal, StageTry, canonical,
-        },
+        journal::{AttemptPayload, Finished, Hash, Of, Payload, Sealed, StageTry, canonical},
     },
     providers::clean,
 };
@@ -256,39 +253,9 @@ impl Run {
 
     /// Makes a command an entry.
     async fn answer(&mut self, Asked { by, wish }: Asked) -> Step {
-        let text = |text: String| clean::storable(&text).0;
-        let payload = match wish {
-            Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
-                by,
-                reason: text(reason),
-                interrupted: self.flying.tries.first().map(|it| it.stage.clone()),
-            }),
-            Wish::Pause { reason } => Payload::Paused(Paused {
-                by: Some(by),
-                reason: text(reason),
-            }),
-            Wish::Resume {} => Payload::Resumed(Resumed { by }),
-            Wish::Decide {
-                of,
-                decision,
-                notes,
-                output,
-                form,
-            } => Payload::Decision(Box::new(Decision {
-                of,
-                decision,
-                by,
-                notes: text(notes),
-                output,
-                form,
-            })),
-            Wish::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
-            Wish::Signal { name, payload } => Payload::Signal(Box::new(Signal {
-                name,
-                payload,
-                by: Some(by),
-            })),
-            Wish::ChildEnded { .. } => return self.look_around().await,
+        let interrupted = self.flying.tries.first().map(|it| it.stage.clone());
+        let Some(payload) = wish.entry(by, interrupted) else {
+            return self.look_around().await;
         };
         match self.write(vec![payload], Vec::new()).await {
             Outcome::GoesOn => Step::Continue(()),

@@ -15,6 +15,7 @@ pub(super) mod children;
 pub(super) mod claims;
 pub(super) mod hints;
 pub(super) mod leases;
+mod lone;
 pub(super) mod upkeep;
 pub(super) mod writes;
 

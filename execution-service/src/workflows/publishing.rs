@@ -62,12 +62,16 @@ pub(super) async fn validate(app: &App, caller: &Caller, id: WorkflowId) -> Resu
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.validate", &access.claims).await?;
     let workflow = read(&mut tx, id).await?;
-    problems_of(&mut tx, &workflow.draft, "draft").await
+    violations(check(&mut tx, &workflow.draft, "draft", Some(id)).await?)
 }
 
 /// Everything that would keep a definition from being published in the transaction's company, by its path below a field.
 pub(crate) async fn problems_of(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Vec<Violation>> {
-    match check(tx, definition, field).await? {
+    violations(check(tx, definition, field, None).await?)
+}
+
+fn violations(checked: Result<()>) -> Result<Vec<Violation>> {
+    match checked {
         Err(Error::Invalid(problems)) => Ok(problems),
         other => other.map(|()| Vec::new()),
     }
@@ -100,7 +104,7 @@ pub(super) async fn publish(
     let published = if let Some(newest) = newest {
         newest
     } else {
-        check(&mut tx, &workflow.draft, "draft").await??;
+        check(&mut tx, &workflow.draft, "draft", Some(id)).await??;
         let number = workflow.summary.published_version + 1;
         store::set_published(&mut tx, id, number).await?;
         let new = NewVersion {
@@ -140,11 +144,21 @@ pub(super) async fn list(
     version_store::list(&mut tx, workflow, page).await
 }
 
-/// The problems of a definition, each below this field, as the refusal to publish it.
-pub(super) async fn check(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Result<()>> {
+/// The problems of a definition, each below this field, as the refusal to publish it as a version of a workflow.
+pub(super) async fn check(
+    tx: &mut PgConnection,
+    definition: &Definition,
+    field: &str,
+    workflow: Option<WorkflowId>,
+) -> Result<Result<()>> {
     let models = version_store::models(tx, &problems::model_names(definition)).await?;
-    let found = problems::problems(definition, &models).finish();
-    Ok(found.map_err(|error| match error {
+    let mut found = problems::problems(definition, &models);
+    let called = problems::called(definition);
+    if !called.is_empty() {
+        let callable = version_store::callable(tx, &called).await?;
+        problems::uncallable(&mut found, definition, workflow, &callable);
+    }
+    Ok(found.finish().map_err(|error| match error {
         Error::Invalid(problems) => Error::Invalid(problems.into_iter().map(|it| below(field, it)).collect()),
         other => other,
     }))

@@ -99,7 +99,7 @@ async fn publish(
         if is_newest {
             (workflow, Some(newest))
         } else {
-            check(tx, &older.definition, "definition").await??;
+            check(tx, &older.definition, "definition", Some(wish.workflow)).await??;
             let new = NewVersion {
                 id,
                 number: workflow.summary.published_version + 1,

@@ -154,6 +154,19 @@ pub(super) async fn list(tx: &mut PgConnection, workflow: WorkflowId, page: &Pag
     Ok(versions)
 }
 
+/// Those of these workflows that the company has in use, and the numbers of their newest versions; 0 where there is none.
+pub(super) async fn callable(tx: &mut PgConnection, workflows: &[WorkflowId]) -> Result<BTreeMap<WorkflowId, i32>> {
+    let workflows: Vec<_> = workflows.iter().map(|it| it.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select id as "id!: WorkflowId", published_version as "published_version!"
+           from execution.callable_workflows($1)"#,
+        &workflows,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.published_version)).collect())
+}
+
 /// The models with these names that the company may use, its own before the platform's.
 pub(super) async fn models(tx: &mut PgConnection, names: &[String]) -> Result<BTreeMap<String, KnownModel>> {
     let rows = sqlx::query!(

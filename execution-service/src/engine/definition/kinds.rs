@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{DEFAULT_CONCURRENCY, DEFAULT_RETRIEVAL_LIMIT, MAX_CONCURRENCY, MAX_RETRIEVAL_LIMIT, Policy, milliseconds};
+use crate::engine::template::Template;
 
 /// A call of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,10 +14,10 @@ pub struct Llm {
     /// The model's name, the company's own before the platform's.
     pub model: String,
     /// The prompt's template.
-    pub prompt: String,
+    pub prompt: Template,
     /// The template of the system message; may be empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub system: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub system: Template,
     /// JSON Schema that the answer must fill; the output is then the parsed JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<Value>,
@@ -29,6 +30,10 @@ pub struct Llm {
     /// What to retrieve before the prompt is rendered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<Retrieval>,
+}
+
+fn is_empty(template: &Template) -> bool {
+    template.as_str().is_empty()
 }
 
 impl Llm {
@@ -46,7 +51,7 @@ impl Llm {
 pub struct Retrieval {
     /// The query's template; empty takes the documents' chunks in their order, which needs `document_ids_path`.
     #[serde(default)]
-    pub query: String,
+    pub query: Template,
     /// At most this many chunks; 0 means [`DEFAULT_RETRIEVAL_LIMIT`].
     #[serde(default)]
     pub limit: u32,

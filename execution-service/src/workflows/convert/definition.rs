@@ -10,6 +10,7 @@ use service_kit::{error::Violations, ids::UserId, update};
 use studios_proto::execution::{self as proto, stage, validation::Check};
 
 use crate::engine::{
+    check::Demands,
     definition::{
         Approval, Approvers, DEFAULT_TIMEOUT, Definition, Fan, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
         Retrieval, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
@@ -60,6 +61,7 @@ impl Reader<'_> {
                 .provider_overrides
                 .as_ref()
                 .map(|it| self.object(&format!("{field}.provider_overrides"), Some(it))),
+            demands: Demands::default(),
         })
     }
 
@@ -118,8 +120,8 @@ impl Reader<'_> {
     fn llm(&mut self, field: &str, given: &proto::LlmStage) -> Llm {
         Llm {
             model: self.text(&format!("{field}.model"), &given.model),
-            prompt: self.text(&format!("{field}.prompt"), &given.prompt),
-            system: self.text(&format!("{field}.system"), &given.system),
+            prompt: self.text(&format!("{field}.prompt"), &given.prompt).into(),
+            system: self.text(&format!("{field}.system"), &given.system).into(),
             response_schema: self.schema(&format!("{field}.response_schema"), given.response_schema.as_ref()),
             fallback_models: self.texts(&format!("{field}.fallback_models"), &given.fallback_models),
             config: self.object(&format!("{field}.config"), given.config.as_ref()),
@@ -132,7 +134,7 @@ impl Reader<'_> {
 
     fn retrieval(&mut self, field: &str, given: &proto::Retrieval) -> Retrieval {
         Retrieval {
-            query: self.text(&format!("{field}.query"), &given.query),
+            query: self.text(&format!("{field}.query"), &given.query).into(),
             limit: self.count(&format!("{field}.limit"), given.limit),
             document_ids_path: self.optional(&format!("{field}.document_ids_path"), &given.document_ids_path),
         }
@@ -383,8 +385,8 @@ fn kind(kind: Kind) -> stage::Kind {
     match kind {
         Kind::Llm(it) => stage::Kind::Llm(proto::LlmStage {
             model: it.model,
-            prompt: it.prompt,
-            system: it.system,
+            prompt: it.prompt.into(),
+            system: it.system.into(),
             response_schema: it.response_schema.as_ref().and_then(structure),
             config: Some(update::json_to_struct(&it.config)),
             retrieval: it.retrieval.map(retrieval),
@@ -475,7 +477,7 @@ fn approvers(approvers: &Approvers) -> Option<proto::Approvers> {
 
 fn retrieval(retrieval: Retrieval) -> proto::Retrieval {
     proto::Retrieval {
-        query: retrieval.query,
+        query: retrieval.query.into(),
         limit: number(retrieval.limit),
         document_ids_path: retrieval.document_ids_path.unwrap_or_default(),
     }

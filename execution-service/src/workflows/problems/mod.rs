@@ -15,6 +15,8 @@ use crate::engine::{
     request::NOTES,
 };
 
+pub use self::fan::{called, uncallable};
+
 mod cel;
 mod fan;
 mod flow;
