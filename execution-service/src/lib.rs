@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
+use service_kit::{keys::KeyRing, lifecycle::Lifecycle, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
 pub mod aside;
 mod config;
+pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
@@ -44,6 +45,8 @@ pub struct App {
     pub keys: KeyRing,
     /// What users may do, and the text of their documents.
     pub core: Arc<CoreClient>,
+    /// Calls to the outside.
+    pub outbound: Outbound,
     /// What serves models.
     pub providers: Arc<Providers>,
     /// What runs executions.

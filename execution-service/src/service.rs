@@ -14,6 +14,7 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
+    connection_service_server::{self, ConnectionServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
@@ -25,7 +26,7 @@ use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
-    executions, models,
+    connections, executions, models,
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
@@ -37,7 +38,8 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
+    connection_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
@@ -75,13 +77,11 @@ impl Service {
         let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
         let core = Arc::new(CoreClient::new(channel, identity.clone()));
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
-        let providers = Arc::new(Providers::new(
-            &config.providers,
-            Outbound::new(&OutboundConfig {
-                allow: config.outbound_allow,
-                ..OutboundConfig::default()
-            })?,
-        ));
+        let outbound = Outbound::new(&OutboundConfig {
+            allow: config.outbound_allow,
+            ..OutboundConfig::default()
+        })?;
+        let providers = Arc::new(Providers::new(&config.providers, outbound.clone()));
         let is_secure = config.tls.is_some();
         let listener = Listener::bind(config.listen).await?.with_tls(config.tls);
         let address = config
@@ -96,6 +96,7 @@ impl Service {
             address,
             max_running: config.max_running,
             aside: aside.clone(),
+            keys: config.key_ring.clone(),
         };
         let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
         let app = App {
@@ -106,6 +107,7 @@ impl Service {
             pool,
             keys: config.key_ring,
             core,
+            outbound,
             providers,
             engine,
             replicas,
@@ -171,6 +173,7 @@ fn door(path: &str) -> Door {
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
+        .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))

@@ -40,7 +40,9 @@ impl ConnectionService for Api {
     ) -> Result<Response<proto::Connection>, Status> {
         let caller = Caller::of(&request)?;
         let (new, key) = convert::new(CREATE, request.get_ref())?;
-        let made = db::retry("connections.create", || super::create(&self.app, &caller, &new, key.as_ref()));
+        let made = db::retry("connections.create", || {
+            super::create(&self.app, &caller, &new, key.as_ref())
+        });
         Ok(Response::new(convert::seen(made.await?, Sight::Admin)))
     }
 
@@ -90,7 +92,10 @@ impl ConnectionService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let id = Violations::only_id("id", &request.id)?;
-        db::retry("connections.delete", || super::delete(&self.app, &caller, id, &request.etag)).await?;
+        db::retry("connections.delete", || {
+            super::delete(&self.app, &caller, id, &request.etag)
+        })
+        .await?;
         Ok(Response::new(proto::DeleteConnectionResponse {}))
     }
 
@@ -101,9 +106,7 @@ impl ConnectionService for Api {
         let caller = Caller::of(&request)?;
         let tested = match request.into_inner().of {
             Some(Of::Id(id)) => testing::saved(&self.app, &caller, Violations::only_id("id", &id)?).await?,
-            Some(Of::Connection(given)) => {
-                testing::unsaved(&self.app, &caller, convert::unsaved(&given)?).await?
-            }
+            Some(Of::Connection(given)) => testing::unsaved(&self.app, &caller, convert::unsaved(&given)?).await?,
             None => return Err(Error::invalid("of", "must be an id or a connection").into()),
         };
         Ok(Response::new(tested.into()))

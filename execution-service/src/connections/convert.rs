@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use prost_types::FieldMask;
-use secrecy::ExposeSecret;
 use service_kit::{
     error::{Result, Violations},
     ids::ConnectionId,
@@ -185,7 +184,10 @@ fn secret(violations: &mut Violations, given: &str) -> Option<Secret> {
         return None;
     }
     if text.len() > MAX_SECRET_BYTES {
-        violations.add("connection.secret", format!("must have at most {MAX_SECRET_BYTES} bytes"));
+        violations.add(
+            "connection.secret",
+            format!("must have at most {MAX_SECRET_BYTES} bytes"),
+        );
     } else if text.chars().any(char::is_control) {
         violations.add("connection.secret", "must not contain control characters");
     }
@@ -208,7 +210,10 @@ fn options(violations: &mut Violations, given: &proto::ConnectionOptions) -> Opt
         let ms = ms.and_then(|it| u64::try_from(it.as_millis()).ok());
         let ms = ms.filter(|it| (1..=MAX_TIMEOUT_MS).contains(it));
         if ms.is_none() {
-            violations.add(format!("connection.options.{name}"), "must be from a millisecond to a day");
+            violations.add(
+                format!("connection.options.{name}"),
+                "must be from a millisecond to a day",
+            );
         }
         ms
     };
@@ -351,6 +356,7 @@ impl From<Step> for proto::test_connection_response::Step {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
     use service_kit::{error::Error, ids::CompanyId};
 
     use super::*;
@@ -411,7 +417,14 @@ mod tests {
     #[test]
     fn options_and_secrets_go_with_the_kind() {
         use proto::ConnectionKind as Given;
-        for kind in [Given::Openai, Given::Anthropic, Given::Azure, Given::Ollama, Given::Flowise, Given::Http] {
+        for kind in [
+            Given::Openai,
+            Given::Anthropic,
+            Given::Azure,
+            Given::Ollama,
+            Given::Flowise,
+            Given::Http,
+        ] {
             assert!(made(given(kind)).is_ok(), "{kind:?}");
         }
         for kind in [Given::Anthropic, Given::Azure, Given::Http] {
@@ -447,7 +460,10 @@ mod tests {
             ..given(proto::ConnectionKind::Openai)
         };
         let new = made(connection).unwrap();
-        assert_eq!(new.secret.as_ref().unwrap().value().expose_secret(), "canary-0123456789-abcd");
+        assert_eq!(
+            new.secret.as_ref().unwrap().value().expose_secret(),
+            "canary-0123456789-abcd"
+        );
         assert!(!format!("{new:?}").contains("canary"));
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod api;
+mod confined;
 mod convert;
 mod options;
 mod secret;
@@ -32,10 +33,11 @@ mod testing;
 
 pub use self::{
     api::Api,
+    confined::{Escapes, confined},
     options::{Kind, Options},
     secret::Secret,
 };
-pub(crate) use store::{Named, open};
+pub(crate) use self::{store::sealed, testing::header};
 
 /// A connection with what is known about it.
 #[derive(Clone, Debug)]
@@ -173,13 +175,7 @@ pub async fn list(
 }
 
 /// Changes a connection.
-pub async fn change(
-    app: &App,
-    caller: &Caller,
-    id: ConnectionId,
-    etag: &str,
-    changes: &Changes,
-) -> Result<Connection> {
+pub async fn change(app: &App, caller: &Caller, id: ConnectionId, etag: &str, changes: &Changes) -> Result<Connection> {
     let access = enter(app, caller, id).await?;
     access.require_admin()?;
     let mut tx = TenantTx::begin(&app.pool, "connections.change", &access.claims).await?;
@@ -217,8 +213,8 @@ pub async fn delete(app: &App, caller: &Caller, id: ConnectionId, etag: &str) ->
 pub async fn for_caller(app: &App, caller: &Caller, id: ConnectionId) -> Result<Open> {
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "connections.open", &access.claims).await?;
-    let open = store::open(&mut tx, &app.keys, access.company, Named::Id(id)).await?;
-    open.ok_or_else(|| not_found(id))?.usable()
+    let sealed = store::sealed(&mut tx, access.company, id).await?;
+    sealed.ok_or_else(|| not_found(id))?.open(&app.keys)?.usable()
 }
 
 /// A connection as calls need it.

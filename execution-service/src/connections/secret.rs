@@ -7,7 +7,7 @@ use service_kit::{
 };
 
 /// What the key ring derives the sealing key for.
-pub const PURPOSE: &str = "execution.connections.secret";
+const PURPOSE: &str = "execution.connections.secret";
 /// How many characters a secret must have for its last ones to say nothing of the rest.
 const HINTED: usize = 20;
 /// How many of them are shown.
@@ -56,7 +56,7 @@ impl From<String> for Secret {
 }
 
 /// What binds a sealed secret to its row.
-pub fn context(company: CompanyId, id: ConnectionId) -> Vec<u8> {
+fn context(company: CompanyId, id: ConnectionId) -> Vec<u8> {
     [company.as_uuid().into_bytes(), id.as_uuid().into_bytes()].concat()
 }
 

@@ -143,9 +143,12 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Str
 
 /// Keeps a connection that the caller may change as it is until the transaction ends.
 pub(super) async fn lock(tx: &mut PgConnection, id: ConnectionId) -> Result<()> {
-    sqlx::query!("select from execution.connections where id = $1 for update", id.as_uuid())
-        .fetch_optional(tx)
-        .await?;
+    sqlx::query!(
+        "select from execution.connections where id = $1 for update",
+        id.as_uuid()
+    )
+    .fetch_optional(tx)
+    .await?;
     Ok(())
 }
 
@@ -199,51 +202,55 @@ pub(super) async fn delete(tx: &mut PgConnection, id: ConnectionId) -> Result<()
     Ok(())
 }
 
-/// What a connection is looked for by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Named<'a> {
-    /// Its id.
-    Id(ConnectionId),
-    /// Its name.
-    Name(&'a str),
+/// A connection as it lies in the database.
+pub(crate) struct Sealed {
+    open: Open,
+    secret: Option<Vec<u8>>,
 }
 
-/// A company's connection with its secret opened.
-///
-/// # Errors
-/// `Internal` where the key ring does not open it: that is the operator's mistake, never the caller's.
-pub(crate) async fn open(
+impl Sealed {
+    /// The connection with its secret opened.
+    ///
+    /// # Errors
+    /// `Internal` where the key ring does not open it: that is the operator's mistake, never the caller's.
+    pub(crate) fn open(self, keys: &KeyRing) -> Result<Open> {
+        let mut open = self.open;
+        let secret = self
+            .secret
+            .map(|sealed| Secret::open(keys, open.company, open.id, &sealed));
+        open.secret = secret.transpose().map_err(Error::internal)?;
+        Ok(open)
+    }
+}
+
+/// A company's connection, sealed.
+pub(crate) async fn sealed(
     connection: &mut PgConnection,
-    keys: &KeyRing,
     company: CompanyId,
-    named: Named<'_>,
-) -> Result<Option<Open>> {
-    let (id, name) = match named {
-        Named::Id(id) => (Some(id.as_uuid()), None),
-        Named::Name(name) => (None, Some(name)),
-    };
+    id: ConnectionId,
+) -> sqlx::Result<Option<Sealed>> {
     let row = sqlx::query!(
         r#"select id as "id: ConnectionId", name, kind, base_url, options as "options: Json<Options>", secret, enabled,
                revision
-           from execution.connections where company_id = $1 and (id = $2 or name = $3)"#,
+           from execution.connections where company_id = $1 and id = $2"#,
         company.as_uuid(),
-        id,
-        name,
+        id.as_uuid(),
     )
     .fetch_optional(connection)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let secret = row.secret.map(|sealed| Secret::open(keys, company, row.id, &sealed));
-    Ok(Some(Open {
-        id: row.id,
-        company,
-        name: row.name,
-        kind: kind(&row.kind),
-        base_url: row.base_url,
-        options: row.options.0,
-        secret: secret.transpose().map_err(Error::internal)?,
-        enabled: row.enabled,
-        revision: row.revision,
+    Ok(row.map(|row| Sealed {
+        open: Open {
+            id: row.id,
+            company,
+            name: row.name,
+            kind: kind(&row.kind),
+            base_url: row.base_url,
+            options: row.options.0,
+            secret: None,
+            enabled: row.enabled,
+            revision: row.revision,
+        },
+        secret: row.secret,
     }))
 }
 

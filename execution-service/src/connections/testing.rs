@@ -17,7 +17,7 @@ use service_kit::{
     outbound::{Destination, OutboundError, Request, Response},
 };
 
-use super::{Kind, Named, New, Open, Options, enter, not_found, store};
+use super::{Kind, New, Open, Options, enter, not_found, store};
 use crate::App;
 
 /// How long one request may take.
@@ -53,12 +53,13 @@ pub(super) async fn saved(app: &App, caller: &Caller, id: ConnectionId) -> Resul
     access.require_admin()?;
     let open = db::retry("connections.test", || async {
         let mut tx = TenantTx::begin(&app.pool, "connections.test", &access.claims).await?;
-        store::open(&mut tx, &app.keys, access.company, Named::Id(id)).await
+        Ok(store::sealed(&mut tx, access.company, id).await?)
     });
-    let open = open.await?.ok_or_else(|| not_found(id))?;
+    let open = open.await?.ok_or_else(|| not_found(id))?.open(&app.keys)?;
     let tested = test(app, &open).await;
     let failed = tested.steps.iter().find(|step| !step.ok);
-    app.engine.note_health(&open, failed.map(|step| (step.name, step.message.as_str())));
+    app.engine
+        .note_health(&open, failed.map(|step| (step.name, step.message.as_str())));
     Ok(tested)
 }
 
@@ -129,7 +130,10 @@ fn probe(open: &Open) -> Option<Probe> {
         },
         Kind::Anthropic => {
             let mut headers = named("x-api-key");
-            headers.push((HeaderName::from_static("anthropic-version"), ANTHROPIC_VERSION.to_owned()));
+            headers.push((
+                HeaderName::from_static("anthropic-version"),
+                ANTHROPIC_VERSION.to_owned(),
+            ));
             Probe {
                 headers,
                 ..get("models", ("/data", "id"))
@@ -190,7 +194,11 @@ impl Tested {
             }
             Ok(response) => {
                 self.note("address", Ok("may be called".into()), Duration::ZERO);
-                self.note("answer", Ok(format!("answers with HTTP {}", response.status.as_u16())), took);
+                self.note(
+                    "answer",
+                    Ok(format!("answers with HTTP {}", response.status.as_u16())),
+                    took,
+                );
                 self.read(probe, &response);
             }
         }
@@ -204,7 +212,10 @@ impl Tested {
             it if it.is_redirection() => Err("redirects elsewhere, which is not followed".to_owned()),
             it if it.is_server_error() => Err(format!("fails by itself (HTTP {})", it.as_u16())),
             _ if probe.is_any => Ok("did not refuse the secret".to_owned()),
-            it => Err(format!("has nothing there (HTTP {}): is the address right?", it.as_u16())),
+            it => Err(format!(
+                "has nothing there (HTTP {}): is the address right?",
+                it.as_u16()
+            )),
         };
         let lets_in = access.is_ok();
         self.note("access", access, Duration::ZERO);
@@ -218,7 +229,10 @@ impl Tested {
             return self.note("content", Ok("the user may sign in".into()), Duration::ZERO);
         }
         let (list, name) = probe.offers;
-        let names = body.pointer(list).and_then(Value::as_array).map(|list| names(list, name));
+        let names = body
+            .pointer(list)
+            .and_then(Value::as_array)
+            .map(|list| names(list, name));
         let content = match names {
             Some(names) => {
                 self.offers = names;
@@ -254,7 +268,11 @@ fn destination(open: &Open, probe: &Probe) -> std::result::Result<Destination, S
         return Ok(endpoint.base_url.join(&segments));
     }
     let base = open.base_url.trim_end_matches('/');
-    let base = if probe.path.is_empty() { base } else { base.trim_end_matches("/api/v1") };
+    let base = if probe.path.is_empty() {
+        base
+    } else {
+        base.trim_end_matches("/api/v1")
+    };
     let mut url = [&[base], &*segments].concat().join("/");
     if !probe.query.is_empty() {
         url = format!("{url}?{}", probe.query);
@@ -271,10 +289,7 @@ fn request(probe: &Probe) -> std::result::Result<Request, String> {
     }
     let mut body = Vec::new();
     if let Some(json) = &probe.body {
-        headers.insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         body = json.to_string().into_bytes();
     }
     Ok(Request {

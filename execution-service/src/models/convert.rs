@@ -35,8 +35,11 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
     let mut violations = Violations::new();
     let given = request.model.clone().unwrap_or_default();
     let company = violations.id("model.company_id", &given.company_id);
-    let provider = violations.text("model.provider", &given.provider, 1..=100);
-    if provider.as_deref().is_some_and(|it| providers.get(it).is_none()) {
+    let connection = violations.optional_id("model.connection_id", &given.connection_id);
+    let is_connected = !given.connection_id.is_empty();
+    // Behind a connection the connection says it.
+    let provider = violations.text("model.provider", &given.provider, usize::from(!is_connected)..=100);
+    if !is_connected && provider.as_deref().is_some_and(|it| providers.get(it).is_none()) {
         let known: Vec<_> = providers.names().collect();
         let known = known.join(", ");
         violations.add(
@@ -51,6 +54,7 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
     let settings = Settings {
         name: said.name.unwrap_or_default(),
         provider: provider.unwrap_or_default(),
+        connection,
         provider_model: said.provider_model.unwrap_or_default(),
         context_length: said.context_length.unwrap_or_default(),
         default_config: said.default_config.unwrap_or_default(),
@@ -155,6 +159,7 @@ impl From<Model> for proto::Model {
             company_id: model.company.map(|it| it.to_string()).unwrap_or_default(),
             name: settings.name,
             provider: settings.provider,
+            connection_id: settings.connection.map(|it| it.to_string()).unwrap_or_default(),
             provider_model: settings.provider_model,
             context_length: settings.context_length,
             default_config: Some(update::json_to_struct(&settings.default_config)),

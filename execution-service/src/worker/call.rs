@@ -25,6 +25,7 @@ use crate::engine::{
 };
 use crate::providers::HttpCall;
 
+mod connected;
 mod model;
 
 /// The largest count that is recorded: canonical JSON has doubles, which are not exact beyond it.
@@ -289,14 +290,27 @@ impl Try {
         let deadline = Instant::now() + self.stage().timeout;
         let request = self.request(http).await?;
         draft.prompt_sha256 = request.clone().into_prompt().sha256();
+        let in_use = match http.connection_id.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(id)) => Some(self.ground.connection(id).await?),
+            Some(Err(_)) => return Err(connected::gone()),
+        };
+        let secret = in_use
+            .as_ref()
+            .map(|it| Ground::secret_of(&it.open, &request))
+            .transpose()?;
         let call = HttpCall {
             method: &request.method,
             url: &request.url,
             headers: &request.headers,
             body: &request.body,
+            secret: secret.as_ref().map(|it| (&it.name, &it.value)),
             timeout: self.stage().timeout,
         };
         let answered = self.ground.shared.providers.http(&call).await;
+        if let Some(in_use) = &in_use {
+            in_use.fared(answered.as_ref().err());
+        }
         let answer = answered.map_err(|error| {
             draft.unknown = !http.repeatable && error.unanswered;
             // Only what was certainly not done may be done again.

@@ -13,7 +13,7 @@ use moka::future::Cache;
 use service_kit::{
     clock::{Clock, SystemClock},
     db,
-    error::{Error, Result},
+    error::Error,
     ids::{CompanyId, ConnectionId},
     keys::KeyRing,
     lifecycle::Lifecycle,
@@ -22,7 +22,7 @@ use sqlx::PgPool;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::store::health;
-use crate::connections::{self, Named, Open};
+use crate::connections::{self, Open};
 
 /// How long what was read is believed.
 const LIFETIME: Duration = Duration::from_secs(1);
@@ -35,18 +35,11 @@ const NOTES: usize = 256;
 /// How many connections' last notes are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// What a connection is asked for by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Id(CompanyId, ConnectionId),
-    Name(CompanyId, Box<str>),
-}
-
 /// The connections that were used in the last second.
 pub(super) struct Connections {
     pool: PgPool,
     keys: KeyRing,
-    known: Cache<Key, Option<Arc<Open>>>,
+    known: Cache<(CompanyId, ConnectionId), Option<Arc<Open>>>,
     notes: mpsc::Sender<Note>,
     told: Mutex<HashMap<ConnectionId, (Option<String>, Instant)>>,
 }
@@ -78,18 +71,15 @@ impl Connections {
     ///
     /// # Errors
     /// The database does not answer, or the key ring does not open the secret.
-    pub(super) async fn find(&self, company: CompanyId, named: Named<'_>) -> Result<Option<Arc<Open>>, Arc<Error>> {
-        let key = match named {
-            Named::Id(id) => Key::Id(company, id),
-            Named::Name(name) => Key::Name(company, name.into()),
-        };
+    pub(super) async fn find(&self, company: CompanyId, id: ConnectionId) -> Result<Option<Arc<Open>>, Arc<Error>> {
+        let key = (company, id);
         if let Some(known) = self.known.get(&key).await {
             return Ok(known);
         }
         let read = async {
-            let read = async |it: &mut sqlx::PgConnection| connections::open(it, &self.keys, company, named).await;
-            let mut connection = db::acquire(&self.pool).await?;
-            Ok(read(&mut connection).await?.map(Arc::new))
+            let sealed = db::with(&self.pool, async |it| connections::sealed(it, company, id).await).await?;
+            let open = sealed.map(|it| it.open(&self.keys)).transpose()?;
+            Ok(open.map(Arc::new))
         };
         self.known.try_get_with(key, read).await
     }

@@ -13,6 +13,7 @@ use service_kit::{
     clock::SharedClock,
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
+    keys::KeyRing,
     lifecycle::Lifecycle,
 };
 use sha2::{Digest, Sha256};
@@ -27,6 +28,7 @@ use tracing::Instrument;
 use crate::{
     access::CoreClient,
     aside::Aside,
+    connections::Open,
     engine::{
         definition::Definition,
         journal::{self, Entry, GENESIS, Payload, Sealed},
@@ -39,6 +41,7 @@ mod children;
 mod claim;
 mod commands;
 mod connection;
+mod connections;
 mod definitions;
 mod held;
 mod hints;
@@ -61,6 +64,7 @@ pub mod writer;
 pub use commands::Wish;
 pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
 
+use connections::{Connections, Note};
 use definitions::Definitions;
 use held::Held;
 use hints::Hints;
@@ -88,6 +92,8 @@ pub struct EngineConfig {
     pub max_running: u32,
     /// Where rendering and checking run.
     pub aside: Aside,
+    /// What opens the secrets of connections.
+    pub keys: KeyRing,
 }
 
 /// A run to start.
@@ -168,6 +174,7 @@ struct Shared {
     live: Live,
     definitions: Definitions,
     models: Models,
+    connections: Connections,
     loaders: Semaphore,
     /// There may be something to claim.
     claim_now: Notify,
@@ -213,7 +220,8 @@ impl Engine {
             held,
             live: Live::default(),
             definitions: Definitions::default(),
-            models: Models::new(pool),
+            models: Models::new(pool.clone()),
+            connections: Connections::new(pool, config.keys, &lifecycle),
             loaders: Semaphore::new(LOADERS),
             claim_now: Notify::new(),
             poll_now: Notify::new(),
@@ -248,6 +256,15 @@ impl Engine {
     /// What a version does, where that is known here.
     pub fn definition(&self, version: VersionId) -> Option<Arc<Definition>> {
         self.shared.definitions.get(version)
+    }
+
+    /// Notes how a test of a connection went: the step that failed, and in words.
+    pub fn note_health(&self, open: &Open, failed: Option<(&str, &str)>) {
+        self.shared.connections.note(Note {
+            company: open.company,
+            connection: open.id,
+            failure: failed.map(|(step, words)| ("provider_error".into(), step.into(), words.into())),
+        });
     }
 
     /// Looks at an execution's commands now.

@@ -158,6 +158,11 @@ pub(super) async fn check(
         let callable = version_store::callable(tx, &called).await?;
         problems::uncallable(&mut found, definition, workflow, &callable);
     }
+    let connected = problems::connected(definition);
+    if !connected.is_empty() {
+        let known = version_store::connections(tx, &connected).await?;
+        problems::unconnected(&mut found, definition, &known);
+    }
     Ok(found.finish().map_err(|error| match error {
         Error::Invalid(problems) => Error::Invalid(problems.into_iter().map(|it| below(field, it)).collect()),
         other => other,

@@ -6,14 +6,19 @@ use futures::future::BoxFuture;
 use service_kit::{
     error::Result,
     gather::{Answer, Owner},
-    ids::{CompanyId, StudioId, UserId, VersionId, WorkflowId},
+    ids::{CompanyId, ConnectionId, StudioId, UserId, VersionId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Summary, Version, VersionSummary, pins::Pin, problems::KnownModel, publishing::NewVersion};
-use crate::engine::definition::Definition;
+use super::{
+    Summary, Version, VersionSummary,
+    pins::Pin,
+    problems::{KnownConnection, KnownModel},
+    publishing::NewVersion,
+};
+use crate::{connections::Kind, engine::definition::Definition};
 
 struct Row {
     id: VersionId,
@@ -184,6 +189,31 @@ pub(super) async fn models(tx: &mut PgConnection, names: &[String]) -> Result<BT
                 enabled: row.enabled,
             },
         )
+    });
+    Ok(known.collect())
+}
+
+/// Which of these connections the company has.
+pub(super) async fn connections(
+    tx: &mut PgConnection,
+    ids: &[ConnectionId],
+) -> Result<BTreeMap<ConnectionId, KnownConnection>> {
+    let ids: Vec<_> = ids.iter().map(|it| it.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select id as "id: ConnectionId", kind, enabled from execution.connections where id = any($1)"#,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    let known = rows.into_iter().filter_map(|row| {
+        let kind = Kind::read(&row.kind)?;
+        Some((
+            row.id,
+            KnownConnection {
+                kind,
+                enabled: row.enabled,
+            },
+        ))
     });
     Ok(known.collect())
 }

@@ -84,6 +84,9 @@ pub struct Http {
     /// Headers and the templates of their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The connection whose secret goes with it; the URL then stays on the connection's server and below its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<String>,
     /// Whether sending it twice does no harm. If it does, sending is announced in the journal first, and what was announced
     /// is never sent again unless a person says so.
     #[serde(default)]

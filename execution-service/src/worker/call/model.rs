@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::MAX_COUNT;
+use super::{MAX_COUNT, connected::InUse};
 use crate::{
     engine::{
         failure::FailureClass,
@@ -53,6 +53,8 @@ pub(super) struct Answered {
 pub(super) struct Ready {
     model: Arc<Model>,
     provider: Arc<dyn Provider>,
+    /// The connection that it is served through, if it is.
+    in_use: Option<InUse>,
 }
 
 impl Ground {
@@ -63,13 +65,27 @@ impl Ground {
         let model = find(self, name)
             .await
             .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
+        if let Some(id) = model.connection {
+            let in_use = self.connection(id).await?;
+            let provider = self.provider_at(&in_use.open)?;
+            let in_use = Some(in_use);
+            return Ok(Ready {
+                model,
+                provider,
+                in_use,
+            });
+        }
         let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
             lasting(
                 "config",
                 format!("the provider \"{}\" is not configured", model.provider),
             )
         })?;
-        Ok(Ready { model, provider })
+        Ok(Ready {
+            model,
+            provider,
+            in_use: None,
+        })
     }
 }
 
@@ -105,6 +121,9 @@ impl Ready {
                 let late = CallError::new(FailureClass::Timeout, "total", "the model did not answer in time");
                 Err(late.retryable().billing_uncertain())
             });
+        if let Some(in_use) = &self.in_use {
+            in_use.fared(answered.as_ref().err());
+        }
         match answered {
             Ok(answer) => self.take(answer, usage, may_repeat),
             Err(error) => self.refuse(error, usage, may_repeat),
@@ -224,6 +243,7 @@ mod tests {
 
     fn priced(input: i64, output: i64) -> Model {
         Model {
+            connection: None,
             provider: "p".into(),
             upstream_name: "m".into(),
             defaults: Map::new(),

@@ -86,6 +86,8 @@ impl Reader<'_> {
                 url: self.text(&format!("{field}.http.url"), &it.url),
                 body: self.text(&format!("{field}.http.body"), &it.body),
                 headers: self.mapping(&format!("{field}.http.headers"), &it.headers),
+                connection_id: Some(self.text(&format!("{field}.http.connection_id"), &it.connection_id))
+                    .filter(|it| !it.is_empty()),
                 repeatable: it.repeatable,
             }),
             stage::Kind::Workflow(it) => Kind::Workflow(SubWorkflow {
@@ -412,6 +414,7 @@ fn kind(kind: Kind) -> stage::Kind {
             url: it.url,
             body: it.body,
             headers: it.headers.into_iter().collect(),
+            connection_id: it.connection_id.unwrap_or_default(),
             repeatable: it.repeatable,
         }),
         Kind::Workflow(it) => stage::Kind::Workflow(proto::SubWorkflowStage {

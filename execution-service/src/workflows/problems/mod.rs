@@ -15,9 +15,13 @@ use crate::engine::{
     request::NOTES,
 };
 
-pub use self::fan::{called, uncallable};
+pub use self::{
+    connections::{KnownConnection, connected, unconnected},
+    fan::{called, uncallable},
+};
 
 mod cel;
+mod connections;
 mod fan;
 mod flow;
 mod http;
