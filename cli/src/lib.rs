@@ -3,6 +3,7 @@
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
 pub mod bench;
+pub mod connections;
 pub mod control;
 pub mod demo;
 pub mod doctor;
@@ -60,6 +61,9 @@ enum Command {
     /// Snapshots of workflows, and files of them.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
+    /// A company's connections to outside servers.
+    #[command(subcommand)]
+    Connection(connections::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -85,6 +89,7 @@ pub async fn run() -> u8 {
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
+        Command::Connection(command) => connections::run(command, output).await,
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

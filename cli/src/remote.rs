@@ -11,8 +11,8 @@ use studios_proto::{
         document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
-        execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
+        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -116,6 +116,11 @@ impl Remote {
     /// Workflows.
     pub fn workflows(&self) -> WorkflowServiceClient<Channel> {
         WorkflowServiceClient::new(self.channel.clone())
+    }
+
+    /// Connections.
+    pub fn connections(&self) -> ConnectionServiceClient<Channel> {
+        ConnectionServiceClient::new(self.channel.clone())
     }
 
     /// Snapshots.

@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod companies;
+mod connections;
 mod control;
 mod documents;
 mod executions;

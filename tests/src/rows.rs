@@ -254,6 +254,27 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    row("studios.execution.v1.ConnectionService/CreateConnection", |it| {
+        let name = format!("connection {}", Uuid::now_v7());
+        json!({ "connection": { "companyId": it.company, "name": name, "kind": "CONNECTION_KIND_OPENAI",
+            "baseUrl": "https://models.example/v1", "secret": "s", "enabled": true } })
+    }),
+    row(
+        "studios.execution.v1.ConnectionService/GetConnection",
+        |it| json!({ "id": it.connection }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/ListConnections",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/UpdateConnection",
+        |it| json!({ "connection": { "id": it.connection, "options": { "header": "x-key" } } }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/TestConnection",
+        |it| json!({ "id": it.connection }),
+    ),
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
         json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })
@@ -445,6 +466,10 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.WorkflowService/UndeleteWorkflow",
         |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/DeleteConnection",
+        |it| json!({ "id": it.connection }),
     ),
     row(
         "studios.execution.v1.ModelService/DeleteModel",

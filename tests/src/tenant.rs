@@ -28,6 +28,8 @@ pub struct Tenant {
     pub document: String,
     /// The company's model.
     pub model: String,
+    /// The company's connection.
+    pub connection: String,
     /// The studio's published workflow.
     pub workflow: String,
     /// A finished execution of it.
@@ -40,6 +42,8 @@ pub struct Tenant {
 
 /// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
+/// The secret of every test connection: what it is in, it must not be in.
+pub const SECRET: &str = "canary-3f9c1b7e5d2a8046-end7";
 const TEXT: &str = "# Harbour rules\n\nShips report to the harbour office before they enter. The harbour office gives each ship \
 a berth and a time.\n\n## Fees\n\nThe fee depends on the length of the ship. A ship of 20 metres pays 40 coins a day. Fees are paid \
 before the ship leaves.\n\n## Safety\n\nOpen fire is forbidden on every pier. The pier is lit at night.\n";
@@ -54,6 +58,9 @@ impl Tenant {
         tenant.model = id(&world
             .ok("studios.execution.v1.ModelService/CreateModel", model, &tenant.token)
             .await);
+        tenant.connection = tenant
+            .add_connection(world, "Harbour office", "http", "http://127.0.0.1:9/")
+            .await;
         tenant.workflow = tenant
             .add_workflow(world, "Summary", json!([summary_stage("offline")]))
             .await;
@@ -120,6 +127,7 @@ impl Tenant {
             studio: String::new(),
             document: String::new(),
             model: String::new(),
+            connection: String::new(),
             workflow: String::new(),
             execution: String::new(),
             snapshot: String::new(),
@@ -167,6 +175,21 @@ impl Tenant {
             )
             .await;
         document
+    }
+
+    /// Makes a connection of the company with [`SECRET`].
+    pub async fn add_connection(&self, world: &World, name: &str, kind: &str, base_url: &str) -> String {
+        let kind = format!("CONNECTION_KIND_{}", kind.to_uppercase());
+        let connection = json!({ "companyId": self.company, "name": name, "kind": kind, "baseUrl": base_url,
+            "secret": SECRET, "enabled": true });
+        let body = json!({ "connection": connection });
+        id(&world
+            .ok(
+                "studios.execution.v1.ConnectionService/CreateConnection",
+                body,
+                &self.token,
+            )
+            .await)
     }
 
     /// Registers the stub provider's model as the company's model `stub`.

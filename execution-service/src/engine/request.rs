@@ -481,6 +481,7 @@ mod tests {
             body: "{{ t }}".into(),
             headers: [("X-Topic".to_owned(), header.to_owned())].into(),
             repeatable: false,
+            connection_id: None,
         };
         let rendered = |http: Http| with(json!({"t": "x y"}), "", |renderer| renderer.http(&http));
         let request = rendered(http("https://example.com/a?t={{ inputs.topic }}", "{{ t }}")).unwrap();

@@ -100,6 +100,7 @@ fn every_kind() -> proto::Definition {
                 body: "{{ x }}".into(),
                 headers: [("Accept".to_owned(), "text/plain".to_owned())].into(),
                 repeatable: true,
+                connection_id: "c".into(),
             }),
         ),
         stage(
