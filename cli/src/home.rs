@@ -136,7 +136,11 @@ impl Home {
     /// Drops an old key from the ring.
     pub fn retire(&mut self, id: KeyId) -> Result<()> {
         let mut file = self.file.clone();
-        let kept = file.key_ring.split(',').zip(self.keys.ids()).filter(|(_, it)| *it != id);
+        let kept = file
+            .key_ring
+            .split(',')
+            .zip(self.keys.ids())
+            .filter(|(_, it)| *it != id);
         file.key_ring = kept.map(|(key, _)| key.trim()).collect::<Vec<_>>().join(",");
         file.joined &= self.joined() != Some(id);
         self.replace(file)

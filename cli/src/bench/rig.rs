@@ -52,7 +52,8 @@ impl Ground {
         let dir = fresh_dir()?;
         let home = Home::open(dir.path())?;
         let (place, password) = (dir.path().to_owned(), home.superuser_password());
-        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::Full)).await??;
+        let cluster =
+            tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::Full)).await??;
         Ok(Self { cluster, home, dir })
     }
 

@@ -171,12 +171,21 @@ async fn list(place: &Place, output: Output) -> Result<()> {
         own.map(|it| (it.table, it.count)).collect()
     };
     let lines = ids.iter().map(|id| {
-        let tables: Vec<String> = of(*id).iter().map(|(table, count)| format!("{table} {count}")).collect();
-        let tables = if tables.is_empty() { "nothing".into() } else { tables.join(", ") };
+        let tables: Vec<String> = of(*id)
+            .iter()
+            .map(|(table, count)| format!("{table} {count}"))
+            .collect();
+        let tables = if tables.is_empty() {
+            "nothing".into()
+        } else {
+            tables.join(", ")
+        };
         format!("{id}  {:<8} {tables}", state(*id))
     });
     output.result(lines.collect::<Vec<_>>().join("\n"), || {
-        let keys = ids.iter().map(|id| json!({ "id": id.to_string(), "state": state(*id), "sealed": of(*id) }));
+        let keys = ids
+            .iter()
+            .map(|id| json!({ "id": id.to_string(), "state": state(*id), "sealed": of(*id) }));
         json!({ "keys": keys.collect::<Vec<_>>() })
     });
     Ok(())
@@ -190,7 +199,8 @@ fn join(place: &Place, output: Output) -> Result<()> {
         Some(id) => id,
         None => home.join()?,
     };
-    let text = format!("{id} has joined the ring; once every service has it, `studios keys rotate --finish` makes it current");
+    let text =
+        format!("{id} has joined the ring; once every service has it, `studios keys rotate --finish` makes it current");
     output.result(text, || json!({ "joined": id.to_string() }));
     Ok(())
 }
@@ -228,10 +238,15 @@ async fn rotate(finish: bool, place: &Place, output: Output) -> Result<()> {
     let ids = ring.ids();
     let old: Vec<String> = ids[1..].iter().map(ToString::to_string).collect();
     let sum: u64 = resealed.values().sum();
-    let text = format!("{sum} sealed anew under {}; old keys: {}", ids[0], if old.is_empty() { "none".into() } else { old.join(", ") });
-    output.result(text, || {
-        json!({ "current": ids[0].to_string(), "made": made, "resealed": resealed, "old": old })
-    });
+    let text = format!(
+        "{sum} sealed anew under {}; old keys: {}",
+        ids[0],
+        if old.is_empty() { "none".into() } else { old.join(", ") }
+    );
+    output.result(
+        text,
+        || json!({ "current": ids[0].to_string(), "made": made, "resealed": resealed, "old": old }),
+    );
     Ok(())
 }
 
@@ -251,17 +266,26 @@ async fn retire(id: KeyId, place: &Place, output: Output) -> Result<()> {
     let mut tx = store::close(&mut it.database).await?;
     let counts = store::counts(&mut tx).await?;
     if let Some(left) = counts.iter().find(|it| it.key == id) {
-        bail!("{} of {} are sealed under {id}: `studios keys rotate` seals them anew", left.count, left.table);
+        bail!(
+            "{} of {} are sealed under {id}: `studios keys rotate` seals them anew",
+            left.count,
+            left.table
+        );
     }
     let (text, dropped) = match &mut it.ring {
         Ring::Home(home, _) => {
             home.retire(id)?;
             (format!("{id} is dropped"), true)
         }
-        Ring::Given(_) => (format!("nothing is sealed under {id}: it can be dropped where the ring is kept"), false),
+        Ring::Given(_) => (
+            format!("nothing is sealed under {id}: it can be dropped where the ring is kept"),
+            false,
+        ),
     };
     // Held until here, so that nothing is sealed under it after the count.
     tx.commit().await?;
-    output.result(text, || -> Value { json!({ "id": id.to_string(), "dropped": dropped }) });
+    output.result(text, || -> Value {
+        json!({ "id": id.to_string(), "dropped": dropped })
+    });
     Ok(())
 }

@@ -15,7 +15,7 @@ pub struct Sealed {
 }
 
 /// All of them. One whose table a database lacks is passed over.
-pub const SEALED: [Sealed; 2] = [
+pub const SEALED: [Sealed; 3] = [
     Sealed {
         table: "core.signing_keys",
         column: "sealed_private_key",
@@ -27,5 +27,11 @@ pub const SEALED: [Sealed; 2] = [
         column: "sealed",
         purpose: "core.join-codes",
         context: "uuid_send(company_id)",
+    },
+    Sealed {
+        table: "execution.connections",
+        column: "secret",
+        purpose: "execution.connections.secret",
+        context: "uuid_send(company_id) || uuid_send(id)",
     },
 ];

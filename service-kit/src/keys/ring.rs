@@ -274,7 +274,9 @@ impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let roots = self.0.roots.load();
         f.write_str("KeyRing ")?;
-        f.debug_list().entries(roots.each().map(|it| it.id.to_string())).finish()
+        f.debug_list()
+            .entries(roots.each().map(|it| it.id.to_string()))
+            .finish()
     }
 }
 
@@ -449,13 +451,19 @@ mod tests {
         write(&format!(r#"{{"key_ring":"{NEW},{OLD}","other":1}}"#));
         let new = ring(NEW).seal("p", b"", b"secret");
         assert!(followed.open("p", b"", &new).is_ok(), "an unknown key is looked for");
-        assert!(ring(NEW).open("p", b"", &clone.seal("p", b"", b"x")).is_ok(), "clones share the keys");
+        assert!(
+            ring(NEW).open("p", b"", &clone.seal("p", b"", b"x")).is_ok(),
+            "clones share the keys"
+        );
         assert!(ring(NEW).verify_mac("p", b"d", &clone.mac("p", b"d")));
         assert!(followed.open("p", b"", &old).is_ok());
 
         for damaged in ["", "{", r#"{"key_ring":1}"#, "xy"] {
             write(damaged);
-            assert!(ring(NEW).open("p", b"", &followed.seal("p", b"", b"x")).is_ok(), "{damaged}");
+            assert!(
+                ring(NEW).open("p", b"", &followed.seal("p", b"", b"x")).is_ok(),
+                "{damaged}"
+            );
         }
         std::fs::remove_file(&path).unwrap();
         assert!(followed.open("p", b"", &new).is_ok());
