@@ -30,6 +30,7 @@ use studios_tests::{
 const JOIN_CODE: &str = "studios.core.v1.CompanyService/GetJoinCode";
 const NEW_JOIN_CODE: &str = "studios.core.v1.CompanyService/RotateJoinCode";
 const SIGN_IN: &str = "studios.core.v1.AuthService/SignIn";
+const REFRESH: &str = "studios.core.v1.AuthService/Refresh";
 const GRACE: Duration = Duration::from_secs(10);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -124,6 +125,9 @@ async fn the_root_key_turns_while_everything_runs_and_the_old_one_is_dropped_onc
     );
     refused(&dir, &["retire", &first], "is the current key").await;
 
+    let spent = json!({ "refreshToken": it.refresh_token });
+    let refreshed = world.call(REFRESH, spent.clone(), None).await.unwrap();
+
     // Calls that open what is sealed, and sign, from before the rotation to after it.
     let (world, stop) = (Arc::new(world), Arc::new(AtomicBool::new(false)));
     let calling = tokio::spawn({
@@ -148,6 +152,9 @@ async fn the_root_key_turns_while_everything_runs_and_the_old_one_is_dropped_onc
         (&resealed["core.join_codes"], &resealed["core.signing_keys"]),
         (&json!(1), &json!(1))
     );
+    // A client that lost the answer before the key turned is given it again.
+    let repeated = world.call(REFRESH, spent, None).await.unwrap();
+    assert_eq!(repeated["refreshToken"], refreshed["refreshToken"]);
     // What is made from now on is made with the new key.
     let other = Tenant::with_studio(&world).await;
     let body = json!({ "companyId": other.company });

@@ -208,6 +208,16 @@ impl KeyRing {
         [roots.current.id.as_bytes(), tag.as_ref()].concat()
     }
 
+    /// The MACs that all keys of the ring give, the current one's first: one that is stored is among them.
+    pub fn mac_each(&self, purpose: &str, data: &[u8]) -> Vec<Vec<u8>> {
+        let roots = self.fresh();
+        let macs = roots.each().map(|root| {
+            let tag = hmac::sign(&root.authenticating(purpose), data);
+            [root.id.as_bytes(), tag.as_ref()].concat()
+        });
+        macs.collect()
+    }
+
     /// Whether a MAC was made for the same purpose and data; takes as long whatever is wrong with it.
     pub fn verify_mac(&self, purpose: &str, data: &[u8], mac: &[u8]) -> bool {
         self.made(mac).is_ok_and(|(roots, id, tag)| {
@@ -389,6 +399,7 @@ mod tests {
         assert!(both.verify_mac("p", b"data", &mac));
         assert!(ring(NEW).open("p", b"", &both.seal("p", b"", b"x")).is_ok());
         assert!(ring(NEW).verify_mac("p", b"data", &both.mac("p", b"data")));
+        assert_eq!(both.mac_each("p", b"data"), [both.mac("p", b"data"), mac]);
     }
 
     #[test]
