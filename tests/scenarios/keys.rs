@@ -86,14 +86,15 @@ async fn refused(dir: &Path, arguments: &[&str], with: &str) {
     assert!(!done.status.success() && said.contains(with), "{arguments:?}: {said}");
 }
 
-/// Ids of the keys with their state and how much is sealed under them in all.
+/// Ids of the keys with their state and how many signing keys and join codes are sealed under them.
 async fn standing(dir: &Path) -> Vec<(String, String, i64)> {
     let list = keys(dir, &["list"]).await;
     let keys = list["keys"].as_array().unwrap().iter();
     let text = |it: &Value| it.as_str().unwrap().to_owned();
+    let count = |it: &Value, table: &str| it["sealed"][table].as_i64().unwrap_or_default();
     keys.map(|it| {
-        let sealed = it["sealed"].as_object().unwrap().values().filter_map(Value::as_i64);
-        (text(&it["id"]), text(&it["state"]), sealed.sum())
+        let sealed = count(it, "core.signing_keys") + count(it, "core.join_codes");
+        (text(&it["id"]), text(&it["state"]), sealed)
     })
     .collect()
 }
