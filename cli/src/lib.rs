@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod home;
+pub mod keys;
 pub mod migrate;
 pub mod output;
 pub mod postgres;
@@ -51,6 +52,9 @@ enum Command {
     Migrate(migrate::Args),
     /// Print the settings of services that run apart, such as Compose's, made from an installation's keys.
     Settings(settings::Args),
+    /// The root keys that everything secret is sealed under: list them, rotate to a new one, drop an old one.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Check an installation and say what is wrong with it.
     Doctor(doctor::Args),
     /// Measure what the product reaches on this machine, and what the machine would allow.
@@ -85,6 +89,7 @@ pub async fn run() -> u8 {
         Command::Demo(args) => demo::run(args, output).await.map(|outcome| outcome.completed),
         Command::Migrate(args) => migrate::command(args, output).await.map(|()| true),
         Command::Settings(args) => settings::run(args, output).map(|()| true),
+        Command::Keys(command) => keys::run(command, output).await.map(|()| true),
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,

@@ -9,6 +9,7 @@ mod documents;
 mod executions;
 mod gather;
 mod identity;
+mod keys;
 mod kinds;
 mod limits;
 mod lists;
