@@ -18,6 +18,7 @@ use studios_proto::execution::{
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
+    template_service_server::{self, TemplateServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 
@@ -31,17 +32,19 @@ use crate::{
     replicas::{self, Replicas},
     snapshots,
     start_rate::StartRate,
+    templates,
     worker::{Engine, EngineConfig},
     workflows,
 };
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
+    template_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -102,6 +105,7 @@ impl Service {
             pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
             executions: executions::gather(pool.clone(), lifecycle.clone()),
             places: Places::default(),
+            marks: templates::Marks::default(),
             aside,
             pool,
             keys: config.key_ring,
@@ -175,6 +179,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
+        .with(TemplateServiceServer::new(templates::Api::new(app.clone())))
         .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

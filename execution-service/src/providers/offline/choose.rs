@@ -1,10 +1,10 @@
-//! The best match among fixed choices: the one whose words weigh most in the text; without any, the one that is written most
-//! like the text's words, then one that says that nothing is known.
+//! The best match among fixed choices: the one whose words weigh most in the text, with the words that explain it where the schema
+//! has some; without any, the one that is written most like the text's words, then one that says that nothing is known.
 
 use std::collections::BTreeSet;
 
 use super::corpus::{Corpus, shared};
-use super::words::name_terms;
+use super::words::{name_terms, terms};
 
 /// Choices for when nothing is known.
 const UNDECIDED: [&str; 8] = [
@@ -18,11 +18,18 @@ const UNDECIDED: [&str; 8] = [
     "unknown",
 ];
 
-/// The best choice and whether the text speaks for it. `asked` are terms that lines should hold to count in full.
-pub(super) fn best(options: &[&str], corpus: &Corpus, lines: &[usize], asked: &[u32]) -> Option<(usize, bool)> {
+/// The best choice and whether the text speaks for it. `asked` are terms that lines should hold to count in full; `note` may explain
+/// choices.
+pub(super) fn best(
+    options: &[&str],
+    corpus: &Corpus,
+    lines: &[usize],
+    asked: &[u32],
+    note: &str,
+) -> Option<(usize, bool)> {
     let evidence: Vec<f64> = options
         .iter()
-        .map(|option| evidence(option, corpus, lines, asked))
+        .map(|option| evidence(option, corpus, lines, asked) + explained(option, note, corpus, lines))
         .collect();
     if let Some(at) = highest(&evidence) {
         return Some((at, true));
@@ -70,6 +77,21 @@ pub(super) fn evidence(option: &str, corpus: &Corpus, lines: &[usize], asked: &[
     lines.iter().filter_map(of_line).sum::<f64>() * covered
 }
 
+/// How much the lines hold of the words that explain a choice: those after `choice:` in the note, up to a semicolon or its line's end.
+fn explained(option: &str, note: &str, corpus: &Corpus, lines: &[usize]) -> f64 {
+    let head = format!("{}:", option.to_lowercase());
+    let note = note.to_lowercase();
+    let begins_word = |at: usize| note[..at].chars().next_back().is_none_or(|it| !it.is_alphanumeric());
+    let Some((at, _)) = note.match_indices(&head).find(|(at, _)| begins_word(*at)) else {
+        return 0.0;
+    };
+    let rest = &note[at + head.len()..];
+    let end = rest.find([';', '\n']).unwrap_or(rest.len());
+    let known = corpus.known(terms(&rest[..end]));
+    let of_line = |&i: &usize| corpus.lines.get(i).map(|line| corpus.mass(&shared(&line.terms, &known).collect::<Vec<_>>()));
+    lines.iter().filter_map(of_line).sum()
+}
+
 /// The place of the highest value above nothing, the first of equals.
 fn highest(values: &[f64]) -> Option<usize> {
     let best = values
@@ -107,8 +129,18 @@ mod tests {
             ..Passage::default()
         }]);
         let lines: Vec<usize> = (0..corpus.lines.len()).collect();
-        let (at, spoken_for) = best(options, &corpus, &lines, &[]).unwrap();
+        let (at, spoken_for) = best(options, &corpus, &lines, &[], NOTE).unwrap();
         (options[at], spoken_for)
+    }
+
+    const NOTE: &str = "delivery: parcel, courier; account: password, locked; other";
+
+    #[test]
+    fn words_that_explain_a_choice_speak_for_it() {
+        let options = ["account", "delivery", "other"];
+        assert_eq!(chosen("The courier lost it.", &options), ("delivery", true));
+        assert_eq!(chosen("My password is wrong.", &options), ("account", true));
+        assert_eq!(chosen("Good morning.", &options), ("other", false));
     }
 
     #[test]
