@@ -15,6 +15,7 @@ pub mod remote;
 pub mod runs;
 pub mod settings;
 pub mod snapshots;
+pub mod templates;
 pub mod up;
 pub mod workflows;
 
@@ -60,6 +61,9 @@ enum Command {
     /// Snapshots of workflows, and files of them.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
+    /// Templates: found, run, published, and the platform's catalogue.
+    #[command(subcommand, visible_alias = "template")]
+    Templates(templates::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -85,6 +89,7 @@ pub async fn run() -> u8 {
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
+        Command::Templates(command) => templates::run(command, output).await,
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

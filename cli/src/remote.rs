@@ -12,7 +12,7 @@ use studios_proto::{
     },
     execution::{
         execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -121,6 +121,11 @@ impl Remote {
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

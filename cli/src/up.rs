@@ -21,6 +21,7 @@ use crate::{
     output::Output,
     postgres::{Cluster, Durability},
     remote::Gateway,
+    templates,
 };
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -74,6 +75,8 @@ impl Installation {
             took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
         );
+        let catalogue = templates::seed(&database_url).await?;
+        tracing::info!(made = catalogue.made, renewed = catalogue.renewed, "templates up to date");
 
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let role = |name: &str| passwords.url(&database_url, name);

@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod catalogue;
 mod companies;
 mod control;
 mod documents;
@@ -20,6 +21,7 @@ mod reach;
 mod snapshots;
 mod streaming;
 mod studios;
+mod templates;
 mod terminal;
 mod tls;
 mod trial;

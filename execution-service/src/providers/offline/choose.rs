@@ -31,7 +31,7 @@ pub(super) fn best(
         .iter()
         .map(|option| evidence(option, corpus, lines, asked) + explained(option, note, corpus, lines))
         .collect();
-    if let Some(at) = highest(&evidence) {
+    if let Some(at) = highest(&evidence).or_else(|| misspelt(options, corpus, lines)) {
         return Some((at, true));
     }
     if let Some(at) = options
@@ -90,6 +90,28 @@ fn explained(option: &str, note: &str, corpus: &Corpus, lines: &[usize]) -> f64 
     let known = corpus.known(terms(&rest[..end]));
     let of_line = |&i: &usize| corpus.lines.get(i).map(|line| corpus.mass(&shared(&line.terms, &known).collect::<Vec<_>>()));
     lines.iter().filter_map(of_line).sum()
+}
+
+/// The choice that a short text means and writes a little differently.
+fn misspelt(options: &[&str], corpus: &Corpus, lines: &[usize]) -> Option<usize> {
+    const WORDS: usize = 12;
+    const LIKE: f64 = 0.75;
+    let text: Vec<String> = lines
+        .iter()
+        .filter_map(|&i| corpus.lines.get(i))
+        .map(|line| line.text.trim().to_lowercase())
+        .collect();
+    let words: Vec<&str> = text.iter().flat_map(|line| line.split_whitespace()).take(WORDS + 1).collect();
+    if words.len() > WORDS {
+        return None;
+    }
+    let written: Vec<&str> = text.iter().map(String::as_str).chain(words).collect();
+    let likeness = options.iter().map(|option| {
+        let option = option.to_lowercase();
+        let like = written.iter().map(|it| strsim::normalized_damerau_levenshtein(&option, it));
+        like.filter(|it| *it >= LIKE).fold(0.0, f64::max)
+    });
+    highest(&likeness.collect::<Vec<_>>())
 }
 
 /// The place of the highest value above nothing, the first of equals.
@@ -156,6 +178,14 @@ mod tests {
             chosen("High priority: fix the pump.", &["low_priority", "high_priority"]),
             ("high_priority", true)
         );
+    }
+
+    #[test]
+    fn a_choice_that_is_misspelt_in_a_short_text_is_meant() {
+        let options = ["Germany", "France", "unknown"];
+        for (text, expected) in [("Germny", "Germany"), ("Frnace", "France"), ("Gabon", "unknown"), ("  FRANCE ", "France")] {
+            assert_eq!(chosen(text, &options).0, expected, "{text}");
+        }
     }
 
     #[test]
