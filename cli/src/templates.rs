@@ -280,7 +280,11 @@ async fn start(wish: &Run, output: Output) -> Result<bool> {
         request_id: wish.request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
     };
     let remote = wish.access.remote()?;
-    let started = remote.templates().run_template(remote.request(request)).await?.into_inner();
+    let started = remote
+        .templates()
+        .run_template(remote.request(request))
+        .await?
+        .into_inner();
     if wish.watch {
         return runs::follow_to_end(&remote, &started.id, 0, output).await;
     }
@@ -308,9 +312,14 @@ async fn publish(wish: &Publish, output: Output) -> Result<()> {
             version: Some(version),
             request_id,
         };
-        let made = remote.templates().publish_template_version(remote.request(request)).await?;
+        let made = remote
+            .templates()
+            .publish_template_version(remote.request(request))
+            .await?;
         let made = made.into_inner();
-        output.result(format_args!("{}  {}", made.template_id, made.version), || message_json(&made));
+        output.result(format_args!("{}  {}", made.template_id, made.version), || {
+            message_json(&made)
+        });
         return Ok(());
     }
     let template = Template {
@@ -327,14 +336,26 @@ async fn publish(wish: &Publish, output: Output) -> Result<()> {
         version: Some(version),
         request_id,
     };
-    let made = remote.templates().create_template(remote.request(request)).await?.into_inner();
+    let made = remote
+        .templates()
+        .create_template(remote.request(request))
+        .await?
+        .into_inner();
     output.result(line(&made), || message_json(&made));
     Ok(())
 }
 
 fn line(template: &Template) -> String {
-    let area = template.area().as_str_name().trim_start_matches("TEMPLATE_AREA_").to_lowercase();
-    let whose = if template.company_id.is_empty() { "" } else { ", the company's own" };
+    let area = template
+        .area()
+        .as_str_name()
+        .trim_start_matches("TEMPLATE_AREA_")
+        .to_lowercase();
+    let whose = if template.company_id.is_empty() {
+        ""
+    } else {
+        ", the company's own"
+    };
     let inactive = if template.active { "" } else { ", inactive" };
     format!(
         "{}  {} {}  ({area}, {} min{whose}{inactive})",
@@ -347,7 +368,11 @@ fn described(template: &Template) -> String {
     let mut text = format!("{}\n{}\n", line(template), template.description);
     let version = template.version.as_ref();
     // A String takes everything, here and below.
-    let _ = writeln!(text, "version {}", version.map_or("", |it: &TemplateVersion| &it.version));
+    let _ = writeln!(
+        text,
+        "version {}",
+        version.map_or("", |it: &TemplateVersion| &it.version)
+    );
     let fields = version.and_then(|it| it.form.as_ref()).map_or(&[][..], |it| &it.fields);
     for field in fields {
         let _ = writeln!(text, "  {}", field_text(field));
@@ -356,15 +381,24 @@ fn described(template: &Template) -> String {
 }
 
 fn field_text(field: &FormField) -> String {
-    let widget = FormWidget::as_str_name(&field.widget()).trim_start_matches("FORM_WIDGET_").to_lowercase();
+    let widget = FormWidget::as_str_name(&field.widget())
+        .trim_start_matches("FORM_WIDGET_")
+        .to_lowercase();
     let needed = if field.required { ", required" } else { "" };
     let standard = field.default_value.as_ref().map(value_to_json);
     let standard = standard.map_or_else(String::new, |it| format!(", {it} if left out"));
     let options: Vec<Value> = field.options.iter().map(value_to_json).collect();
-    let options = if options.is_empty() { String::new() } else { format!(" of {}", Value::from(options)) };
-    format!("{} ({widget}{options}{needed}{standard}): {} {}", field.name, field.title, field.description)
-        .trim_end()
-        .to_owned()
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", Value::from(options))
+    };
+    format!(
+        "{} ({widget}{options}{needed}{standard}): {} {}",
+        field.name, field.title, field.description
+    )
+    .trim_end()
+    .to_owned()
 }
 
 const fn area_of(area: Area) -> TemplateArea {

@@ -76,7 +76,11 @@ impl Installation {
             "schema up to date"
         );
         let catalogue = templates::seed(&database_url).await?;
-        tracing::info!(made = catalogue.made, renewed = catalogue.renewed, "templates up to date");
+        tracing::info!(
+            made = catalogue.made,
+            renewed = catalogue.renewed,
+            "templates up to date"
+        );
 
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let role = |name: &str| passwords.url(&database_url, name);

@@ -50,6 +50,7 @@ create table execution.template_versions (
     foreign key (template_id) references execution.templates (id) on delete cascade,
     foreign key (company_id, template_id) references execution.templates (company_id, id) on delete cascade
 );
+create index template_versions_template on execution.template_versions (company_id, template_id);
 create index template_versions_published_by on execution.template_versions (published_by);
 
 alter table execution.templates enable row level security, force row level security;

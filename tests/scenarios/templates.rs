@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use studios_tests::{
+    process::program,
     refusal::{assert_reason, fields},
     tenant::{Tenant, id, new_template},
     world::World,
 };
 use tonic::Code;
 use uuid::Uuid;
+
+use super::terminal::{lines, studios};
 
 const TEMPLATES: &str = "studios.execution.v1.TemplateService";
 const WORKFLOWS: &str = "studios.execution.v1.WorkflowService";
@@ -61,24 +65,63 @@ async fn the_catalogue_is_searched_by_words_area_complexity_and_tag() {
             body[key] = value.clone();
         }
         let listed = call(&world, &it, "ListTemplates", body).await;
-        let names = listed["templates"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned());
+        let names = listed["templates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["name"].as_str().unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
     let all = names(json!({})).await;
     assert!(all.len() >= 15 && all.is_sorted(), "{all:?}");
-    assert_eq!(names(json!({ "text": "invoices" })).await, ["Read an invoice"], "words count in any form");
-    assert_eq!(names(json!({ "text": "contr fla" })).await, ["Contract red flags"], "and by their beginnings");
-    assert!(names(json!({ "text": "!:& |" })).await.len() == all.len(), "signs are no words");
-    assert_eq!(names(json!({ "area": "TEMPLATE_AREA_FINANCE" })).await, ["Read an invoice"]);
-    assert_eq!(names(json!({ "complexity": "TEMPLATE_COMPLEXITY_ADVANCED" })).await, ["Contract red flags"]);
+    assert_eq!(
+        names(json!({ "text": "invoices" })).await,
+        ["Read an invoice"],
+        "words count in any form"
+    );
+    assert_eq!(
+        names(json!({ "text": "contr fla" })).await,
+        ["Contract red flags"],
+        "and by their beginnings"
+    );
+    assert!(
+        names(json!({ "text": "!:& |" })).await.len() == all.len(),
+        "signs are no words"
+    );
+    assert_eq!(
+        names(json!({ "area": "TEMPLATE_AREA_FINANCE" })).await,
+        ["Read an invoice"]
+    );
+    assert_eq!(
+        names(json!({ "complexity": "TEMPLATE_COMPLEXITY_ADVANCED" })).await,
+        ["Contract red flags"]
+    );
     assert_eq!(names(json!({ "tag": "short" })).await, ["Say it shorter"]);
-    assert_eq!(names(json!({ "owner": "TEMPLATE_OWNER_COMPANY" })).await, ["Say it shorter"]);
-    for area in ["MARKETING", "SALES", "OPERATIONS", "CUSTOMER_SUPPORT", "FINANCE", "HR", "OTHER"] {
+    assert_eq!(
+        names(json!({ "owner": "TEMPLATE_OWNER_COMPANY" })).await,
+        ["Say it shorter"]
+    );
+    for area in [
+        "MARKETING",
+        "SALES",
+        "OPERATIONS",
+        "CUSTOMER_SUPPORT",
+        "FINANCE",
+        "HR",
+        "OTHER",
+    ] {
         let found = names(json!({ "area": format!("TEMPLATE_AREA_{area}"), "owner": "TEMPLATE_OWNER_PLATFORM" })).await;
         assert!(!found.is_empty(), "{area}");
     }
 
-    for order in ["name", "name desc", "create_time", "create_time desc", "update_time", "update_time desc"] {
+    for order in [
+        "name",
+        "name desc",
+        "create_time",
+        "create_time desc",
+        "update_time",
+        "update_time desc",
+    ] {
         let (mut paged, mut token) = (Vec::new(), String::new());
         loop {
             let body = json!({ "companyId": it.company, "pageSize": 4, "pageToken": token, "orderBy": order });
@@ -93,7 +136,10 @@ async fn the_catalogue_is_searched_by_words_area_complexity_and_tag() {
         assert_eq!((paged.len(), distinct.len()), (all.len(), all.len()), "{order}");
     }
     let wrong = json!({ "companyId": it.company, "orderBy": "area", "area": 99 });
-    assert_eq!(fields(&refused(&world, &it, "ListTemplates", wrong).await), ["area", "order_by"]);
+    assert_eq!(
+        fields(&refused(&world, &it, "ListTemplates", wrong).await),
+        ["area", "order_by"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,9 +148,15 @@ async fn inputs_are_checked_with_their_defaults_before_anything_starts() {
     let it = with_template(&world).await;
     let template = call(&world, &it, "GetTemplate", json!({ "id": it.template })).await;
     let form = template["version"]["form"]["fields"].as_array().unwrap();
-    let shown: Vec<_> = form.iter().map(|it| (it["name"].as_str().unwrap(), it["widget"].as_str().unwrap())).collect();
+    let shown: Vec<_> = form
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap(), it["widget"].as_str().unwrap()))
+        .collect();
     assert_eq!(shown, [("text", "FORM_WIDGET_TEXT"), ("tone", "FORM_WIDGET_SELECT")]);
-    assert_eq!((&form[0]["required"], &form[0]["sample"]), (&json!(true), &json!("The pier is lit at night.")));
+    assert_eq!(
+        (&form[0]["required"], &form[0]["sample"]),
+        (&json!(true), &json!("The pier is lit at night."))
+    );
 
     let wrong = json!({ "text": "abc", "tone": "loud", "colour": 1 });
     let status = refused(&world, &it, "RunTemplate", run(&it, &it.template, &wrong)).await;
@@ -120,22 +172,50 @@ async fn inputs_are_checked_with_their_defaults_before_anything_starts() {
     .await;
     assert_eq!(fields(&status), ["studio_id", "template_id", "version"]);
     let shown = json!({ "studioId": it.studio, "showTemplates": true });
-    let listed = world.ok(&format!("{WORKFLOWS}/ListWorkflows"), shown.clone(), &it.token).await;
+    let listed = world
+        .ok(&format!("{WORKFLOWS}/ListWorkflows"), shown.clone(), &it.token)
+        .await;
     assert_eq!(listed["workflows"].as_array().unwrap().len(), 1, "nothing was made");
 
-    let started = call(&world, &it, "RunTemplate", run(&it, &it.template, &json!({ "text": "The pier is lit." }))).await;
-    assert_eq!(started["inputs"], json!({ "text": "The pier is lit.", "tone": "plain" }));
+    let started = call(
+        &world,
+        &it,
+        "RunTemplate",
+        run(&it, &it.template, &json!({ "text": "The pier is lit." })),
+    )
+    .await;
+    assert_eq!(
+        started["inputs"],
+        json!({ "text": "The pier is lit.", "tone": "plain" })
+    );
     let ended = world.finished(&id(&started), &it.token).await;
     assert!(has(&ended["outputs"], "The pier is lit."), "{ended}");
 
     // Its workflow is hidden and stays as it is; a copy can be edited.
     let listed = world.ok(&format!("{WORKFLOWS}/ListWorkflows"), shown, &it.token).await;
-    let made = listed["workflows"].as_array().unwrap().iter().find(|it| it["templateId"] != "").unwrap();
-    assert_eq!((&made["templateId"], &made["templateVersion"]), (&json!(it.template), &json!("1.0.0")));
-    let usual = world.ok(&format!("{WORKFLOWS}/ListWorkflows"), json!({ "studioId": it.studio }), &it.token).await;
+    let made = listed["workflows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["templateId"] != "")
+        .unwrap();
+    assert_eq!(
+        (&made["templateId"], &made["templateVersion"]),
+        (&json!(it.template), &json!("1.0.0"))
+    );
+    let usual = world
+        .ok(
+            &format!("{WORKFLOWS}/ListWorkflows"),
+            json!({ "studioId": it.studio }),
+            &it.token,
+        )
+        .await;
     assert_eq!(usual["workflows"].as_array().unwrap().len(), 1);
     for (method, body) in [
-        ("UpdateWorkflow", json!({ "workflow": { "id": made["id"], "name": "Mine" } })),
+        (
+            "UpdateWorkflow",
+            json!({ "workflow": { "id": made["id"], "name": "Mine" } }),
+        ),
         ("PublishWorkflow", json!({ "id": made["id"] })),
     ] {
         let status = world.refused(&format!("{WORKFLOWS}/{method}"), body, &it.token).await;
@@ -145,11 +225,21 @@ async fn inputs_are_checked_with_their_defaults_before_anything_starts() {
     let copied = call(&world, &it, "CopyTemplate", copy.clone()).await;
     assert_eq!((&copied["templateId"], &copied["name"]), (&json!(""), &json!("Mine")));
     assert_eq!(call(&world, &it, "CopyTemplate", copy).await["id"], copied["id"]);
-    world.ok(&format!("{WORKFLOWS}/PublishWorkflow"), json!({ "id": copied["id"] }), &it.token).await;
+    world
+        .ok(
+            &format!("{WORKFLOWS}/PublishWorkflow"),
+            json!({ "id": copied["id"] }),
+            &it.token,
+        )
+        .await;
 
-    let other = it.start(&world, &it.form_workflow, json!({ "text": "The pier is lit." })).await;
+    let other = it
+        .start(&world, &it.form_workflow, json!({ "text": "The pier is lit." }))
+        .await;
     let of_template = json!({ "studioId": it.studio, "templateId": it.template });
-    let found = world.ok(&format!("{EXECUTIONS}/ListExecutions"), of_template, &it.token).await;
+    let found = world
+        .ok(&format!("{EXECUTIONS}/ListExecutions"), of_template, &it.token)
+        .await;
     let ids: Vec<_> = found["executions"].as_array().unwrap().iter().map(id).collect();
     assert_eq!(ids, [id(&started)], "not {other}");
     assert_eq!(found["executions"][0]["templateVersion"], "1.0.0");
@@ -168,13 +258,18 @@ async fn of_fifty_who_run_a_template_first_one_makes_its_workflow() {
     assert_eq!((workflows.len(), executions.len()), (1, 50));
 
     let body = run(&it, &it.template, &inputs);
-    let (first, again) = tokio::join!(world.ok(&method, body.clone(), &it.token), world.ok(&method, body.clone(), &it.token));
+    let (first, again) = tokio::join!(
+        world.ok(&method, body.clone(), &it.token),
+        world.ok(&method, body.clone(), &it.token)
+    );
     assert_eq!(first["id"], again["id"], "the same key starts once");
 
     // Another model is another workflow; one that there is not is the field's fault.
     let model = json!({ "model": { "companyId": it.company, "name": "house", "provider": "offline",
         "providerModel": "offline-extractive-1", "contextLength": 8192, "enabled": true } });
-    world.ok("studios.execution.v1.ModelService/CreateModel", model, &it.token).await;
+    world
+        .ok("studios.execution.v1.ModelService/CreateModel", model, &it.token)
+        .await;
     let with = |model: &str| {
         let mut body = run(&it, &it.template, &inputs);
         body["model"] = json!(model);
@@ -184,9 +279,18 @@ async fn of_fifty_who_run_a_template_first_one_makes_its_workflow() {
     assert!(!workflows.contains(&on_house["workflowId"].to_string()));
     let ended = world.finished(&id(&on_house), &it.token).await;
     assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED");
-    let attempts = world.ok(&format!("{EXECUTIONS}/ListAttempts"), json!({ "executionId": ended["id"] }), &it.token).await;
+    let attempts = world
+        .ok(
+            &format!("{EXECUTIONS}/ListAttempts"),
+            json!({ "executionId": ended["id"] }),
+            &it.token,
+        )
+        .await;
     assert_eq!(attempts["attempts"][0]["model"], "house");
-    assert_eq!(fields(&refused(&world, &it, "RunTemplate", with("gone")).await), ["model"]);
+    assert_eq!(
+        fields(&refused(&world, &it, "RunTemplate", with("gone")).await),
+        ["model"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,13 +298,26 @@ async fn versions_grow_and_never_change_and_outlive_the_workflow_that_they_were_
     let world = World::start().await;
     let it = with_template(&world).await;
     let first = call(&world, &it, "GetTemplate", json!({ "id": it.template })).await;
-    let stage = json!([{ "name": "say", "llm": { "model": "offline", "prompt": "Give a short title.\n\n{{ inputs.text }}" } }]);
-    let workflow = world.ok(&format!("{WORKFLOWS}/GetWorkflow"), json!({ "id": it.form_workflow }), &it.token).await;
+    let stage =
+        json!([{ "name": "say", "llm": { "model": "offline", "prompt": "Give a short title.\n\n{{ inputs.text }}" } }]);
+    let workflow = world
+        .ok(
+            &format!("{WORKFLOWS}/GetWorkflow"),
+            json!({ "id": it.form_workflow }),
+            &it.token,
+        )
+        .await;
     let mut draft = workflow["draft"].clone();
     draft["stages"] = stage;
     let body = json!({ "workflow": { "id": it.form_workflow, "draft": draft } });
     world.ok(&format!("{WORKFLOWS}/UpdateWorkflow"), body, &it.token).await;
-    world.ok(&format!("{WORKFLOWS}/PublishWorkflow"), json!({ "id": it.form_workflow }), &it.token).await;
+    world
+        .ok(
+            &format!("{WORKFLOWS}/PublishWorkflow"),
+            json!({ "id": it.form_workflow }),
+            &it.token,
+        )
+        .await;
 
     let sample = json!({ "text": "The pier is lit at night." });
     let version = |semver: &str| {
@@ -214,11 +331,34 @@ async fn versions_grow_and_never_change_and_outlive_the_workflow_that_they_were_
     }
     let body = version("");
     let made = call(&world, &it, "PublishTemplateVersion", body.clone()).await;
-    assert_eq!((&made["version"], &call(&world, &it, "PublishTemplateVersion", body).await["id"]), (&json!("1.1.0"), &made["id"]));
-    let listed = call(&world, &it, "ListTemplateVersions", json!({ "templateId": it.template })).await;
-    let versions: Vec<_> = listed["versions"].as_array().unwrap().iter().map(|it| it["version"].as_str().unwrap()).collect();
+    assert_eq!(
+        (
+            &made["version"],
+            &call(&world, &it, "PublishTemplateVersion", body).await["id"]
+        ),
+        (&json!("1.1.0"), &made["id"])
+    );
+    let listed = call(
+        &world,
+        &it,
+        "ListTemplateVersions",
+        json!({ "templateId": it.template }),
+    )
+    .await;
+    let versions: Vec<_> = listed["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["version"].as_str().unwrap())
+        .collect();
     assert_eq!(versions, ["1.1.0", "1.0.0"]);
-    let again = call(&world, &it, "GetTemplate", json!({ "id": it.template, "version": "1.0.0" })).await;
+    let again = call(
+        &world,
+        &it,
+        "GetTemplate",
+        json!({ "id": it.template, "version": "1.0.0" }),
+    )
+    .await;
     assert_eq!(again["version"], first["version"]);
 
     // What it gives is checked: a title of three letters there is not.
@@ -227,7 +367,13 @@ async fn versions_grow_and_never_change_and_outlive_the_workflow_that_they_were_
     assert_eq!(ended["failure"]["class"], "FAILURE_CLASS_VALIDATION", "{ended}");
     assert!(has(&ended["failure"]["message"], "output schema"), "{ended}");
 
-    world.ok(&format!("{WORKFLOWS}/DeleteWorkflow"), json!({ "id": it.form_workflow }), &it.token).await;
+    world
+        .ok(
+            &format!("{WORKFLOWS}/DeleteWorkflow"),
+            json!({ "id": it.form_workflow }),
+            &it.token,
+        )
+        .await;
     sqlx::query("delete from execution.workflows where id = $1::uuid")
         .bind(&it.form_workflow)
         .execute(&world.admin().await)
@@ -236,7 +382,10 @@ async fn versions_grow_and_never_change_and_outlive_the_workflow_that_they_were_
     let mut old = run(&it, &it.template, &sample);
     old["version"] = json!("1.0.0");
     let started = call(&world, &it, "RunTemplate", old).await;
-    assert_eq!(world.finished(&id(&started), &it.token).await["status"], "EXECUTION_STATUS_COMPLETED");
+    assert_eq!(
+        world.finished(&id(&started), &it.token).await["status"],
+        "EXECUTION_STATUS_COMPLETED"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,7 +398,13 @@ async fn a_companys_templates_are_its_own_and_their_makers_and_admins_to_change(
     }
 
     // Nobody else sees it, and it runs in no studio of theirs, nor anything of theirs in its company's.
-    let listed = call(&world, &stranger, "ListTemplates", json!({ "companyId": stranger.company, "pageSize": 100 })).await;
+    let listed = call(
+        &world,
+        &stranger,
+        "ListTemplates",
+        json!({ "companyId": stranger.company, "pageSize": 100 }),
+    )
+    .await;
     assert!(!has(&listed, &it.template) && !has(&listed, "Say it shorter"));
     let inputs = json!({ "text": "The pier is lit." });
     for (who, studio) in [(&stranger, &stranger.studio), (&stranger, &it.studio)] {
@@ -261,7 +416,10 @@ async fn a_companys_templates_are_its_own_and_their_makers_and_admins_to_change(
     let platform = platforms(&world, &stranger, "Read an invoice").await;
     let sample = &platform["version"]["sampleInput"];
     let body = json!({ "templateId": platform["id"], "studioId": it.studio, "inputs": sample });
-    assert_eq!(refused(&world, &stranger, "RunTemplate", body).await.code(), Code::NotFound);
+    assert_eq!(
+        refused(&world, &stranger, "RunTemplate", body).await.code(),
+        Code::NotFound
+    );
     let status = refused(&world, &it, "DeleteTemplate", json!({ "id": platform["id"] })).await;
     assert_reason(&status, Code::PermissionDenied, "PLATFORM_TEMPLATE");
 
@@ -290,21 +448,33 @@ async fn a_companys_templates_are_its_own_and_their_makers_and_admins_to_change(
     let status = refused(&world, &it, "RunTemplate", run(&it, &it.template, &inputs)).await;
     assert_eq!(status.code(), Code::NotFound);
     let ended = world.finished(&id(&started), &it.token).await;
-    assert_eq!((&ended["status"], &ended["templateId"]), (&json!("EXECUTION_STATUS_COMPLETED"), &json!(it.template)));
+    assert_eq!(
+        (&ended["status"], &ended["templateId"]),
+        (&json!("EXECUTION_STATUS_COMPLETED"), &json!(it.template))
+    );
     it.add_template(&world, "Say it shorter", &it.form_workflow).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_workflow_without_a_form_or_with_another_ones_studio_makes_no_template() {
+async fn a_workflow_without_a_form_makes_no_template_nor_one_with_a_wrong_sample() {
     let world = World::start().await;
     let it = with_template(&world).await;
-    let plain = it.add_workflow(&world, "Plain", json!([{ "name": "say", "llm": { "model": "offline", "prompt": "Say." } }])).await;
+    let plain = it
+        .add_workflow(
+            &world,
+            "Plain",
+            json!([{ "name": "say", "llm": { "model": "offline", "prompt": "Say." } }]),
+        )
+        .await;
     let status = refused(&world, &it, "CreateTemplate", new_template("Plain", &plain)).await;
     assert_eq!(fields(&status), ["version.workflow_id"]);
     let mut bad = new_template("Bad sample", &it.form_workflow);
     bad["version"]["sampleInput"] = json!({ "text": 7, "more": 1 });
     let status = refused(&world, &it, "CreateTemplate", bad).await;
-    assert_eq!(fields(&status), ["version.sample_input.more", "version.sample_input.text"]);
+    assert_eq!(
+        fields(&status),
+        ["version.sample_input.more", "version.sample_input.text"]
+    );
     let status = refused(&world, &it, "CreateTemplate", new_template("Nobody's", NOBODYS)).await;
     assert_eq!(status.code(), Code::NotFound);
 }
@@ -317,10 +487,22 @@ async fn the_workflow_that_runs_a_template_is_erased_like_any_other_and_made_ane
     let started = call(&world, &it, "RunTemplate", run(&it, &it.template, &inputs)).await;
     world.finished(&id(&started), &it.token).await;
     let workflow = &started["workflowId"];
-    world.ok(&format!("{WORKFLOWS}/DeleteWorkflow"), json!({ "id": workflow }), &it.token).await;
+    world
+        .ok(
+            &format!("{WORKFLOWS}/DeleteWorkflow"),
+            json!({ "id": workflow }),
+            &it.token,
+        )
+        .await;
     let again = call(&world, &it, "RunTemplate", run(&it, &it.template, &inputs)).await;
     assert_ne!(&again["workflowId"], workflow);
-    let status = world.refused(&format!("{WORKFLOWS}/UndeleteWorkflow"), json!({ "id": workflow }), &it.token).await;
+    let status = world
+        .refused(
+            &format!("{WORKFLOWS}/UndeleteWorkflow"),
+            json!({ "id": workflow }),
+            &it.token,
+        )
+        .await;
     assert_reason(&status, Code::AlreadyExists, "TEMPLATE_RUNS_ANEW");
 
     let admin = world.admin().await;
@@ -359,8 +541,90 @@ async fn seeding_again_changes_nothing_and_what_is_gone_from_the_files_is_deacti
     let seeds = join_all((0..4).map(|_| studios_cli::templates::seed(&world.database_url))).await;
     let seeds: Vec<_> = seeds.into_iter().map(Result::unwrap).collect();
     let sum = |of: fn(&execution_service::templates::catalogue::Report) -> usize| seeds.iter().map(of).sum::<usize>();
-    assert_eq!((sum(|it| it.made), sum(|it| it.renewed), sum(|it| it.deactivated)), (0, 1, 1));
+    assert_eq!(
+        (sum(|it| it.made), sum(|it| it.renewed), sum(|it| it.deactivated)),
+        (0, 1, 1)
+    );
     let after = platforms(&world, &it, "Read an invoice").await;
-    assert_eq!((&before["newestVersion"], &after["newestVersion"]), (&json!("1.0.0"), &json!("1.0.1")));
+    assert_eq!(
+        (&before["newestVersion"], &after["newestVersion"]),
+        (&json!("1.0.0"), &json!("1.0.1"))
+    );
     assert_eq!(before["version"]["sampleInput"], after["version"]["sampleInput"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn templates_are_found_run_and_published_from_a_terminal() {
+    let world = World::start().await;
+    let mut it = Tenant::with_studio(&world).await;
+    it.form_workflow = it.add_form_workflow(&world, "Say it").await;
+    let found = studios(
+        &world,
+        &it,
+        &["templates", "list", &it.company, "--text", "invoice", "--json"],
+    )
+    .await;
+    let invoice = id(&lines(&found)[0]);
+    let shown = studios(&world, &it, &["templates", "show", &invoice]).await;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("Read an invoice") && shown.contains("invoice (multiline, required)"),
+        "{shown}"
+    );
+    let run = [
+        "templates",
+        "run",
+        &invoice,
+        &it.studio,
+        "--sample",
+        "--watch",
+        "--json",
+    ];
+    let ran = studios(&world, &it, &run).await;
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    assert!(has(lines(&ran).last().unwrap(), "INV-20417"));
+    let wrong = studios(&world, &it, &["templates", "run", &invoice, &it.studio]).await;
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(
+        wrong.status.code() == Some(6) && said.contains("inputs.invoice: is required"),
+        "{said}"
+    );
+
+    let publish = [
+        "templates",
+        "publish",
+        &it.form_workflow,
+        "--name",
+        "Say it shorter",
+        "--description",
+        "Says a text in fewer words.",
+        "--area",
+        "other",
+        "--input",
+        "text=The pier is lit.",
+        "--json",
+    ];
+    let made = studios(&world, &it, &publish).await;
+    let made = lines(&made);
+    let own = id(&made[0]);
+    let again = [
+        "templates",
+        "publish",
+        &it.form_workflow,
+        "--template",
+        &own,
+        "--input",
+        "text=The pier is lit.",
+        "--json",
+    ];
+    let again = studios(&world, &it, &again).await;
+    assert_eq!(lines(&again)[0]["version"], "1.1.0");
+    let url = world.database_url.expose_secret();
+    let mut seed = std::process::Command::new(program("studios"));
+    seed.args(["templates", "seed", "--database-url", url, "--json"]);
+    let seeded = tokio::task::spawn_blocking(move || seed.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(lines(&seeded)[0]["renewed"], 0);
 }

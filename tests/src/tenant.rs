@@ -75,7 +75,9 @@ impl Tenant {
             .await;
         tenant.snapshot_file = text(&file["content"]);
         tenant.form_workflow = tenant.add_form_workflow(world, "Say it").await;
-        tenant.template = tenant.add_template(world, "Say it shorter", &tenant.form_workflow).await;
+        tenant.template = tenant
+            .add_template(world, "Say it shorter", &tenant.form_workflow)
+            .await;
         tenant
     }
 

@@ -19,11 +19,11 @@ mod dry;
 mod events;
 mod explained;
 
-pub(crate) use asked::{inputs, start_key};
 pub(super) use asked::{
     attempt_filter, control, decide, delegate, dry_run, filter, fork, new, restart, retry, signal, trial, wait,
     waiting_filter, watch, with_reason,
 };
+pub(crate) use asked::{inputs, start_key};
 pub(super) use dry::trace;
 pub(super) use events::event;
 pub(super) use explained::explanation;

@@ -48,11 +48,11 @@ mod waiting_store;
 mod watch;
 
 pub use api::Api;
-pub use start::{New, start};
-pub(crate) use inputs::check as check_against;
-pub(crate) use start::check_inputs;
 pub(crate) use api::shown;
 pub(crate) use convert::{inputs as given_inputs, start_key};
+pub(crate) use inputs::check as check_against;
+pub(crate) use start::check_inputs;
+pub use start::{New, start};
 pub use waiting::Ask;
 
 /// Where an execution stands.

@@ -65,12 +65,17 @@ impl TemplateService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let id = Violations::only_id("template_id", &request.template_id)?;
-        let page = Page::parse(&self.app.keys, LIST_VERSIONS, &id, request.page_size, &request.page_token)?;
+        let page = Page::parse(
+            &self.app.keys,
+            LIST_VERSIONS,
+            &id,
+            request.page_size,
+            &request.page_token,
+        )?;
         let rows = db::retry("templates.list_versions", || {
             super::list_versions(&self.app, &caller, id, &page)
         });
-        let (versions, next_page_token) =
-            page.finish(&self.app.keys, LIST_VERSIONS, &id, rows.await?, |it| it.version);
+        let (versions, next_page_token) = page.finish(&self.app.keys, LIST_VERSIONS, &id, rows.await?, |it| it.version);
         let versions = versions.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::ListTemplateVersionsResponse {
             versions,

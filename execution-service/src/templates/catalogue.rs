@@ -18,20 +18,44 @@ use crate::{engine::definition::Definition, workflows::convert::contract};
 
 /// The files by their names.
 const FILES: &[(&str, &str)] = &[
-    ("answer_with_citations", include_str!("../../templates/answer_with_citations.toml")),
+    (
+        "answer_with_citations",
+        include_str!("../../templates/answer_with_citations.toml"),
+    ),
     ("campaign_brief", include_str!("../../templates/campaign_brief.toml")),
-    ("clean_csv_column", include_str!("../../templates/clean_csv_column.toml")),
-    ("compare_policies", include_str!("../../templates/compare_policies.toml")),
-    ("competitor_table", include_str!("../../templates/competitor_table.toml")),
-    ("contract_red_flags", include_str!("../../templates/contract_red_flags.toml")),
+    (
+        "clean_csv_column",
+        include_str!("../../templates/clean_csv_column.toml"),
+    ),
+    (
+        "compare_policies",
+        include_str!("../../templates/compare_policies.toml"),
+    ),
+    (
+        "competitor_table",
+        include_str!("../../templates/competitor_table.toml"),
+    ),
+    (
+        "contract_red_flags",
+        include_str!("../../templates/contract_red_flags.toml"),
+    ),
     ("feedback_themes", include_str!("../../templates/feedback_themes.toml")),
     ("incident_report", include_str!("../../templates/incident_report.toml")),
     ("invoice_fields", include_str!("../../templates/invoice_fields.toml")),
     ("job_post", include_str!("../../templates/job_post.toml")),
     ("meeting_tasks", include_str!("../../templates/meeting_tasks.toml")),
-    ("sales_call_follow_up", include_str!("../../templates/sales_call_follow_up.toml")),
-    ("summarise_for_role", include_str!("../../templates/summarise_for_role.toml")),
-    ("triage_support_mail", include_str!("../../templates/triage_support_mail.toml")),
+    (
+        "sales_call_follow_up",
+        include_str!("../../templates/sales_call_follow_up.toml"),
+    ),
+    (
+        "summarise_for_role",
+        include_str!("../../templates/summarise_for_role.toml"),
+    ),
+    (
+        "triage_support_mail",
+        include_str!("../../templates/triage_support_mail.toml"),
+    ),
     ("weekly_report", include_str!("../../templates/weekly_report.toml")),
 ];
 
@@ -113,7 +137,11 @@ pub async fn seed(connection: &mut PgConnection) -> Result<Report> {
             }
             Some(found) => {
                 let same = found.definition == entry.definition && found.sample == entry.sample;
-                let newest = if same { found.newest } else { entry.version.max(found.newest.next_patch()) };
+                let newest = if same {
+                    found.newest
+                } else {
+                    entry.version.max(found.newest.next_patch())
+                };
                 if !same {
                     store::insert_version(&mut tx, found.id, TemplateVersionId::generate(), entry, newest).await?;
                     report.renewed += 1;

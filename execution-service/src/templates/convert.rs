@@ -242,13 +242,20 @@ fn wish(violations: &mut Violations, given: Option<&proto::NewTemplateVersion>) 
     let version = version(violations, "version.version", &given.version);
     let notes = violations.text("version.notes", &given.notes, 0..=1_000);
     let sample = violations.object("version.sample_input", given.sample_input.as_ref());
-    let size = sample.as_ref().map_or(0, |it| Value::Object(it.clone()).to_string().len());
+    let size = sample
+        .as_ref()
+        .map_or(0, |it| Value::Object(it.clone()).to_string().len());
     if size > SAMPLE_BYTES {
-        violations.add("version.sample_input", format!("must have at most {} KiB as JSON", SAMPLE_BYTES / 1024));
+        violations.add(
+            "version.sample_input",
+            format!("must have at most {} KiB as JSON", SAMPLE_BYTES / 1024),
+        );
     }
     let output_schema = match &given.output_schema {
         None => None,
-        schema => violations.object("version.output_schema", schema.as_ref()).map(Value::Object),
+        schema => violations
+            .object("version.output_schema", schema.as_ref())
+            .map(Value::Object),
     };
     Some(Wish {
         workflow: workflow?,
@@ -427,7 +434,10 @@ mod tests {
 
     #[test]
     fn words_are_searched_for_by_their_beginnings_and_nothing_else_is_a_search() {
-        assert_eq!(words("Red-flag  contract's"), Some("'Red':* & 'flag':* & 'contract':* & 's':*".into()));
+        assert_eq!(
+            words("Red-flag  contract's"),
+            Some("'Red':* & 'flag':* & 'contract':* & 's':*".into())
+        );
         assert_eq!(words("'; & | !:* ()"), None);
     }
 
@@ -450,7 +460,9 @@ mod tests {
             }),
             request_id: "x".into(),
         };
-        let Err(Error::Invalid(found)) = create("m", &request) else { panic!("refused") };
+        let Err(Error::Invalid(found)) = create("m", &request) else {
+            panic!("refused")
+        };
         let mut fields: Vec<_> = found.iter().map(|it| it.field.as_str()).collect();
         fields.retain(|it| !it.starts_with("template.tags["));
         assert_eq!(
@@ -473,17 +485,26 @@ mod tests {
     #[test]
     fn an_update_changes_what_is_set_or_what_its_mask_names() {
         let id = TemplateId::generate().to_string();
-        let template = proto::Template { id, estimated_minutes: 7, ..Default::default() };
+        let template = proto::Template {
+            id,
+            estimated_minutes: 7,
+            ..Default::default()
+        };
         let asked = |paths: &[&str]| {
             changes(&proto::UpdateTemplateRequest {
                 template: Some(template.clone()),
-                update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
+                update_mask: Some(prost_types::FieldMask {
+                    paths: paths.iter().map(ToString::to_string).collect(),
+                }),
             })
         };
         let (_, _, set) = asked(&[]).unwrap();
         assert_eq!((set.estimated_minutes, set.active, set.tags), (Some(7), None, None));
         let (_, _, named) = asked(&["active", "tags"]).unwrap();
-        assert_eq!((named.estimated_minutes, named.active, named.tags), (None, Some(false), Some(vec![])));
+        assert_eq!(
+            (named.estimated_minutes, named.active, named.tags),
+            (None, Some(false), Some(vec![]))
+        );
         assert!(asked(&["newest_version"]).is_err());
     }
 }

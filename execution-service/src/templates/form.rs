@@ -104,7 +104,12 @@ pub fn fields(schema: &Value, sample: &Map<String, Value>) -> Option<Vec<Field>>
 /// The inputs with the defaults of what they leave out, also within objects that they have.
 pub fn with_defaults(schema: &Value, inputs: &Map<String, Value>) -> Map<String, Value> {
     let mut filled = inputs.clone();
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         match (filled.get_mut(name), property.get("default")) {
             (Some(Value::Object(inner)), _) => *inner = with_defaults(property, inner),
             (None, Some(default)) => drop(filled.insert(name.clone(), default.clone())),
@@ -129,7 +134,11 @@ fn field(name: &str, schema: &Value) -> Field {
         required: false,
         default: schema.get("default").cloned(),
         sample: sample(schema, widget, items.as_deref()),
-        options: schema.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
+        options: schema
+            .get("enum")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default(),
         minimum: number("minimum"),
         maximum: number("maximum"),
         whole: schema.get("type").is_some_and(|it| it == "integer"),
@@ -151,7 +160,12 @@ fn widget(schema: &Value) -> Widget {
         Some("string") if says("x-widget", "document") => Widget::Document,
         Some("string") if says("x-widget", "multiline") => Widget::Multiline,
         Some("string") if says("format", "date") => Widget::Date,
-        Some("string") if schema.get("maxLength").and_then(Value::as_u64).is_some_and(|it| it > LINE) => {
+        Some("string")
+            if schema
+                .get("maxLength")
+                .and_then(Value::as_u64)
+                .is_some_and(|it| it > LINE) =>
+        {
             Widget::Multiline
         }
         Some("string") => Widget::Text,
@@ -175,7 +189,10 @@ fn titled(name: &str) -> String {
 /// A value that fits: one that the schema names, or one made by its bounds.
 fn sample(schema: &Value, widget: Widget, items: Option<&Field>) -> Value {
     let first = |key: &str| schema.get(key).and_then(Value::as_array).and_then(|it| it.first());
-    if let Some(named) = first("examples").or_else(|| schema.get("default")).or_else(|| first("enum")) {
+    if let Some(named) = first("examples")
+        .or_else(|| schema.get("default"))
+        .or_else(|| first("enum"))
+    {
         return named.clone();
     }
     if schema.get("pattern").is_some() {
@@ -195,7 +212,9 @@ fn sample(schema: &Value, widget: Widget, items: Option<&Field>) -> Value {
 fn text_sample(schema: &Value) -> Value {
     let count = |key: &str| schema.get(key).and_then(Value::as_u64);
     let most = usize::try_from(count("maxLength").unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let least = usize::try_from(count("minLength").unwrap_or(0)).unwrap_or(usize::MAX).max(4);
+    let least = usize::try_from(count("minLength").unwrap_or(0))
+        .unwrap_or(usize::MAX)
+        .max(4);
     json!("text ".chars().cycle().take(least.min(most)).collect::<String>())
 }
 
@@ -204,9 +223,17 @@ fn number_sample(schema: &Value) -> Value {
     let is_whole = schema.get("type").is_some_and(|it| it == "integer");
     let step = number("multipleOf").unwrap_or(if is_whole { 1.0 } else { 0.0 });
     let wanted = number("minimum").unwrap_or_else(|| number("maximum").map_or(1.0, |most| most.min(1.0)));
-    let fitted = if step > 0.0 { (wanted / step).ceil() * step } else { wanted };
+    let fitted = if step > 0.0 {
+        (wanted / step).ceil() * step
+    } else {
+        wanted
+    };
     let most = number("maximum").unwrap_or(f64::INFINITY);
-    let value = if fitted > most { (most / step).floor() * step } else { fitted };
+    let value = if fitted > most {
+        (most / step).floor() * step
+    } else {
+        fitted
+    };
     if value.fract() == 0.0
         && let Ok(whole) = format!("{value:.0}").parse::<i64>()
     {
@@ -325,15 +352,25 @@ mod tests {
         );
         assert_eq!((fields[0].title.as_str(), fields[0].required), ("The mail", true));
         assert_eq!(fields[0].sample, "Where is my parcel?");
-        assert_eq!((&fields[1].default, fields[1].options.len()), (&Some(json!("plain")), 2));
+        assert_eq!(
+            (&fields[1].default, fields[1].options.len()),
+            (&Some(json!("plain")), 2)
+        );
         assert_eq!(fields[2].items.as_ref().unwrap().widget, Widget::Document);
-        assert_eq!((fields[3].minimum, fields[3].maximum, fields[3].whole), (Some(1.0), Some(9.0), true));
+        assert_eq!(
+            (fields[3].minimum, fields[3].maximum, fields[3].whole),
+            (Some(1.0), Some(9.0), true)
+        );
         assert_eq!(fields[3].title, "Limit");
     }
 
     #[test]
     fn only_an_object_described_by_its_properties_has_a_form() {
-        for schema in [json!({}), json!({ "type": "object" }), json!({ "type": "array", "properties": {} })] {
+        for schema in [
+            json!({}),
+            json!({ "type": "object" }),
+            json!({ "type": "array", "properties": {} }),
+        ] {
             assert!(fields(&schema, &Map::new()).is_none(), "{schema}");
         }
     }
@@ -347,6 +384,9 @@ mod tests {
         } });
         let given = json!({ "tone": "warm", "deep": {} });
         let filled = with_defaults(&schema, given.as_object().unwrap());
-        assert_eq!(Value::Object(filled), json!({ "tone": "warm", "limit": 3, "deep": { "x": true } }));
+        assert_eq!(
+            Value::Object(filled),
+            json!({ "tone": "warm", "limit": 3, "deep": { "x": true } })
+        );
     }
 }

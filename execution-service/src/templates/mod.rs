@@ -332,12 +332,7 @@ async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<Cursor>) 
 }
 
 /// Lists a template's versions, newest first.
-async fn list_versions(
-    app: &App,
-    caller: &Caller,
-    id: TemplateId,
-    page: &Page<Semver>,
-) -> Result<Vec<VersionSummary>> {
+async fn list_versions(app: &App, caller: &Caller, id: TemplateId, page: &Page<Semver>) -> Result<Vec<VersionSummary>> {
     let claims = claims(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "templates.list_versions", &claims).await?;
     read(&mut tx, id).await?;

@@ -117,7 +117,9 @@ async fn insert(tx: &mut PgConnection, new: &New<'_>) -> Result<Version> {
 async fn definition(app: &App, caller: &Caller, wish: &Wish) -> Result<Definition> {
     let access = workflows::enter(app, caller, wish.workflow).await?;
     let mut tx = TenantTx::begin(&app.pool, "templates.read_workflow", &access.claims).await?;
-    let mut definition = workflows::find_version(&mut tx, wish.workflow, wish.number).await?.definition;
+    let mut definition = workflows::find_version(&mut tx, wish.workflow, wish.number)
+        .await?
+        .definition;
     drop(tx);
     let wish = wish.clone();
     app.aside
@@ -139,20 +141,22 @@ async fn definition(app: &App, caller: &Caller, wish: &Wish) -> Result<Definitio
 }
 
 /// What keeps a definition from being a template's.
-pub(super) fn problems(
-    found: &mut Violations,
-    definition: &Definition,
-    sample: &Map<String, Value>,
-) -> Result<()> {
+pub(super) fn problems(found: &mut Violations, definition: &Definition, sample: &Map<String, Value>) -> Result<()> {
     for stage in &definition.stages {
         if matches!(stage.kind, Kind::Workflow(_)) {
-            let problem = format!("its stage {} runs another workflow, which other studios do not have", stage.name);
+            let problem = format!(
+                "its stage {} runs another workflow, which other studios do not have",
+                stage.name
+            );
             found.add("version.workflow_id", problem);
         }
     }
     let schema = definition.input_schema.as_ref();
     if schema.and_then(|it| form::fields(it, sample)).is_none() {
-        found.add("version.workflow_id", "its input_schema must describe an object by its properties");
+        found.add(
+            "version.workflow_id",
+            "its input_schema must describe an object by its properties",
+        );
     }
     let filled = schema.map_or_else(|| sample.clone(), |it| form::with_defaults(it, sample));
     match executions::check_against(schema, &filled) {

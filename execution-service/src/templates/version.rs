@@ -73,7 +73,17 @@ mod tests {
 
     #[test]
     fn what_is_no_version_of_three_numbers_is_refused() {
-        for text in ["", "1", "1.2", "1.2.3-beta", "1.2.3+7", "01.2.3", "v1.2.3", "1.2.1000000", "1.2.3 "] {
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3-beta",
+            "1.2.3+7",
+            "01.2.3",
+            "v1.2.3",
+            "1.2.1000000",
+            "1.2.3 ",
+        ] {
             assert_eq!(Semver::parse(text), None, "{text}");
         }
     }

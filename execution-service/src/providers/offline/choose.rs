@@ -88,7 +88,12 @@ fn explained(option: &str, note: &str, corpus: &Corpus, lines: &[usize]) -> f64 
     let rest = &note[at + head.len()..];
     let end = rest.find([';', '\n']).unwrap_or(rest.len());
     let known = corpus.known(terms(&rest[..end]));
-    let of_line = |&i: &usize| corpus.lines.get(i).map(|line| corpus.mass(&shared(&line.terms, &known).collect::<Vec<_>>()));
+    let of_line = |&i: &usize| {
+        corpus
+            .lines
+            .get(i)
+            .map(|line| corpus.mass(&shared(&line.terms, &known).collect::<Vec<_>>()))
+    };
     lines.iter().filter_map(of_line).sum()
 }
 
@@ -101,14 +106,20 @@ fn misspelt(options: &[&str], corpus: &Corpus, lines: &[usize]) -> Option<usize>
         .filter_map(|&i| corpus.lines.get(i))
         .map(|line| line.text.trim().to_lowercase())
         .collect();
-    let words: Vec<&str> = text.iter().flat_map(|line| line.split_whitespace()).take(WORDS + 1).collect();
+    let words: Vec<&str> = text
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+        .take(WORDS + 1)
+        .collect();
     if words.len() > WORDS {
         return None;
     }
     let written: Vec<&str> = text.iter().map(String::as_str).chain(words).collect();
     let likeness = options.iter().map(|option| {
         let option = option.to_lowercase();
-        let like = written.iter().map(|it| strsim::normalized_damerau_levenshtein(&option, it));
+        let like = written
+            .iter()
+            .map(|it| strsim::normalized_damerau_levenshtein(&option, it));
         like.filter(|it| *it >= LIKE).fold(0.0, f64::max)
     });
     highest(&likeness.collect::<Vec<_>>())
@@ -183,7 +194,12 @@ mod tests {
     #[test]
     fn a_choice_that_is_misspelt_in_a_short_text_is_meant() {
         let options = ["Germany", "France", "unknown"];
-        for (text, expected) in [("Germny", "Germany"), ("Frnace", "France"), ("Gabon", "unknown"), ("  FRANCE ", "France")] {
+        for (text, expected) in [
+            ("Germny", "Germany"),
+            ("Frnace", "France"),
+            ("Gabon", "unknown"),
+            ("  FRANCE ", "France"),
+        ] {
             assert_eq!(chosen(text, &options).0, expected, "{text}");
         }
     }

@@ -26,8 +26,14 @@ fn passages() -> Vec<SourceText> {
         content: content.into(),
     };
     vec![
-        passage("Fees", "A late parcel costs five euros. The fee was planned to end on 1 June 2026."),
-        passage("Time", "A parcel may be sent back within 30 days. The desk finished the new forms. Two parcels were late."),
+        passage(
+            "Fees",
+            "A late parcel costs five euros. The fee was planned to end on 1 June 2026.",
+        ),
+        passage(
+            "Time",
+            "A parcel may be sent back within 30 days. The desk finished the new forms. Two parcels were late.",
+        ),
     ]
 }
 
@@ -59,7 +65,9 @@ async fn output(entry: &Entry) -> std::result::Result<Value, String> {
         probe.outputs.entry(of.stage.clone()).or_default().push(json!("?"));
         let trace = dry_run(&entry.definition, &filled(entry), Answers::Given(&probe));
         let step = trace.steps.into_iter().find(|it| it.of == of).unwrap();
-        let prompt = step.prompt.ok_or_else(|| format!("{}: {:?}", entry.key, step.failure))?;
+        let prompt = step
+            .prompt
+            .ok_or_else(|| format!("{}: {:?}", entry.key, step.failure))?;
         let text = ask(stage, prompt.system, prompt.prompt).await;
         let text = text.map_err(|error| format!("{}: {error} after {outputs:?}", entry.key))?;
         outputs.entry(of.stage).or_default().push(Value::String(text));
@@ -71,7 +79,11 @@ fn filled(entry: &Entry) -> Map<String, Value> {
 }
 
 async fn ask(stage: &Stage, system: String, prompt: String) -> std::result::Result<String, String> {
-    let sources = if stage.kind.retrieval().is_some() { passages() } else { Vec::new() };
+    let sources = if stage.kind.retrieval().is_some() {
+        passages()
+    } else {
+        Vec::new()
+    };
     let text: Vec<_> = sources.iter().map(|it| it.content.as_str()).collect();
     let call = Call {
         provider: OFFLINE.into(),
@@ -105,16 +117,28 @@ fn every_template_of_the_catalogue_can_be_published_and_is_within_its_limits() {
             provider: OFFLINE.into(),
             enabled: true,
         };
-        let models = model_names(&entry.definition).into_iter().map(|it| (it, offline.clone())).collect();
+        let models = model_names(&entry.definition)
+            .into_iter()
+            .map(|it| (it, offline.clone()))
+            .collect();
         let found = problems(&entry.definition, &models).finish();
         assert!(found.is_ok(), "{}: {found:?}", entry.key);
         let about = &entry.about;
         assert!((3..=200).contains(&about.name.chars().count()), "{}", entry.key);
-        assert!((10..=1_000).contains(&about.description.chars().count()), "{}", entry.key);
+        assert!(
+            (10..=1_000).contains(&about.description.chars().count()),
+            "{}",
+            entry.key
+        );
         assert!((1..=1_440).contains(&about.estimated_minutes), "{}", entry.key);
         for stage in &entry.definition.stages {
             if let Kind::Llm(llm) = &stage.kind {
-                assert!(!llm.system.is_empty() && stage.retry_limit > 0, "{}: {}", entry.key, stage.name);
+                assert!(
+                    !llm.system.is_empty() && stage.retry_limit > 0,
+                    "{}: {}",
+                    entry.key,
+                    stage.name
+                );
             }
         }
     }
@@ -135,7 +159,10 @@ async fn every_template_of_the_catalogue_runs_on_the_offline_model() {
 
 #[test]
 fn every_file_of_the_folder_is_in_the_catalogue() {
-    let files: Vec<_> = FILES.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+    let files: Vec<_> = FILES
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect();
     assert!(files == on_disk());
 }
 
@@ -169,7 +196,9 @@ fn a_file_that_is_wrong_is_named_with_what_is_wrong() {
         ("minutes = ", "colour = 3\nminutes = ", "colour"),
         ("model = \"offline\"", "modell = \"offline\"", "modell"),
     ] {
-        let Err(error) = read("x", &good.replacen(from, to, 1)) else { panic!("{to} was read") };
+        let Err(error) = read("x", &good.replacen(from, to, 1)) else {
+            panic!("{to} was read")
+        };
         let text = format!("{error:?}");
         assert!(text.contains(named) && text.contains("the template x"), "{text}");
     }

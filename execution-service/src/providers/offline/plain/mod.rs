@@ -60,7 +60,8 @@ pub(super) fn answer(source: &Source, instructions: &str, outline: Option<&Outli
 /// Whether an answer shall name its passages by their numbers.
 fn asks_for_citations(instructions: &str) -> bool {
     let text = instructions.to_lowercase();
-    ["cite", "citation"].iter().any(|it| text.contains(it)) && ["bracket", "[1]", "[2]", "[n]"].iter().any(|it| text.contains(it))
+    ["cite", "citation"].iter().any(|it| text.contains(it))
+        && ["bracket", "[1]", "[2]", "[n]"].iter().any(|it| text.contains(it))
 }
 
 struct Writer<'s> {
