@@ -17,6 +17,7 @@ pub mod remote;
 pub mod runs;
 pub mod settings;
 pub mod snapshots;
+pub mod templates;
 pub mod up;
 pub mod workflows;
 
@@ -68,6 +69,9 @@ enum Command {
     /// A company's connections to outside servers.
     #[command(subcommand)]
     Connection(connections::Command),
+    /// Templates: found, run, published, and the platform's catalogue.
+    #[command(subcommand, visible_alias = "template")]
+    Templates(templates::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -95,6 +99,7 @@ pub async fn run() -> u8 {
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
+        Command::Templates(command) => templates::run(command, output).await,
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

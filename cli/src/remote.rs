@@ -12,7 +12,8 @@ use studios_proto::{
     },
     execution::{
         connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
-        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
+        snapshot_service_client::SnapshotServiceClient,
+        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -126,6 +127,11 @@ impl Remote {
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

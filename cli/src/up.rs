@@ -21,6 +21,7 @@ use crate::{
     output::Output,
     postgres::{Cluster, Durability},
     remote::Gateway,
+    templates,
 };
 
 /// The database of the private PostgreSQL.
@@ -75,6 +76,12 @@ impl Installation {
             applied = report.applied.len(),
             took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
+        );
+        let catalogue = templates::seed(&database_url).await?;
+        tracing::info!(
+            made = catalogue.made,
+            renewed = catalogue.renewed,
+            "templates up to date"
         );
 
         // The file, and not what is in it, so that a key that joins is seen.

@@ -19,6 +19,7 @@ use studios_proto::execution::{
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
+    template_service_server::{self, TemplateServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 
@@ -32,18 +33,20 @@ use crate::{
     replicas::{self, Replicas},
     snapshots,
     start_rate::StartRate,
+    templates,
     worker::{Engine, EngineConfig},
     workflows,
 };
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     connection_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
+    template_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -103,6 +106,7 @@ impl Service {
             pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
             executions: executions::gather(pool.clone(), lifecycle.clone()),
             places: Places::default(),
+            marks: templates::Marks::default(),
             aside,
             pool,
             keys: config.key_ring,
@@ -178,6 +182,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
+        .with(TemplateServiceServer::new(templates::Api::new(app.clone())))
         .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

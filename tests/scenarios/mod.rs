@@ -2,6 +2,7 @@
 
 mod access;
 mod bench;
+mod catalogue;
 mod companies;
 mod connections;
 mod control;
@@ -22,6 +23,7 @@ mod reach;
 mod snapshots;
 mod streaming;
 mod studios;
+mod templates;
 mod terminal;
 mod tls;
 mod trial;

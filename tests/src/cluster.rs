@@ -14,6 +14,7 @@ use studios_cli::{
     home::Home,
     migrate::{self, Mode, RolePasswords},
     postgres::{Cluster, Durability},
+    templates,
 };
 use tokio::sync::OnceCell;
 
@@ -107,6 +108,9 @@ impl TestCluster {
         migrate::run(&cluster.url(TEMPLATE), &RolePasswords::derive(&home.keys), Mode::Apply)
             .await
             .expect("the schema is made");
+        templates::seed(&cluster.url(TEMPLATE))
+            .await
+            .expect("the catalogue is seeded");
         Self { cluster, home: dir }
     }
 }

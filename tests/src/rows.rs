@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::tenant::{PASSWORD, Tenant, summary_stage};
+use crate::tenant::{PASSWORD, Tenant, new_template, summary_stage};
 
 /// Who may knock.
 #[derive(Debug, Clone, Copy)]
@@ -362,6 +362,42 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.SnapshotService/ImportSnapshot",
         |it| json!({ "studioId": it.studio, "content": it.snapshot_file }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/ListTemplates",
+        |it| json!({ "companyId": it.company, "owner": "TEMPLATE_OWNER_COMPANY" }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/GetTemplate",
+        |it| json!({ "id": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/ListTemplateVersions",
+        |it| json!({ "templateId": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/RunTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "inputs": { "text": "The pier is lit." }, "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CreateTemplate",
+        |it| new_template(&format!("Template {}", Uuid::now_v7()), &it.form_workflow),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/PublishTemplateVersion",
+        |it| json!({ "templateId": it.template, "version": { "workflowId": it.form_workflow, "sampleInput": { "text": "The pier is lit." } } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/UpdateTemplate",
+        |it| json!({ "template": { "id": it.template, "description": "Says a text in very few words." } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CopyTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "name": format!("Copy {}", Uuid::now_v7()) }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/DeleteTemplate",
+        |it| json!({ "id": it.template }),
     ),
     row(
         "studios.execution.v1.ExecutionService/GetExecution",

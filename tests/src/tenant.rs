@@ -38,6 +38,10 @@ pub struct Tenant {
     pub snapshot: String,
     /// The same as a file, in base64.
     pub snapshot_file: String,
+    /// A published workflow that takes a text.
+    pub form_workflow: String,
+    /// The company's template of it.
+    pub template: String,
 }
 
 /// The password of every test user.
@@ -77,7 +81,39 @@ impl Tenant {
             )
             .await;
         tenant.snapshot_file = text(&file["content"]);
+        tenant.form_workflow = tenant.add_form_workflow(world, "Say it").await;
+        tenant.template = tenant
+            .add_template(world, "Say it shorter", &tenant.form_workflow)
+            .await;
         tenant
+    }
+
+    /// Makes and publishes a workflow that takes a text and a tone, which has a default.
+    pub async fn add_form_workflow(&self, world: &World, name: &str) -> String {
+        let schema = json!({ "type": "object", "required": ["text"], "additionalProperties": false, "properties": {
+            "text": { "type": "string", "minLength": 5 },
+            "tone": { "type": "string", "enum": ["plain", "warm"], "default": "plain" } } });
+        let stage = json!({ "name": "say", "llm": { "model": "offline", "prompt": "Summarise in a {{ inputs.tone }} tone.\n\n{{ inputs.text }}" } });
+        let body = json!({ "workflow": { "studioId": self.studio, "name": name, "draft": { "stages": [stage], "inputSchema": schema } } });
+        let workflow = id(&world
+            .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &self.token)
+            .await);
+        world
+            .ok(
+                "studios.execution.v1.WorkflowService/PublishWorkflow",
+                json!({ "id": workflow }),
+                &self.token,
+            )
+            .await;
+        workflow
+    }
+
+    /// Makes a template of such a workflow.
+    pub async fn add_template(&self, world: &World, name: &str, workflow: &str) -> String {
+        let body = new_template(name, workflow);
+        id(&world
+            .ok("studios.execution.v1.TemplateService/CreateTemplate", body, &self.token)
+            .await)
     }
 
     /// Makes a user with a company, a branch and a studio, and nothing in it.
@@ -132,6 +168,8 @@ impl Tenant {
             execution: String::new(),
             snapshot: String::new(),
             snapshot_file: String::new(),
+            form_workflow: String::new(),
+            template: String::new(),
         }
     }
 
@@ -236,6 +274,15 @@ impl Tenant {
             )
             .await)
     }
+}
+
+/// A request for a template of a workflow that takes a text.
+pub fn new_template(name: &str, workflow: &str) -> Value {
+    json!({
+        "template": { "name": name, "description": "Says a text in fewer words.", "area": "TEMPLATE_AREA_OTHER",
+            "complexity": "TEMPLATE_COMPLEXITY_BEGINNER", "estimatedMinutes": 2, "tags": ["short"] },
+        "version": { "workflowId": workflow, "sampleInput": { "text": "The pier is lit at night." } },
+    })
 }
 
 /// A stage that summarises the documents named in the inputs.

@@ -179,6 +179,7 @@ fn every_kind() -> proto::Definition {
         stages,
         transition_limit: 7,
         input_schema: structure(&serde_json::json!({"type": "object"})),
+        output_schema: structure(&serde_json::json!({"type": "string"})),
     }
 }
 
