@@ -63,6 +63,7 @@ impl From<Summary> for proto::Execution {
             parent_id: optional(summary.parent),
             source_id: optional(summary.source),
             depth: number(summary.depth),
+            notes: Vec::new(),
         }
     }
 }
@@ -242,7 +243,7 @@ const fn ruling(ruling: Ruling) -> proto::Decision {
     }
 }
 
-fn attempt_key(of: StageTry) -> proto::AttemptKey {
+pub(crate) fn attempt_key(of: StageTry) -> proto::AttemptKey {
     proto::AttemptKey {
         stage: of.stage,
         visit: number(of.visit),

@@ -48,6 +48,7 @@ mod waiting_store;
 mod watch;
 
 pub use api::Api;
+pub(crate) use convert::attempt_key;
 pub use start::{New, start};
 pub use waiting::Ask;
 
@@ -241,7 +242,7 @@ async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> 
 }
 
 /// The execution as the transaction sees it.
-async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
+pub(crate) async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
     let execution = store::get(tx, id).await?.ok_or_else(|| not_found(id))?;
     Ok(execution.seen_by(access))
 }

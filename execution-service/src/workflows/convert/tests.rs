@@ -83,6 +83,9 @@ fn every_kind() -> proto::Definition {
             Kind::Activepieces(proto::ActivepiecesStage {
                 connection_id: "c".into(),
                 flow_id: "f".into(),
+                mode: proto::FlowMode::Synchronous.into(),
+                calls_back: true,
+                tags_run: true,
             }),
         ),
         stage(
@@ -100,6 +103,7 @@ fn every_kind() -> proto::Definition {
                 body: "{{ x }}".into(),
                 headers: [("Accept".to_owned(), "text/plain".to_owned())].into(),
                 repeatable: true,
+                connection_id: String::new(),
             }),
         ),
         stage(
