@@ -7,6 +7,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod flows;
 pub mod home;
 pub mod migrate;
 pub mod output;
@@ -60,6 +61,9 @@ enum Command {
     /// Snapshots of workflows, and files of them.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
+    /// Flows of ActivePieces.
+    #[command(subcommand)]
+    Flows(flows::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -85,6 +89,7 @@ pub async fn run() -> u8 {
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
+        Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

@@ -11,8 +11,8 @@ use studios_proto::{
         document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
-        execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        execution_service_client::ExecutionServiceClient, flow_service_client::FlowServiceClient,
+        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -121,6 +121,11 @@ impl Remote {
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
+    }
+
+    /// Flows of ActivePieces.
+    pub fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel.clone())
     }
 
     /// Executions.
