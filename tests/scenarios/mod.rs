@@ -6,6 +6,8 @@ mod companies;
 mod control;
 mod documents;
 mod executions;
+mod flows;
+mod flows_client;
 mod gather;
 mod identity;
 mod kinds;
