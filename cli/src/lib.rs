@@ -8,6 +8,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod flows;
 pub mod home;
 pub mod keys;
 pub mod migrate;
@@ -72,6 +73,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Flows of ActivePieces.
+    #[command(subcommand)]
+    Flows(flows::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -100,6 +104,7 @@ pub async fn run() -> u8 {
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

@@ -12,7 +12,7 @@ use studios_proto::{
     },
     execution::{
         connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
-        snapshot_service_client::SnapshotServiceClient,
+        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
         template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
@@ -132,6 +132,11 @@ impl Remote {
     /// Templates.
     pub fn templates(&self) -> TemplateServiceClient<Channel> {
         TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Flows of ActivePieces.
+    pub fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

@@ -124,7 +124,6 @@ impl Installation {
         )
         .await?;
         let execution_url = base_url(execution.scheme(), execution.local_addr())?;
-        services.push(spawn(lifecycle, "execution-service", execution.serve()));
 
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
         let gateway = gateway::Service::bind(
@@ -141,6 +140,8 @@ impl Installation {
         .await
         .with_context(|| format!("the gateway on {listen} (another port: --port)"))?;
         let gateway_url = base_url(gateway.scheme(), gateway.local_addr())?;
+        execution.reached_at(gateway_url.clone());
+        services.push(spawn(lifecycle, "execution-service", execution.serve()));
         services.push(spawn(lifecycle, "gateway", gateway.serve()));
         Ok(Self {
             gateway: gateway_url,

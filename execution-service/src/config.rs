@@ -58,6 +58,8 @@ pub struct Config {
     pub providers: ProvidersConfig,
     /// `outbound_allow`: the hosts and ranges that workflows may call besides public addresses; none by default.
     pub outbound_allow: Vec<AllowRule>,
+    /// `public_url`: where others reach the gateway, which flows call back at their ends; without it nothing calls back.
+    pub public_url: Option<Url>,
     /// `limits_…`, `trusted_peers`: how often somebody may call a replica.
     pub limits: LimitsConfig,
     /// `limits_starts`: the runs that a company may start, over all replicas; `100/s burst 1000` by default, `off` for no
@@ -102,6 +104,7 @@ impl Config {
         let max_running = reader.get_or("max_running", MAX_RUNNING);
         let providers = ProvidersConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
+        let public_url = reader.optional("public_url");
         let limits = LimitsConfig::read(reader);
         let start_limit = reader.get_or("limits_starts", start_rate::DEFAULT);
         let reflection = reader.get_or("reflection", false);
@@ -123,6 +126,7 @@ impl Config {
             max_running: max_running.get(),
             providers,
             outbound_allow,
+            public_url,
             limits,
             start_limit,
             reflection,

@@ -16,6 +16,7 @@ pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod pieces;
 pub mod places;
 pub mod providers;
 pub mod replicas;
@@ -50,6 +51,8 @@ pub struct App {
     pub core: Arc<CoreClient>,
     /// Calls to the outside.
     pub outbound: Outbound,
+    /// The way to ActivePieces.
+    pub pieces: pieces::Pieces,
     /// What serves models.
     pub providers: Arc<Providers>,
     /// What runs executions.

@@ -16,6 +16,8 @@ use service_kit::{
 use studios_proto::execution::{
     connection_service_server::{self, ConnectionServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
+    flow_callback_service_server::{self, FlowCallbackServiceServer},
+    flow_service_server::{self, FlowServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
@@ -23,11 +25,14 @@ use studios_proto::execution::{
     workflow_service_server::{self, WorkflowServiceServer},
 };
 
+use url::Url;
+
 use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
     connections, executions, models,
+    pieces::{self, Pieces},
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
@@ -40,9 +45,11 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     connection_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
+    flow_callback_service_server::SERVICE_NAME,
+    flow_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
@@ -84,6 +91,7 @@ impl Service {
             allow: config.outbound_allow,
             ..OutboundConfig::default()
         })?;
+        let pieces = Pieces::new(outbound.clone(), clock.clone());
         let providers = Arc::new(Providers::new(&config.providers, outbound.clone()));
         let is_secure = config.tls.is_some();
         let listener = Listener::bind(config.listen).await?.with_tls(config.tls);
@@ -99,7 +107,9 @@ impl Service {
             address,
             max_running: config.max_running,
             aside: aside.clone(),
+            pieces: pieces.clone(),
             keys: config.key_ring.clone(),
+            public_url: config.public_url,
         };
         let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
         let app = App {
@@ -112,6 +122,7 @@ impl Service {
             keys: config.key_ring,
             core,
             outbound,
+            pieces,
             providers,
             engine,
             replicas,
@@ -135,6 +146,11 @@ impl Service {
     /// What it speaks there, as a URL says it.
     pub fn scheme(&self) -> &'static str {
         self.listener.scheme()
+    }
+
+    /// Says where others reach the gateway, where the configuration does not.
+    pub fn reached_at(&self, gateway: Url) {
+        self.app.engine.reached_at(gateway);
     }
 
     /// Serves until the lifecycle stops it; ending for another reason, it stops that softly.
@@ -165,13 +181,12 @@ impl Service {
     }
 }
 
-/// The replicas speak to each other alone.
+/// The replicas speak to each other alone; what a flow posts carries its right in itself.
 fn door(path: &str) -> Door {
-    let service = path.trim_start_matches('/').split('/').next();
-    if service == Some(replica_service_server::SERVICE_NAME) {
-        Door::Service
-    } else {
-        Door::Member
+    match path.trim_start_matches('/').split('/').next() {
+        Some(replica_service_server::SERVICE_NAME) => Door::Service,
+        Some(flow_callback_service_server::SERVICE_NAME) => Door::Public,
+        _ => Door::Member,
     }
 }
 
@@ -179,6 +194,8 @@ fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
         .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
+        .with(FlowCallbackServiceServer::new(pieces::Api::new(app.clone())))
+        .with(FlowServiceServer::new(pieces::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
-    routing::get,
+    routing::{any, get},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
@@ -26,6 +26,7 @@ use crate::{
     connect,
     forward::Forwarder,
     headers::{self, REQUEST_ID},
+    hooks::{self, Hooks},
     limits::Limits,
     pages::{self, Pages},
     trace,
@@ -59,6 +60,11 @@ pub(crate) fn router(
         .layer(from_fn_with_state(pages.forwarder.clone(), trace::traced))
         .layer(cors(cors_origins))
         .layer(CatchPanicLayer::custom(|_| panicked()));
+    let hooks = Hooks {
+        forwarder: rpc.forwarder.clone(),
+        permits: rpc.permits.clone(),
+        limits: rpc.limits.clone(),
+    };
     Router::new()
         .route("/", get(pages::index))
         .route("/healthz", get(pages::live))
@@ -66,7 +72,11 @@ pub(crate) fn router(
         .route("/.well-known/jwks.json", get(pages::keys))
         .route("/openapi.json", get(pages::openapi))
         .with_state(pages)
-        .fallback_service(axum::routing::any(answer).with_state(rpc))
+        .route(
+            "/hooks/activepieces/{token}",
+            any(hooks::activepieces).with_state(hooks),
+        )
+        .fallback_service(any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
         .layer(layers)
 }
@@ -214,7 +224,7 @@ fn names_a_method(path: &str) -> bool {
     }
 }
 
-fn busy() -> Error {
+pub(crate) fn busy() -> Error {
     Error::ResourceExhausted {
         reason: "GATEWAY_BUSY",
         message: "the gateway is answering as many requests as it may".into(),
@@ -230,7 +240,7 @@ fn not_found() -> Response {
     )
 }
 
-fn not_allowed(allowed: &'static str, message: &str) -> Response {
+pub(crate) fn not_allowed(allowed: &'static str, message: &str) -> Response {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message);
     response
         .headers_mut()
@@ -271,6 +281,6 @@ fn headers_too_large() -> Response {
     )
 }
 
-fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
+pub(crate) fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
     connect::Error::Http(http, code, message.into()).into_response()
 }

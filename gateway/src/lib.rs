@@ -10,6 +10,7 @@ mod deadline;
 mod door;
 mod forward;
 mod headers;
+mod hooks;
 mod jwks;
 mod limits;
 mod methods;

@@ -8,6 +8,8 @@ mod connections;
 mod control;
 mod documents;
 mod executions;
+mod flows;
+mod flows_client;
 mod gather;
 mod identity;
 mod keys;

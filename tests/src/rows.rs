@@ -18,6 +18,8 @@ pub enum Door {
     Service,
     /// Services acting for nobody.
     ServiceAlone,
+    /// The gateway itself; the request carries its right.
+    Gateway,
 }
 
 /// What an RPC reaches.
@@ -93,6 +95,16 @@ const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
         method,
         door: Door::Service,
         reach: Reach::Resource,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn gateway(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Gateway,
+        reach: Reach::Caller,
         body,
         answer: Code::Ok,
     }
@@ -486,6 +498,17 @@ pub const ROWS: &[Row] = &[
         "studios.execution.v1.ExecutionService/DryRunWorkflow",
         |it| json!({ "workflowId": it.workflow, "outputs": { "summary": ["Ships report."] } }),
     ),
+    row("studios.execution.v1.FlowService/ListFlows", |_| json!({ "connectionId": Uuid::now_v7() })).unknown(),
+    row(
+        "studios.execution.v1.FlowService/ImportFlow",
+        |it| json!({ "connectionId": Uuid::now_v7(), "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
+    )
+    .unknown(),
+    row(
+        "studios.execution.v1.FlowService/ListFlowRuns",
+        |it| json!({ "executionId": it.execution }),
+    ),
+    gateway("studios.execution.v1.FlowCallbackService/TakeCallback", |_| json!({ "token": "forged" })),
     service(
         "studios.execution.v1.ReplicaService/FollowRun",
         |it| json!({ "executionId": it.execution }),

@@ -17,7 +17,7 @@ mod validation;
 
 use super::check::Demands;
 
-pub use kinds::{Approval, Fan, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
+pub use kinds::{Approval, Fan, Flow, FlowMode, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
 pub use people::{Approvers, Policy, Rank};
 pub use routing::{Retry, Route};
 pub use validation::{Judge, Validation, VariableType};
@@ -34,6 +34,10 @@ pub const MAX_TRANSITION_LIMIT: u32 = 10_000;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(2);
 /// The longest that one attempt may take.
 pub const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a flow may take where nothing is said: its own 10 minutes and the 2.5 that it may stand in a queue.
+pub const DEFAULT_FLOW_TIMEOUT: Duration = Duration::from_mins(15);
+/// The longest that a flow may take: it may pause for 30 days.
+pub const MAX_FLOW_TIMEOUT: Duration = Duration::from_hours(31 * 24);
 /// How many chunks a retrieval takes where nothing is said.
 pub const DEFAULT_RETRIEVAL_LIMIT: u32 = 8;
 /// The most chunks a retrieval may take.
@@ -140,12 +144,7 @@ pub enum Kind {
     /// Finds chunks of the studio's documents.
     Retrieve(Retrieval),
     /// Runs an ActivePieces flow.
-    Activepieces {
-        /// The connection it runs over.
-        connection_id: String,
-        /// The flow.
-        flow_id: String,
-    },
+    Activepieces(Flow),
     /// Runs a Flowise flow.
     Flowise {
         /// The connection it runs over.
@@ -173,7 +172,7 @@ impl Kind {
         match self {
             Self::Llm(_) => "llm",
             Self::Retrieve(_) => "retrieve",
-            Self::Activepieces { .. } => "activepieces",
+            Self::Activepieces(_) => "activepieces",
             Self::Flowise { .. } => "flowise",
             Self::Http(_) => "http",
             Self::Workflow(_) => "workflow",
@@ -185,15 +184,31 @@ impl Kind {
 
     /// Whether a definition with such a stage can be published today.
     pub const fn is_served(&self) -> bool {
-        !matches!(self, Self::Activepieces { .. } | Self::Flowise { .. })
+        !matches!(self, Self::Flowise { .. })
     }
 
     /// Whether a map can run such a stage for its items.
     pub const fn is_body(&self) -> bool {
         matches!(
             self,
-            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_)
+            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_) | Self::Activepieces(_)
         )
+    }
+
+    /// How long one attempt may take where nothing is said.
+    pub const fn usual_timeout(&self) -> Duration {
+        match self {
+            Self::Activepieces(_) => DEFAULT_FLOW_TIMEOUT,
+            _ => DEFAULT_TIMEOUT,
+        }
+    }
+
+    /// The longest that one attempt may take.
+    pub const fn longest_timeout(&self) -> Duration {
+        match self {
+            Self::Activepieces(_) => MAX_FLOW_TIMEOUT,
+            _ => MAX_TIMEOUT,
+        }
     }
 
     /// What the stage retrieves, if it does.

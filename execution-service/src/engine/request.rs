@@ -179,6 +179,15 @@ impl Renderer<'_> {
         asked.prompt()
     }
 
+    /// What a flow is sent, but for what it calls back by.
+    pub fn flow(&self) -> Prompt {
+        Prompt {
+            inputs: self.mapped.clone(),
+            system: String::new(),
+            prompt: Value::Object(self.mapped.clone()).to_string(),
+        }
+    }
+
     /// An HTTP request.
     pub fn http(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
         let (url, body) = (Template::from(&*http.url), Template::from(&*http.body));

@@ -171,8 +171,13 @@ impl State {
                 }
             }),
             (Payload::Unknown(it), _) => self.at(given, &it.of, |job, of| {
-                if matches!(job.phase, Phase::Intended | Phase::Lost) {
+                if matches!(job.phase, Phase::Intended | Phase::Lost | Phase::Run(_)) {
                     job.phase = Phase::outcome(of.clone(), at);
+                }
+            }),
+            (Payload::FlowRun(it), _) => self.at(given, &it.of, |job, _| {
+                if matches!(job.phase, Phase::Intended | Phase::Lost) {
+                    job.phase = Phase::Run(at);
                 }
             }),
             (Payload::Child(child), _) => self.at(given, &child.of, |job, _| {

@@ -9,7 +9,11 @@ use studios_proto::execution::{self as proto, execution_service_server::Executio
 use tonic::{Request, Response, Status};
 
 use super::{again, attempts, bulk, control, convert, decide, dry, explain, trial, wait, waiting, watch};
-use crate::{App, templates};
+use crate::{
+    App,
+    pieces::started::{self, Asked},
+    templates,
+};
 
 const START: &str = "/studios.execution.v1.ExecutionService/StartExecution";
 const DECIDE: &str = "/studios.execution.v1.ExecutionService/DecideAttempt";
@@ -124,8 +128,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Cancel).await?;
         let execution = db::retry("executions.cancel", || control::cancel(&self.app, &caller, id, &reason));
-        Ok(Response::new(shown(&self.app, execution.await?).await?))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn pause_execution(
@@ -134,8 +142,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Pause).await?;
         let execution = db::retry("executions.pause", || control::pause(&self.app, &caller, id, &reason));
-        Ok(Response::new(shown(&self.app, execution.await?).await?))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn resume_execution(
@@ -144,8 +156,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let id = Violations::only_id("id", &request.get_ref().id)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Resume).await?;
         let execution = db::retry("executions.resume", || control::resume(&self.app, &caller, id));
-        Ok(Response::new(shown(&self.app, execution.await?).await?))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn send_signal(

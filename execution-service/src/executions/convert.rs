@@ -69,6 +69,7 @@ impl From<Summary> for proto::Execution {
             depth: number(summary.depth),
             template_id: String::new(),
             template_version: String::new(),
+            notes: Vec::new(),
         }
     }
 }
@@ -258,7 +259,7 @@ const fn ruling(ruling: Ruling) -> proto::Decision {
     }
 }
 
-fn attempt_key(of: StageTry) -> proto::AttemptKey {
+pub(crate) fn attempt_key(of: StageTry) -> proto::AttemptKey {
     proto::AttemptKey {
         stage: of.stage,
         visit: number(of.visit),

@@ -52,6 +52,7 @@ pub(crate) use api::shown;
 pub(crate) use convert::{inputs as given_inputs, start_key};
 pub(crate) use inputs::check as check_against;
 pub(crate) use start::check_inputs;
+pub(crate) use convert::attempt_key;
 pub use start::{New, start};
 pub use waiting::Ask;
 
@@ -247,7 +248,7 @@ async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> 
 }
 
 /// The execution as the transaction sees it.
-async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
+pub(crate) async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
     let execution = store::get(tx, id).await?.ok_or_else(|| not_found(id))?;
     Ok(execution.seen_by(access))
 }

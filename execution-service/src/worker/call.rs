@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::model::Question;
 use super::{
+    flows::{self, Begun, Meaning, Outcome},
     live::Publisher,
     retrieval::{self, Retrieved},
     scene::Ground,
@@ -16,9 +17,9 @@ use super::{
 use crate::engine::{
     action::Call,
     check::{self, Checked, Seen},
-    definition::{Http, Judge, Kind, Llm, Retrieval, Stage, Validation},
+    definition::{DEFAULT_TIMEOUT, Flow, Http, Judge, Kind, Llm, Retrieval, Stage, Validation},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, CheckResult, ModelUse, Source, StageTry, Verdict},
+    journal::{AttemptFailure, AttemptPayload, CheckResult, FlowRun, ModelUse, Source, StageTry, Verdict},
     judge, passages,
     request::{HttpRequest, Renderer},
     state::State,
@@ -44,6 +45,25 @@ struct Draft {
     judge: Option<ModelUse>,
     /// Whether it is not known what was done, and must not be done again.
     unknown: bool,
+    /// A flow that was started, or may have been.
+    begun: Option<FlowRun>,
+}
+
+/// What a try came to.
+pub(super) enum Came {
+    /// Its attempt.
+    Attempt(Box<AttemptPayload>),
+    /// A flow runs elsewhere; the attempt follows when that has ended.
+    Run(FlowRun),
+    /// Nobody knows what was done.
+    Unknown,
+}
+
+/// How something ended that a try began before.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    /// When the try began.
+    pub since: OffsetDateTime,
 }
 
 /// A try to make.
@@ -56,6 +76,8 @@ pub(super) struct Try {
     pub live: Option<Arc<Publisher>>,
     /// Whether an earlier holder may have made the same call and not lived to record it.
     pub may_repeat: bool,
+    /// How its flow ended, where it was waited for.
+    pub ended: Option<Ended>,
 }
 
 impl Try {
@@ -63,23 +85,36 @@ impl Try {
         self.ground.stage(self.call.stage)
     }
 
-    /// Makes it; nothing where it is not known what was done.
-    pub(super) async fn perform(self) -> Option<AttemptPayload> {
-        let clock = &self.ground.shared.clock;
-        let (started_at, begun) = (clock.now(), clock.monotonic());
+    /// Makes it.
+    pub(super) async fn perform(mut self) -> Came {
+        let clock = self.ground.shared.clock.clone();
+        let (mut started_at, begun) = (clock.now(), clock.monotonic());
+        let mut before = Duration::ZERO;
         let mut draft = Draft::default();
+        let ended = self.ended.take().map(|it| {
+            before = Duration::try_from(started_at - it.since).unwrap_or_default();
+            started_at = it.since;
+            it.outcome
+        });
         let result = match &self.stage().kind {
             Kind::Llm(llm) => self.ask(llm, &mut draft).await,
             Kind::Retrieve(found) => self.find(found, &mut draft).await,
             Kind::Http(http) => self.send(http, &mut draft).await,
             Kind::Approval(approval) => self.put(&approval.question, &mut draft).await,
+            Kind::Activepieces(flow) => self.run_flow(flow, ended, &mut draft).await,
             other => {
                 let message = format!("{} stages are not served", other.name());
                 Err(AttemptFailure::lasting(FailureClass::Validation, "kind", message))
             }
         };
-        let duration = clock.monotonic().saturating_duration_since(begun);
-        (!draft.unknown).then(|| attempt(&self.call, draft, result.err(), started_at, duration))
+        let duration = before + clock.monotonic().saturating_duration_since(begun);
+        if let Some(run) = draft.begun.take() {
+            return Came::Run(run);
+        }
+        if draft.unknown {
+            return Came::Unknown;
+        }
+        Came::Attempt(Box::new(attempt(&self.call, draft, result.err(), started_at, duration)))
     }
 }
 
@@ -329,6 +364,47 @@ impl Try {
             .aside(&[], move |stage, seen| check::value(stage, output, &text, seen))
             .await;
         self.settle(checked, deadline, draft).await
+    }
+
+    /// A stage that runs a flow of ActivePieces: starts it, or takes how it ended.
+    async fn run_flow(&self, flow: &Flow, ended: Option<Outcome>, draft: &mut Draft) -> Result<(), AttemptFailure> {
+        draft.prompt_sha256 = self.with_renderer(|renderer| renderer.flow().sha256());
+        let timeout = self.stage().timeout;
+        let outcome = match ended {
+            Some(outcome) => outcome,
+            None => match flows::start(&self.ground, &self.call, flow, timeout).await? {
+                Begun::Ended(outcome) => outcome,
+                Begun::Runs { uncertain } => {
+                    draft.begun = Some(FlowRun {
+                        of: self.call.key.of_try(),
+                        flow_id: flow.flow_id.clone(),
+                        uncertain,
+                    });
+                    return Ok(());
+                }
+            },
+        };
+        let output = match outcome.meaning() {
+            Meaning::Output(output) => output,
+            Meaning::Failure(failure, seen) => {
+                draft.raw_output = seen.map(|it| it.to_string()).unwrap_or_default();
+                return Err(failure);
+            }
+            Meaning::Unknown => {
+                draft.unknown = true;
+                return Ok(());
+            }
+        };
+        let text = match &output["result"] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let checked = self
+            .aside(&[], move |stage, seen| check::value(stage, output, &text, seen))
+            .await;
+        // The flow had the stage's time; what is left to do has its own.
+        self.settle(checked, Instant::now() + timeout.min(DEFAULT_TIMEOUT), draft)
+            .await
     }
 
     /// The request that it sends.

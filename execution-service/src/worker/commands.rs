@@ -78,6 +78,12 @@ pub enum Wish {
         #[serde(default)]
         payload: Value,
     },
+    /// That it looks how a flow ended which it waits for.
+    FlowEnded {
+        /// The attempt.
+        #[serde(flatten)]
+        of: StageTry,
+    },
     /// That it looks how an execution ended which it waits for.
     ChildEnded {
         /// The execution.
@@ -96,6 +102,7 @@ impl Wish {
             Self::Delegate { .. } => "delegate",
             Self::Signal { .. } => "signal",
             Self::ChildEnded { .. } => "child_ended",
+            Self::FlowEnded { .. } => "flow_ended",
         };
         let mut value = serde_json::to_value(self).expect("a wish has string keys");
         (kind, value["payload"].take())
@@ -104,7 +111,7 @@ impl Wish {
     /// Whether it means something to a run that stands so.
     pub(super) fn fits(&self, state: &State) -> bool {
         match self {
-            Self::Cancel { .. } | Self::Signal { .. } | Self::ChildEnded { .. } => true,
+            Self::Cancel { .. } | Self::Signal { .. } | Self::ChildEnded { .. } | Self::FlowEnded { .. } => true,
             Self::Pause { .. } => !state.is_paused(),
             Self::Resume {} => state.is_paused(),
             Self::Decide { of, .. } | Self::Delegate { of, .. } => state.waiting().any(|it| it.of == *of),
@@ -145,7 +152,7 @@ impl Wish {
                 payload,
                 by: Some(by),
             })),
-            Self::ChildEnded { .. } => return None,
+            Self::ChildEnded { .. } | Self::FlowEnded { .. } => return None,
         })
     }
 

@@ -6,7 +6,10 @@
 //! found no room, or lost their process, are claimed (`claim`). So any process may die at any time, and at most the calls
 //! it had in flight are made again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 use service_kit::{
@@ -24,6 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use url::Url;
 
 use crate::{
     access::CoreClient,
@@ -33,6 +37,7 @@ use crate::{
         definition::Definition,
         journal::{self, Entry, GENESIS, Payload, Sealed},
     },
+    pieces::Pieces,
     providers::Providers,
 };
 
@@ -43,6 +48,7 @@ mod commands;
 mod connection;
 mod connections;
 mod definitions;
+mod flows;
 mod held;
 mod hints;
 mod lease;
@@ -62,6 +68,7 @@ mod upkeep;
 pub mod writer;
 
 pub use commands::Wish;
+pub use flows::CalledBack;
 pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
 
 use connections::{Connections, Note};
@@ -92,8 +99,12 @@ pub struct EngineConfig {
     pub max_running: u32,
     /// Where rendering and checking run.
     pub aside: Aside,
-    /// What opens the secrets of connections.
+    /// The way to ActivePieces.
+    pub pieces: Pieces,
+    /// The root key ring: secrets of connections, call-backs.
     pub keys: KeyRing,
+    /// Where others reach the gateway; without it nothing calls back.
+    pub public_url: Option<Url>,
 }
 
 /// A run to start.
@@ -181,6 +192,11 @@ struct Shared {
     /// A held run may have a command.
     poll_now: Notify,
     hints: Hints,
+    pieces: Pieces,
+    keys: KeyRing,
+    public_url: OnceLock<Url>,
+    /// A flow may be due to be looked at.
+    flows_changed: Notify,
 }
 
 impl std::fmt::Debug for Shared {
@@ -221,11 +237,15 @@ impl Engine {
             live: Live::default(),
             definitions: Definitions::default(),
             models: Models::new(pool.clone()),
-            connections: Connections::new(pool, config.keys, &lifecycle),
+            connections: Connections::new(pool, config.keys.clone(), &lifecycle),
             loaders: Semaphore::new(LOADERS),
             claim_now: Notify::new(),
             poll_now: Notify::new(),
             hints: Hints::default(),
+            pieces: config.pieces,
+            keys: config.keys,
+            public_url: config.public_url.map_or_else(OnceLock::new, OnceLock::from),
+            flows_changed: Notify::new(),
         });
         lifecycle.spawn("engine.lease", keep_lease);
         lifecycle.spawn("engine.writer", write);
@@ -234,6 +254,7 @@ impl Engine {
         lifecycle.spawn("engine.commands", poll::keep(shared.clone()));
         lifecycle.spawn("engine.hints.send", hints::send(shared.clone()));
         lifecycle.spawn("engine.hints.listen", hints::listen(shared.clone()));
+        lifecycle.spawn("engine.flows", flows::watch::keep(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
         lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))

@@ -13,6 +13,7 @@ mod arrays;
 pub(super) mod asks;
 pub(super) mod children;
 pub(super) mod claims;
+pub(super) mod flows;
 pub(super) mod health;
 pub(super) mod hints;
 pub(super) mod leases;

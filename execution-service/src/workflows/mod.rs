@@ -43,7 +43,7 @@ mod version_store;
 pub use api::Api;
 pub use pins::{Pinned, Pins, gather_pins, pin};
 pub use publishing::{Version, VersionSummary};
-pub(crate) use publishing::{find_version, problems_of};
+pub(crate) use publishing::{create_published, find_version, problems_of};
 
 /// A workflow without its draft.
 #[derive(Clone, Debug)]

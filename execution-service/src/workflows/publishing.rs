@@ -14,8 +14,8 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{enter, lock, problems, read, store, version_store};
-use crate::{App, engine::definition::Definition, requests};
+use super::{New, Workflow, enter, lock, problems, read, store, version_store};
+use crate::{App, access::Access, engine::definition::Definition, requests};
 
 /// A version without what it does.
 #[derive(Clone, Debug)]
@@ -118,6 +118,36 @@ pub(super) async fn publish(
     };
     tx.commit().await?;
     Ok(published)
+}
+
+/// Makes a workflow and its first version in one, where nothing is wrong with it.
+pub(crate) async fn create_published(
+    app: &App,
+    caller: &Caller,
+    access: &Access,
+    new: &New,
+    key: Option<&requests::Key>,
+) -> Result<(Workflow, Version)> {
+    let id = WorkflowId::generate();
+    let mut tx = TenantTx::begin(&app.pool, "workflows.create_published", &access.claims).await?;
+    if let Some(first) = requests::claim(&mut tx, key, id).await? {
+        let workflow = read(&mut tx, first).await?;
+        let version = find_version(&mut tx, first, 0).await?;
+        return Ok((workflow, version));
+    }
+    let workflow = store::insert(&mut tx, id, access.company, caller.user, new).await?;
+    check(&mut tx, &new.draft, "draft", Some(id)).await??;
+    store::set_published(&mut tx, id, 1).await?;
+    let first = NewVersion {
+        id: VersionId::generate(),
+        number: 1,
+        definition: &new.draft,
+        rolled_back_from: None,
+    };
+    let version = version_store::insert(&mut tx, &workflow.summary, &first, caller.user).await?;
+    let workflow = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok((workflow, version))
 }
 
 /// Reads a version; number 0 is the newest.

@@ -93,6 +93,48 @@ pub struct Http {
     pub repeatable: bool,
 }
 
+/// A flow of ActivePieces. It is sent the variables of the stage's mapping, and beside them `studios` with what it calls back
+/// by. Its output is `{"state", "result", "steps"}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The connection it runs over.
+    pub connection_id: String,
+    /// The flow.
+    pub flow_id: String,
+    /// Whether the start's answer is waited for.
+    #[serde(default, skip_serializing_if = "FlowMode::is_default")]
+    pub mode: FlowMode,
+    /// Whether the flow has a step that posts to the call-back URL at its end: it is asked about seldom then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub calls_back: bool,
+    /// Whether the flow tags its run with our correlation id.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tags_run: bool,
+}
+
+/// How a flow is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowMode {
+    /// Nothing but that it was taken is waited for; its end is learned later.
+    #[default]
+    Asynchronous,
+    /// What its Return Response step answers is waited for.
+    Synchronous,
+}
+
+impl FlowMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Another workflow. Its inputs are the variables of the stage's mapping.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SubWorkflow {

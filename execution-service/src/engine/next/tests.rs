@@ -327,9 +327,10 @@ fn a_bad_definition_fails_the_run_and_does_not_panic() {
         "what nobody asked for means nothing"
     );
     let mut unserved = three();
-    unserved.stages[1].kind = Kind::Activepieces {
+    unserved.stages[1].kind = Kind::Flowise {
         connection_id: "c".into(),
         flow_id: "f".into(),
+        question: "q".into(),
     };
     assert!(matches!(
         decide(&unserved, vec![attempt_of("a", 1, 1, json!(1))]),

@@ -12,7 +12,7 @@ use studios_proto::execution::{self as proto, stage, validation::Check};
 use crate::engine::{
     check::Demands,
     definition::{
-        Approval, Approvers, DEFAULT_TIMEOUT, Definition, Fan, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
+        Approval, Approvers, Definition, Fan, Flow, FlowMode, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
         Retrieval, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
     },
     failure::FailureClass,
@@ -42,9 +42,15 @@ impl Reader<'_> {
             self.violations.add(format!("{field}.kind"), "a stage must have a kind");
             return None;
         };
+        let name = self.text(&format!("{field}.name"), &given.name);
+        let kind = self.kind(field, kind);
         Some(Stage {
-            name: self.text(&format!("{field}.name"), &given.name),
-            kind: self.kind(field, kind),
+            name,
+            timeout: match &given.timeout {
+                None => kind.usual_timeout(),
+                Some(timeout) => self.duration(&format!("{field}.timeout"), timeout),
+            },
+            kind,
             input_mapping: self.mapping(&format!("{field}.input_mapping"), &given.input_mapping),
             output_variables: self.variables(&format!("{field}.output_variables"), &given.output_variables),
             validation: self.validation(&format!("{field}.validation"), given.validation.as_ref()),
@@ -54,10 +60,6 @@ impl Reader<'_> {
             routes_on_fail: self.routes(&format!("{field}.routes_on_fail"), &given.routes_on_fail),
             next_on_pass: self.optional(&format!("{field}.next_on_pass"), &given.next_on_pass),
             next_on_fail: self.optional(&format!("{field}.next_on_fail"), &given.next_on_fail),
-            timeout: match &given.timeout {
-                None => DEFAULT_TIMEOUT,
-                Some(timeout) => self.duration(&format!("{field}.timeout"), timeout),
-            },
             provider_overrides: given
                 .provider_overrides
                 .as_ref()
@@ -73,10 +75,13 @@ impl Reader<'_> {
                 let retrieval = it.retrieval.clone().unwrap_or_default();
                 Kind::Retrieve(self.retrieval(&format!("{field}.retrieve.retrieval"), &retrieval))
             }
-            stage::Kind::Activepieces(it) => Kind::Activepieces {
+            stage::Kind::Activepieces(it) => Kind::Activepieces(Flow {
                 connection_id: self.text(&format!("{field}.activepieces.connection_id"), &it.connection_id),
                 flow_id: self.text(&format!("{field}.activepieces.flow_id"), &it.flow_id),
-            },
+                mode: self.flow_mode(&format!("{field}.activepieces.mode"), it.mode),
+                calls_back: it.calls_back,
+                tags_run: it.tags_run,
+            }),
             stage::Kind::Flowise(it) => Kind::Flowise {
                 connection_id: self.text(&format!("{field}.flowise.connection_id"), &it.connection_id),
                 flow_id: self.text(&format!("{field}.flowise.flow_id"), &it.flow_id),
@@ -219,6 +224,17 @@ impl Reader<'_> {
             }
         };
         Approvers { users, role }
+    }
+
+    fn flow_mode(&mut self, field: &str, given: i32) -> FlowMode {
+        match proto::FlowMode::try_from(given) {
+            Ok(proto::FlowMode::Unspecified | proto::FlowMode::Asynchronous) => FlowMode::Asynchronous,
+            Ok(proto::FlowMode::Synchronous) => FlowMode::Synchronous,
+            Err(_) => {
+                self.violations.add(field, "must be asynchronous or synchronous");
+                FlowMode::Asynchronous
+            }
+        }
     }
 
     fn on_item_failure(&mut self, field: &str, given: &proto::MapStage) -> OnItemFailure {
@@ -399,9 +415,17 @@ fn kind(kind: Kind) -> stage::Kind {
         Kind::Retrieve(it) => stage::Kind::Retrieve(proto::RetrieveStage {
             retrieval: Some(retrieval(it)),
         }),
-        Kind::Activepieces { connection_id, flow_id } => {
-            stage::Kind::Activepieces(proto::ActivepiecesStage { connection_id, flow_id })
-        }
+        Kind::Activepieces(it) => stage::Kind::Activepieces(proto::ActivepiecesStage {
+            connection_id: it.connection_id,
+            flow_id: it.flow_id,
+            mode: match it.mode {
+                FlowMode::Asynchronous => proto::FlowMode::Asynchronous,
+                FlowMode::Synchronous => proto::FlowMode::Synchronous,
+            }
+            .into(),
+            calls_back: it.calls_back,
+            tags_run: it.tags_run,
+        }),
         Kind::Flowise {
             connection_id,
             flow_id,

@@ -83,6 +83,9 @@ fn every_kind() -> proto::Definition {
             Kind::Activepieces(proto::ActivepiecesStage {
                 connection_id: "c".into(),
                 flow_id: "f".into(),
+                mode: proto::FlowMode::Synchronous.into(),
+                calls_back: true,
+                tags_run: true,
             }),
         ),
         stage(

@@ -48,7 +48,7 @@ fn named(draft: &Definition) -> impl Iterator<Item = (String, &str, Speaks)> {
     draft.stages.iter().enumerate().filter_map(|(place, stage)| {
         let (kind, id, wanted) = match &stage.kind {
             Kind::Http(it) => ("http", it.connection_id.as_deref()?, Speaks::Http),
-            Kind::Activepieces { connection_id, .. } => ("activepieces", connection_id.as_str(), Speaks::ActivePieces),
+            Kind::Activepieces(it) => ("activepieces", it.connection_id.as_str(), Speaks::ActivePieces),
             Kind::Flowise { connection_id, .. } => ("flowise", connection_id.as_str(), Speaks::Flowise),
             _ => return None,
         };

@@ -27,7 +27,10 @@ pub(super) fn map(found: &mut Violations, field: &str, around: &Surroundings<'_>
     };
     let stage = &around.draft.stages[body];
     if !stage.kind.is_body() {
-        found.add(&*field, "must be a stage of the kind llm, retrieve, http or workflow");
+        found.add(
+            &*field,
+            "must be a stage of the kind llm, retrieve, http, workflow or activepieces",
+        );
     } else if matches!(stage.validation, Validation::Manual(_)) {
         found.add(&*field, "must not wait for people: each of the items would");
     }

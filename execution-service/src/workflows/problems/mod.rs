@@ -27,6 +27,7 @@ mod flow;
 mod http;
 mod llm;
 mod people;
+mod pieces;
 mod stage;
 mod validation;
 

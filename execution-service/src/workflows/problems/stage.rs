@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use service_kit::error::Violations;
 
-use super::{Surroundings, cel, fan, http, is_identifier, llm, people, validation};
+use super::{Surroundings, cel, fan, http, is_identifier, llm, people, pieces, validation};
 use crate::engine::{
-    definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, MAX_TIMEOUT, Retry, Route, Stage},
+    definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, Retry, Route, Stage},
     request,
 };
 
@@ -23,8 +23,15 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
             format!("must be 0 to {MAX_RETRY_LIMIT}"),
         );
     }
-    if stage.timeout == Duration::ZERO || stage.timeout > MAX_TIMEOUT {
-        found.add(format!("{field}.timeout"), "must be more than nothing and at most 1 h");
+    if stage.timeout == Duration::ZERO || stage.timeout > stage.kind.longest_timeout() {
+        let most = match stage.kind {
+            Kind::Activepieces(_) => "31 days",
+            _ => "1 h",
+        };
+        found.add(
+            format!("{field}.timeout"),
+            format!("must be more than nothing and at most {most}"),
+        );
     }
     retry(found, &format!("{field}.retry"), &stage.retry);
     mapping(found, field, around, place, stage);
@@ -63,7 +70,8 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
         Kind::Map(it) => fan::map(found, &kind, around, place, it),
         Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
         Kind::Approval(it) => people::approval(found, &kind, around, place, stage, it),
-        other @ (Kind::Activepieces { .. } | Kind::Flowise { .. }) => {
+        Kind::Activepieces(it) => pieces::check(found, &kind, stage, it),
+        other @ Kind::Flowise { .. } => {
             found.add(kind, format!("a stage of the kind {} is not served yet", other.name()));
         }
     }
