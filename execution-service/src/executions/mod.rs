@@ -49,10 +49,10 @@ mod watch;
 
 pub use api::Api;
 pub(crate) use api::shown;
+pub(crate) use convert::attempt_key;
 pub(crate) use convert::{inputs as given_inputs, start_key};
 pub(crate) use inputs::check as check_against;
 pub(crate) use start::check_inputs;
-pub(crate) use convert::attempt_key;
 pub use start::{New, start};
 pub use waiting::Ask;
 
