@@ -10,6 +10,7 @@ mod effects;
 mod hostile;
 mod journal;
 mod replicas;
+mod sessions;
 mod streaming;
 mod tokens;
 mod writer;

@@ -1,6 +1,7 @@
 //! What users do, through the real services.
 
 mod access;
+mod account;
 mod bench;
 mod companies;
 mod control;
@@ -8,9 +9,11 @@ mod documents;
 mod executions;
 mod gather;
 mod identity;
+mod issuers;
 mod kinds;
 mod limits;
 mod lists;
+mod mails;
 mod manual;
 mod memberships;
 mod migrations;

@@ -1,0 +1,25 @@
+//! An authenticator app.
+
+use aws_lc_rs::hmac;
+
+/// The code of a secret in base32, as an app shows it so many steps of 30 s after a time.
+pub fn code(secret: &str, unix_seconds: i64, steps: i64) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &decoded(secret));
+    let tag = hmac::sign(&key, &(unix_seconds / 30 + steps).to_be_bytes());
+    let tag = tag.as_ref();
+    let offset = usize::from(tag[19] & 15);
+    let word = u32::from_be_bytes(tag[offset..offset + 4].try_into().expect("four bytes"));
+    format!("{:06}", (word & 0x7fff_ffff) % 1_000_000)
+}
+
+fn decoded(secret: &str) -> Vec<u8> {
+    let bits: String = secret
+        .bytes()
+        .map(|it| if it.is_ascii_digit() { it - b'2' + 26 } else { it - b'A' })
+        .map(|it| format!("{it:05b}"))
+        .collect();
+    let bytes = bits.as_bytes().chunks_exact(8);
+    bytes
+        .map(|it| u8::from_str_radix(std::str::from_utf8(it).expect("digits"), 2).expect("eight bits"))
+        .collect()
+}
