@@ -2,12 +2,14 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod account;
 pub mod bench;
 pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod home;
+pub mod mails;
 pub mod migrate;
 pub mod output;
 pub mod postgres;
@@ -54,6 +56,12 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure what the product reaches on this machine, and what the machine would allow.
     Bench(bench::Args),
+    /// Your own account: its sessions.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// What became of the installation's mails.
+    #[command(subcommand)]
+    Mail(mails::Command),
     /// Workflows.
     #[command(subcommand)]
     Workflow(runs::WorkflowCommand),
@@ -83,6 +91,8 @@ pub async fn run() -> u8 {
         Command::Settings(args) => settings::run(args, output).map(|()| true),
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
+        Command::Account(command) => account::run(command, output).await.map(|()| true),
+        Command::Mail(command) => mails::run(command, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,

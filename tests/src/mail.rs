@@ -7,14 +7,14 @@ use crate::world::{PATIENCE, World};
 /// A mail.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    /// All of it.
+    /// All of it, with plain ends of lines.
     pub text: String,
 }
 
 impl Mail {
     /// The code that it brings.
     pub fn code(&self) -> &str {
-        let (_, rest) = self.text.split_once("Your code is:\r\n\r\n").expect("it has a code");
+        let (_, rest) = self.text.split_once("Your code is:\n\n").expect("it has a code");
         rest.lines().next().expect("it has a line")
     }
 }
@@ -28,9 +28,11 @@ pub fn mails(world: &World, to: &str, subject: &str) -> Vec<Mail> {
     paths.retain(|it| it.extension().is_some_and(|it| it == "eml"));
     // Ids sort by the time of their making.
     paths.sort();
-    let texts = paths.into_iter().filter_map(|it| fs::read_to_string(it).ok());
+    let texts = paths
+        .into_iter()
+        .filter_map(|it| Some(fs::read_to_string(it).ok()?.replace("\r\n", "\n")));
     texts
-        .filter(|it| it.contains(&format!("To: {to}\r\n")) && it.contains(&format!("Subject: {subject}")))
+        .filter(|it| it.contains(&format!("To: {to}\n")) && it.contains(&format!("Subject: {subject}")))
         .map(|text| Mail { text })
         .collect()
 }
