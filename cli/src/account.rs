@@ -59,9 +59,11 @@ pub async fn run(command: &Command, output: Output) -> Result<()> {
             let remote = access.remote()?;
             let request = remote.request(RevokeOtherSessionsRequest {});
             let ended = remote.account().revoke_other_sessions(request).await?.into_inner();
-            output.result(format_args!("ended {} others", ended.ended_sessions), || {
-                message_json(&ended)
-            });
+            let text = match ended.ended_sessions {
+                1 => "1 other session ended".to_owned(),
+                many => format!("{many} other sessions ended"),
+            };
+            output.result(text, || message_json(&ended));
         }
     }
     Ok(())

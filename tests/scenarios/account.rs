@@ -126,6 +126,41 @@ async fn a_reset_by_mail_sets_a_password_once_and_ends_all_sessions() {
 }
 
 #[tokio::test]
+async fn the_token_of_a_mail_runs_out_and_is_worth_nothing_after_the_next_password() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let email = json!({ "email": user.email });
+    let reset = |token: &str| json!({ "token": token, "newPassword": NEW });
+    public(&world, "RequestPasswordReset", email.clone()).await.unwrap();
+    let late = mail(&world, &user.email, "Set a new password").await;
+    let admin = world.admin().await;
+    sqlx::query("update core.mail_tokens set expires_at = now() where purpose = 'password_reset'")
+        .execute(&admin)
+        .await
+        .unwrap();
+    let status = public(&world, "ResetPassword", reset(late.code())).await.unwrap_err();
+    assert_reason(&status, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
+
+    public(&world, "RequestPasswordReset", email).await.unwrap();
+    let sent = async {
+        loop {
+            let mails = mails(&world, &user.email, "Set a new password");
+            if let [_, second] = &mails[..] {
+                return second.clone();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let second = tokio::time::timeout(studios_tests::world::PATIENCE, sent)
+        .await
+        .unwrap();
+    let body = json!({ "currentPassword": PASSWORD, "newPassword": NEW });
+    account(&world, "ChangePassword", body, &user.token).await.unwrap();
+    let status = public(&world, "ResetPassword", reset(second.code())).await.unwrap_err();
+    assert_reason(&status, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
+}
+
+#[tokio::test]
 async fn asking_for_a_reset_tells_nobody_who_has_registered() {
     let world = World::start().await;
     let user = Tenant::user(&world).await;

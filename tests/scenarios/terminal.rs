@@ -300,7 +300,7 @@ async fn sessions_are_listed_and_ended_and_mails_looked_up_from_a_terminal() {
     let ended = studios(&world, &it, &["account", "revoke", one, "--json"]).await;
     assert_eq!(lines(&ended)[0]["ended"], one);
     let ended = studios(&world, &it, &["account", "revoke", "--others"]).await;
-    assert_eq!(String::from_utf8_lossy(&ended.stdout), "ended 1 others\n");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "1 other session ended\n");
     let wrong = studios(&world, &it, &["account", "revoke"]).await;
     assert_eq!(wrong.status.code(), Some(2));
 

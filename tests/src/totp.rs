@@ -13,13 +13,20 @@ pub fn code(secret: &str, unix_seconds: i64, steps: i64) -> String {
 }
 
 fn decoded(secret: &str) -> Vec<u8> {
-    let bits: String = secret
-        .bytes()
-        .map(|it| if it.is_ascii_digit() { it - b'2' + 26 } else { it - b'A' })
-        .map(|it| format!("{it:05b}"))
-        .collect();
-    let bytes = bits.as_bytes().chunks_exact(8);
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for letter in secret.bytes() {
+        let value = if letter.is_ascii_digit() {
+            letter - b'2' + 26
+        } else {
+            letter - b'A'
+        };
+        bits = (bits << 5) | u32::from(value);
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from((bits >> held) & 255).expect("eight bits"));
+            bits &= (1 << held) - 1;
+        }
+    }
     bytes
-        .map(|it| u8::from_str_radix(std::str::from_utf8(it).expect("digits"), 2).expect("eight bits"))
-        .collect()
 }

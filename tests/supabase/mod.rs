@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use studios_tests::{
     mail::mail,
     refusal::assert_reason,
-    tenant::PASSWORD,
+    tenant::{PASSWORD, Tenant},
     world::{PATIENCE, World},
 };
 use tokio::process::Command;
@@ -53,6 +53,86 @@ async fn supabase_js_signs_up_in_and_out_against_us() {
         .refused("studios.core.v1.UserService/GetProfile", json!({}), token)
         .await;
     assert_reason(&status, Code::Unauthenticated, "SESSION_ENDED");
+}
+
+#[tokio::test]
+async fn the_supabase_paths_answer_in_both_shapes_and_keep_our_rules() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let client = reqwest::Client::new();
+    let post = async |path: &str, body: String, dated: bool| {
+        let mut request = client
+            .post(world.url(path))
+            .header("content-type", "application/json")
+            .body(body);
+        if dated {
+            request = request.header("x-supabase-api-version", "2024-01-01");
+        }
+        let answer = request.send().await.unwrap();
+        let version = answer.headers().contains_key("x-supabase-api-version");
+        (answer.status().as_u16(), version, answer.json::<Value>().await.unwrap())
+    };
+    let token = "auth/v1/token?grant_type=password";
+    let wrong = json!({ "email": user.email, "password": "not the password" }).to_string();
+    let message = "Invalid login credentials";
+    let (status, version, body) = post(token, wrong.clone(), false).await;
+    assert_eq!((status, version), (400, false));
+    assert_eq!(
+        body,
+        json!({ "code": 400, "error_code": "invalid_credentials", "msg": message })
+    );
+    let (status, version, body) = post(token, wrong, true).await;
+    assert_eq!((status, version), (400, true));
+    assert_eq!(body, json!({ "code": "invalid_credentials", "message": message }));
+    for (path, body, status, code) in [
+        (
+            "auth/v1/token?grant_type=magic",
+            "{}".to_owned(),
+            400,
+            "validation_failed",
+        ),
+        ("auth/v1/token", "[1]".to_owned(), 400, "bad_json"),
+        ("auth/v1/signup", "x".repeat(70_000), 400, "bad_json"),
+        (
+            "auth/v1/signup",
+            json!({ "email": "none", "password": PASSWORD }).to_string(),
+            400,
+            "email_address_invalid",
+        ),
+        ("auth/v1/nothing", "{}".to_owned(), 404, "not_found"),
+        ("auth/v1/logout", "{}".to_owned(), 401, "no_authorization"),
+    ] {
+        let (got, _, answer) = post(path, body, false).await;
+        assert_eq!((got, &answer["error_code"]), (status, &json!(code)), "{path}: {answer}");
+    }
+    let (status, _, body) = post(
+        "auth/v1/recover",
+        json!({ "email": "nobody@example.com" }).to_string(),
+        false,
+    )
+    .await;
+    assert_eq!((status, body), (200, json!({})));
+
+    let change = json!({ "password": "another long password", "current_password": PASSWORD });
+    let changed = client
+        .put(world.url("auth/v1/user"))
+        .bearer_auth(&user.token)
+        .json(&change)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(changed.status(), 200);
+    let with = |password: &str| json!({ "email": user.email, "password": password }).to_string();
+    assert_eq!(post(token, with(PASSWORD), false).await.0, 400);
+    let (status, _, session) = post(token, with("another long password"), false).await;
+    assert_eq!(
+        (status, &session["token_type"], &session["user"]["id"]),
+        (200, &json!("bearer"), &json!(user.user))
+    );
+    for path in ["auth/v1/.well-known/jwks.json", ".well-known/jwks.json"] {
+        let keys: Value = client.get(world.url(path)).send().await.unwrap().json().await.unwrap();
+        assert_eq!(keys["keys"][0]["alg"], "ES256", "{path}");
+    }
 }
 
 async fn run(world: &World, email: &str) -> Value {
