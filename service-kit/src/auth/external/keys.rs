@@ -80,7 +80,11 @@ impl IssuerKeys {
         allow: Vec::new(),
     };
 
-    /// The set at this address.
+    /// The set at this address of the operator's configuration.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the operator's configuration names where an issuer's keys are"
+    )]
     pub fn new(outbound: Outbound, url: Url) -> Self {
         Self {
             outbound,
