@@ -25,7 +25,7 @@ cargo_tool() { # name version
     fi
 }
 
-page=$(dirname "$0")/../tests/browser
+tests=$(dirname "$0")/../tests
 
 if [ "${1:-}" = --tests ]; then
     missing=()
@@ -33,11 +33,13 @@ if [ "${1:-}" = --tests ]; then
     command -v chromium >/dev/null || missing+=(chromium)
     command -v npm >/dev/null || missing+=(nodejs npm)
     apt_install "${missing[@]}"
-    if ! cmp -s "$page/package-lock.json" "$page/node_modules/installed"; then
-        echo "setup: installing what the browser tests import" >&2
-        npm ci --silent --no-audit --no-fund --prefix "$page" >&2
-        cp "$page/package-lock.json" "$page/node_modules/installed"
-    fi
+    for folder in "$tests/browser" "$tests/supabase"; do
+        if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed"; then
+            echo "setup: installing what the tests in $(basename "$folder") import" >&2
+            npm ci --silent --no-audit --no-fund --prefix "$folder" >&2
+            cp "$folder/package-lock.json" "$folder/node_modules/installed"
+        fi
+    done
     exit
 fi
 

@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod account;
 pub mod bench;
 pub mod connections;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod events;
 pub mod flows;
 pub mod home;
 pub mod keys;
+pub mod mails;
 pub mod migrate;
 pub mod output;
 pub mod postgres;
@@ -61,6 +63,12 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure what the product reaches on this machine, and what the machine would allow.
     Bench(bench::Args),
+    /// Your own account: its sessions.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// What became of the installation's mails.
+    #[command(subcommand)]
+    Mail(mails::Command),
     /// Workflows.
     #[command(subcommand)]
     Workflow(runs::WorkflowCommand),
@@ -100,6 +108,8 @@ pub async fn run() -> u8 {
         Command::Keys(command) => keys::run(command, output).await.map(|()| true),
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
+        Command::Account(command) => account::run(command, output).await.map(|()| true),
+        Command::Mail(command) => mails::run(command, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,

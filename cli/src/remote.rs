@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
+        account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
+        company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
         connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
@@ -97,6 +98,11 @@ impl Remote {
     /// Sign-up and sessions.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// The caller's own account.
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
     }
 
     /// Companies.

@@ -29,12 +29,13 @@ pub(crate) const DATABASE: &str = "studios";
 const GRACE: Duration = Duration::from_secs(10);
 /// Whoever tries workflows out has their servers on this machine; either variable says otherwise.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
+const MAIL_OUTBOX: [&str; 2] = ["STUDIOS_CORE_MAIL_OUTBOX", "STUDIOS_MAIL_OUTBOX"];
 const OUTBOUND_ALLOW: [&str; 2] = ["STUDIOS_EXECUTION_OUTBOUND_ALLOW", "STUDIOS_OUTBOUND_ALLOW"];
 
 /// How the embedded installation is started.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The folder for the keys and the private PostgreSQL.
+    /// The folder for the keys, the private PostgreSQL, and the mails that no server takes.
     #[arg(long, default_value = ".studios")]
     pub dir: PathBuf,
     /// The gateway's port; 0 takes any free one.
@@ -89,20 +90,20 @@ impl Installation {
 
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let role = |name: &str| passwords.url(&database_url, name);
-        let core = core_service::Service::bind(
-            core_service::Config::load(
-                None,
-                &settings([
-                    ("listen", any.to_string()),
-                    ("database_url", expose(&role("studios_core")?)),
-                    ("worker_database_url", expose(&role("studios_core_worker")?)),
-                    ("key_ring_file", key_file.clone()),
-                    ("peers", home.execution_service_jwk()?),
-                ]),
-            )?,
-            lifecycle.clone(),
-        )
-        .await?;
+        let mut core_settings = settings([
+            ("listen", any.to_string()),
+            ("database_url", expose(&role("studios_core")?)),
+            ("worker_database_url", expose(&role("studios_core_worker")?)),
+            ("key_ring_file", key_file.clone()),
+            ("peers", home.execution_service_jwk()?),
+        ])
+        .to_vec();
+        if MAIL_OUTBOX.iter().all(|name| std::env::var_os(name).is_none()) {
+            let outbox = home.dir().join("outbox");
+            core_settings.push(("mail_outbox".into(), outbox.to_string_lossy().into_owned()));
+        }
+        let core =
+            core_service::Service::bind(core_service::Config::load(None, &core_settings)?, lifecycle.clone()).await?;
         let core_url = base_url(core.scheme(), core.local_addr())?;
         let mut services = vec![spawn(lifecycle, "core-service", core.serve())];
 

@@ -10,7 +10,7 @@ use std::{
 use secrecy::SecretString;
 use serde_json::Value;
 use service_kit::{
-    auth::Peer,
+    auth::{ExternalConfig, Peer},
     config::{ConfigErrors, Reader, Refused},
     keys::KeyRing,
     limits::LimitsConfig,
@@ -19,7 +19,7 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::auth::AuthLimits;
+use crate::{auth::AuthLimits, mails::MailConfig};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -48,6 +48,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `limits_…`: how often somebody may sign in, register or refresh, over all replicas.
     pub auth_limits: AuthLimits,
+    /// `issuers_<name>_…`: other issuers whose tokens are accepted.
+    pub issuers: ExternalConfig,
+    /// `mail_…`: how mails are sent.
+    pub mail: MailConfig,
+    /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
+    pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
     pub reflection: bool,
     /// Logs and traces.
@@ -83,6 +89,9 @@ impl Config {
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let limits = LimitsConfig::read(reader);
         let auth_limits = AuthLimits::read(reader);
+        let issuers = ExternalConfig::read(reader, &issuer);
+        let mail = MailConfig::read(reader);
+        let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
@@ -98,6 +107,9 @@ impl Config {
             peers: peers?.0,
             limits,
             auth_limits,
+            issuers,
+            mail,
+            require_verified_email,
             reflection,
             telemetry,
         })

@@ -9,6 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::{
+    auth::ExternalConfig,
     client::ClientTls,
     config::{ConfigErrors, Reader, Refused},
     keys::{KeyError, KeyRing, SigningKey},
@@ -54,6 +55,8 @@ pub struct Config {
     pub audience: String,
     /// `max_running`: how many executions this process runs at a time; 256 by default.
     pub max_running: u32,
+    /// `issuers_<name>_…`: other issuers whose tokens are accepted; the same as core-service's.
+    pub issuers: ExternalConfig,
     /// `providers_<name>_…`: the model providers beside the offline one.
     pub providers: ProvidersConfig,
     /// `outbound_allow`: the hosts and ranges that workflows may call besides public addresses; none by default.
@@ -102,6 +105,7 @@ impl Config {
         let issuer = reader.get_or("issuer", "studios".to_owned());
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let max_running = reader.get_or("max_running", MAX_RUNNING);
+        let issuers = ExternalConfig::read(reader, &issuer);
         let providers = ProvidersConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
         let public_url = reader.optional("public_url");
@@ -124,6 +128,7 @@ impl Config {
             issuer,
             audience,
             max_running: max_running.get(),
+            issuers,
             providers,
             outbound_allow,
             public_url,

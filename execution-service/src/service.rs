@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier},
+    auth::{AuthLayer, ClientJwks, Door, External, IssuerKeys, Peer, Revocations, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -83,9 +83,18 @@ impl Service {
             name: NAME.into(),
             key: config.service_key.public_jwk(),
         };
-        let verifier = Verifier::new(users, [replica], clock.clone())?;
+        let revocations = Arc::new(Revocations::new(clock.clone()));
         let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
-        let core = Arc::new(CoreClient::new(channel, identity.clone()));
+        let core = Arc::new(CoreClient::new(channel, identity.clone(), revocations.clone()));
+        let external = External::new(
+            &config.issuers,
+            &Outbound::new(&IssuerKeys::OUTBOUND)?,
+            core.clone(),
+            clock.clone(),
+        );
+        let verifier = Verifier::new(users, [replica], clock.clone())?
+            .refusing(revocations)
+            .accepting(external);
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
         let outbound = Outbound::new(&OutboundConfig {
             allow: config.outbound_allow,

@@ -29,7 +29,7 @@ use crate::{
     hooks::{self, Hooks},
     limits::Limits,
     pages::{self, Pages},
-    trace,
+    supabase, trace,
 };
 
 /// How long a browser may remember what it was told about an origin.
@@ -70,6 +70,7 @@ pub(crate) fn router(
         .route("/healthz", get(pages::live))
         .route("/readyz", get(pages::ready))
         .route("/.well-known/jwks.json", get(pages::keys))
+        .route("/auth/v1/.well-known/jwks.json", get(pages::keys))
         .route("/openapi.json", get(pages::openapi))
         .with_state(pages)
         .route(
@@ -95,7 +96,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -106,6 +107,10 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("tracestate"),
             HeaderName::from_static("x-grpc-web"),
             HeaderName::from_static("x-user-agent"),
+            // Those of supabase-js.
+            HeaderName::from_static("apikey"),
+            HeaderName::from_static("x-client-info"),
+            HeaderName::from_static("x-supabase-api-version"),
             REQUEST_ID,
         ])
         .expose_headers([
@@ -113,6 +118,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("grpc-message"),
             HeaderName::from_static("grpc-status-details-bin"),
             header::RETRY_AFTER,
+            HeaderName::from_static("x-supabase-api-version"),
             REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
@@ -154,6 +160,9 @@ impl Protocol {
 
 async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
     let path = request.uri().path();
+    if supabase::serves(path) {
+        return sign_in(rpc, request).await;
+    }
     let known = rpc.forwarder.methods.find(path).is_some();
     if request.method() != Method::POST {
         return if known {
@@ -189,6 +198,19 @@ async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
             response.map(|body| held_by(permit, body))
         }
         (_, Err(refusal)) => grpc(rpc.forwarder, Some(refusal.into()), request).await.map(Body::new),
+    }
+}
+
+/// Supabase's way to sign in, let in as all calls are.
+async fn sign_in(rpc: Rpc, mut request: Request) -> Response {
+    if headers::too_large(request.headers()) {
+        return headers_too_large();
+    }
+    let admitted = rpc.limits.admit(&mut request);
+    let admitted = admitted.and_then(|()| rpc.permits.try_acquire_owned().map_err(|_| busy()));
+    match admitted {
+        Ok(_permit) => supabase::answer(rpc.forwarder, request).await,
+        Err(refusal) => supabase::refuse(refusal, request.headers()),
     }
 }
 

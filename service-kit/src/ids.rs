@@ -101,6 +101,8 @@ ids! {
     SessionId
     /// A piece of background work.
     JobId
+    /// A mail.
+    MailId
     /// A model that stages call.
     ModelId
     /// A company's connection to a provider.

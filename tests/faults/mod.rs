@@ -11,6 +11,7 @@ mod flows;
 mod hostile;
 mod journal;
 mod replicas;
+mod sessions;
 mod streaming;
 mod tokens;
 mod writer;

@@ -1,6 +1,7 @@
 //! What users do, through the real services.
 
 mod access;
+mod account;
 mod bench;
 mod catalogue;
 mod companies;
@@ -13,9 +14,11 @@ mod flows_client;
 mod gather;
 mod identity;
 mod keys;
+mod issuers;
 mod kinds;
 mod limits;
 mod lists;
+mod mails;
 mod manual;
 mod memberships;
 mod migrations;

@@ -53,6 +53,12 @@ impl Row {
         self
     }
 
+    /// What it shows opens nothing.
+    const fn unauthenticated(mut self) -> Self {
+        self.answer = Code::Unauthenticated;
+        self
+    }
+
     /// What it names is nobody's.
     const fn unknown(mut self) -> Self {
         self.answer = Code::NotFound;
@@ -125,14 +131,52 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "refreshToken": it.refresh_token }),
     ),
     public(
-        "studios.core.v1.AuthService/SignOut",
-        |it| json!({ "refreshToken": it.refresh_token }),
+        "studios.core.v1.AuthService/RequestPasswordReset",
+        |it| json!({ "email": it.email }),
     ),
+    // Tokens come by mail; this one is none.
+    public("studios.core.v1.AuthService/VerifyEmail", |_| json!({ "token": "none" })).unauthenticated(),
+    public(
+        "studios.core.v1.AuthService/ResetPassword",
+        |_| json!({ "token": "none", "newPassword": PASSWORD }),
+    )
+    .unauthenticated(),
     public("studios.core.v1.AuthService/GetJwks", |_| json!({})),
     caller("studios.core.v1.UserService/GetProfile", |_| json!({})),
     caller(
         "studios.core.v1.UserService/UpdateProfile",
         |it| json!({ "user": { "id": it.user, "fullName": "Renamed User" } }),
+    ),
+    caller("studios.core.v1.AccountService/SendVerification", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/ChangePassword",
+        |_| json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
+    ),
+    caller("studios.core.v1.AccountService/ChangeEmail", |_| {
+        json!({ "password": PASSWORD, "newEmail": format!("{}@example.com", Uuid::now_v7().simple()) })
+    }),
+    caller("studios.core.v1.AccountService/ListSessions", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/RevokeSession",
+        |_| json!({ "id": Uuid::now_v7().to_string() }),
+    )
+    .unknown(),
+    caller("studios.core.v1.AccountService/RevokeOtherSessions", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/EnrolTotp",
+        |_| json!({ "password": PASSWORD }),
+    ),
+    // What is none of six digits is never the app's.
+    Row {
+        answer: Code::InvalidArgument,
+        ..caller(
+            "studios.core.v1.AccountService/ConfirmTotp",
+            |_| json!({ "code": "no code" }),
+        )
+    },
+    caller(
+        "studios.core.v1.AccountService/DisableTotp",
+        |_| json!({ "password": PASSWORD }),
     ),
     caller("studios.core.v1.CompanyService/ListPlans", |_| json!({})),
     caller("studios.core.v1.CompanyService/ListCompanies", |_| json!({})),
@@ -287,6 +331,14 @@ pub const ROWS: &[Row] = &[
         "studios.execution.v1.ConnectionService/TestConnection",
         |it| json!({ "id": it.connection }),
     ),
+    // Whose token this would be, nobody has configured.
+    Row {
+        method: "studios.core.v1.AccessService/ResolveIdentity",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "issuer": "https://nobody.example", "subject": "ada" }),
+        answer: Code::Unauthenticated,
+    },
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
         json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })
@@ -551,4 +603,9 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.branch }),
     )
     .refused(),
+    // The last one: it ends the session that the others call with.
+    public(
+        "studios.core.v1.AuthService/SignOut",
+        |it| json!({ "refreshToken": it.refresh_token }),
+    ),
 ];
