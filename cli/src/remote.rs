@@ -11,8 +11,9 @@ use studios_proto::{
         document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
-        execution_service_client::ExecutionServiceClient, flow_service_client::FlowServiceClient,
-        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
+        connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
+        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
+        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -118,6 +119,11 @@ impl Remote {
         WorkflowServiceClient::new(self.channel.clone())
     }
 
+    /// Connections.
+    pub fn connections(&self) -> ConnectionServiceClient<Channel> {
+        ConnectionServiceClient::new(self.channel.clone())
+    }
+
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
@@ -126,6 +132,11 @@ impl Remote {
     /// Flows of ActivePieces.
     pub fn flows(&self) -> FlowServiceClient<Channel> {
         FlowServiceClient::new(self.channel.clone())
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

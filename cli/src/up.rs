@@ -21,8 +21,11 @@ use crate::{
     output::Output,
     postgres::{Cluster, Durability},
     remote::Gateway,
+    templates,
 };
 
+/// The database of the private PostgreSQL.
+pub(crate) const DATABASE: &str = "studios";
 const GRACE: Duration = Duration::from_secs(10);
 /// Whoever tries workflows out has their servers on this machine; either variable says otherwise.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
@@ -74,6 +77,15 @@ impl Installation {
             took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
         );
+        let catalogue = templates::seed(&database_url).await?;
+        tracing::info!(
+            made = catalogue.made,
+            renewed = catalogue.renewed,
+            "templates up to date"
+        );
+
+        // The file, and not what is in it, so that a key that joins is seen.
+        let key_file = home.key_file().display().to_string();
 
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let role = |name: &str| passwords.url(&database_url, name);
@@ -84,7 +96,7 @@ impl Installation {
                     ("listen", any.to_string()),
                     ("database_url", expose(&role("studios_core")?)),
                     ("worker_database_url", expose(&role("studios_core_worker")?)),
-                    ("key_ring", expose(&home.key_ring)),
+                    ("key_ring_file", key_file.clone()),
                     ("peers", home.execution_service_jwk()?),
                 ]),
             )?,
@@ -98,7 +110,7 @@ impl Installation {
             ("listen", any.to_string()),
             ("database_url", expose(&role("studios_execution")?)),
             ("engine_database_url", expose(&role("studios_engine")?)),
-            ("key_ring", expose(&home.key_ring)),
+            ("key_ring_file", key_file.clone()),
             ("service_key", expose(&home.execution_service_key)),
             ("core_url", core_url.to_string()),
         ])
@@ -189,10 +201,10 @@ async fn database(args: &Args, home: &Home) -> Result<(Option<Cluster>, SecretSt
     if let Some(url) = &args.database_url {
         return Ok((None, url.clone()));
     }
-    let (dir, keys) = (home.dir().to_owned(), home.keys.clone());
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &keys, Durability::Full)).await??;
-    let url = cluster.url("studios");
-    migrate::ensure_database(&cluster.url("postgres"), "studios").await?;
+    let (dir, password) = (home.dir().to_owned(), home.superuser_password());
+    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &password, Durability::Full)).await??;
+    let url = cluster.url(DATABASE);
+    migrate::ensure_database(&cluster.url("postgres"), DATABASE).await?;
     Ok((Some(cluster), url))
 }
 

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use service_kit::{
     auth::Peer,
@@ -36,7 +36,7 @@ pub struct Config {
     pub database_connections: u32,
     /// `worker_database_connections`: how many the second one may open; 4 by default.
     pub worker_database_connections: u32,
-    /// `key_ring`: the installation's root keys.
+    /// `key_ring`, or `key_ring_file`: the installation's root keys.
     pub key_ring: KeyRing,
     /// `issuer`: who makes the access tokens, by name; studios by default.
     pub issuer: String,
@@ -73,7 +73,7 @@ impl Config {
     pub fn read(reader: &mut Reader) -> Result<Self, Refused> {
         let database_url = reader.secret("database_url");
         let worker_database_url = reader.secret("worker_database_url");
-        let key_ring = key_ring(reader);
+        let key_ring = KeyRing::read(reader);
         let peers = reader.get::<Peers>("peers");
         let listen = reader.get_or("listen", LISTEN);
         let tls = ServerTls::read(reader);
@@ -107,11 +107,6 @@ impl Config {
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
-
-fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {
-    let text = reader.secret("key_ring")?;
-    KeyRing::parse(text.expose_secret()).map_err(|error| reader.reject("key_ring", error))
-}
 
 struct Peers(Vec<Peer>);
 

@@ -44,7 +44,7 @@ pub struct Config {
     pub core_url: Url,
     /// `tls_ca`, `tls_client_cert`, `tls_client_key`: TLS of the calls to `https` addresses.
     pub client_tls: ClientTls,
-    /// `key_ring`: the installation's root keys.
+    /// `key_ring`, or `key_ring_file`: the installation's root keys.
     pub key_ring: KeyRing,
     /// `service_key`: the private key that signs this service's tokens, PKCS#8 as PEM or in base64.
     pub service_key: SigningKey,
@@ -91,7 +91,7 @@ impl Config {
         let database_url = reader.secret("database_url");
         let engine_database_url = reader.secret("engine_database_url");
         let core_url = reader.get("core_url");
-        let key_ring = key_ring(reader);
+        let key_ring = KeyRing::read(reader);
         let service_key = service_key(reader);
         let listen = reader.get_or("listen", LISTEN);
         let tls = ServerTls::read(reader);
@@ -139,11 +139,6 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5005
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(8).expect("it is not zero");
 const MAX_RUNNING: NonZeroU32 = NonZeroU32::new(256).expect("it is not zero");
-
-fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {
-    let text = reader.secret("key_ring")?;
-    KeyRing::parse(text.expose_secret()).map_err(|error| reader.reject("key_ring", error))
-}
 
 fn service_key(reader: &mut Reader) -> Result<SigningKey, Refused> {
     let text = reader.secret("service_key")?;

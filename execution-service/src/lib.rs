@@ -24,6 +24,7 @@ pub mod requests;
 mod service;
 pub mod snapshots;
 pub mod start_rate;
+pub mod templates;
 pub mod worker;
 pub mod workflows;
 
@@ -40,6 +41,8 @@ pub struct App {
     pub executions: executions::Gathered,
     /// Where workflows and executions are.
     pub places: places::Places,
+    /// Which workflows run templates.
+    pub marks: templates::Marks,
     /// Where rendering and checking run.
     pub aside: aside::Aside,
     /// The root key ring: page tokens.

@@ -21,6 +21,7 @@ use studios_proto::execution::{
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
+    template_service_server::{self, TemplateServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
 
@@ -37,13 +38,14 @@ use crate::{
     replicas::{self, Replicas},
     snapshots,
     start_rate::StartRate,
+    templates,
     worker::{Engine, EngineConfig},
     workflows,
 };
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     connection_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     flow_callback_service_server::SERVICE_NAME,
@@ -51,6 +53,7 @@ const SERVICES: [&str; 8] = [
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
+    template_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -113,6 +116,7 @@ impl Service {
             pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
             executions: executions::gather(pool.clone(), lifecycle.clone()),
             places: Places::default(),
+            marks: templates::Marks::default(),
             aside,
             pool,
             keys: config.key_ring,
@@ -195,6 +199,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
+        .with(TemplateServiceServer::new(templates::Api::new(app.clone())))
         .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

@@ -1,28 +1,8 @@
--- What every start and every wait asks the database, made shorter; and what publishing looks up.
+-- What reading an execution under way asks the database, made shorter; and what publishing looks up.
 
--- As before (0009), but the claims are set by an assignment, which PL/pgSQL evaluates by itself, where `perform` runs a query
--- for it.
-create or replace function execution.gather_pins(claims text[], workflows uuid[], numbers int[])
-    returns table (item int, company uuid, studio_id uuid, published_version int, version_id uuid, number int)
-language plpgsql stable
-set search_path = '' set plan_cache_mode = force_generic_plan set enable_seqscan = off
-as $$
-declare
-    seen_claims text;
-begin
-    for k in 1 .. coalesce(array_length(claims, 1), 0) loop
-        seen_claims := set_config('request.jwt.claims', claims[k], true);
-        return query
-        select k, w.company_id, w.studio_id, w.published_version, v.id, v.number
-        from execution.workflows w
-            left join execution.workflow_versions v on v.company_id = w.company_id and v.workflow_id = w.id
-                and v.number = case numbers[k] when 0 then w.published_version else numbers[k] end
-        where w.id = workflows[k] and w.deleted_at is null;
-    end loop;
-end $$;
-
--- As before (0013), but one under way is not looked at through the whole view either, where nobody is asked anything and nobody
--- left it a command: only a command pauses a run. CPU of one that runs: 79 µs before, 35 µs after.
+-- As before (0013), but the claims are set by an assignment, and one under way is not looked at through the whole view either, where
+-- nobody is asked anything and nobody left it a command: only a command pauses a run. CPU of one that runs, in a batch of 16: 91 µs
+-- before, 48 µs after; alone: 165 µs before, 115 µs after.
 create or replace function execution.gather_executions(claims text[], ids uuid[])
     returns table (item int, company uuid, details execution.execution_details)
 language plpgsql stable

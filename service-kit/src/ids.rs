@@ -111,6 +111,10 @@ ids! {
     VersionId
     /// A workflow as somebody kept it.
     SnapshotId
+    /// A pre-built automation.
+    TemplateId
+    /// An immutable version of a template.
+    TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
     /// A caller's name for a request, by which a repeated one is known.

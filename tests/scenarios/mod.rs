@@ -2,7 +2,9 @@
 
 mod access;
 mod bench;
+mod catalogue;
 mod companies;
+mod connections;
 mod control;
 mod documents;
 mod executions;
@@ -10,6 +12,7 @@ mod flows;
 mod flows_client;
 mod gather;
 mod identity;
+mod keys;
 mod kinds;
 mod limits;
 mod lists;
@@ -22,6 +25,7 @@ mod reach;
 mod snapshots;
 mod streaming;
 mod studios;
+mod templates;
 mod terminal;
 mod tls;
 mod trial;

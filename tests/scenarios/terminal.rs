@@ -7,7 +7,7 @@ use studios_tests::{process::program, tenant::Tenant, world::World};
 
 const PIER: &str = "The pier is lit at night. Ships report to the harbour office.";
 
-async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
+pub(super) async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
     let mut command = Command::new(program("studios"));
     command
         .args(arguments)
@@ -19,7 +19,7 @@ async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
         .expect("`make test` builds it")
 }
 
-fn lines(output: &Output) -> Vec<Value> {
+pub(super) fn lines(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))

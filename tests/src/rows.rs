@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::tenant::{PASSWORD, Tenant, summary_stage};
+use crate::tenant::{PASSWORD, Tenant, new_template, summary_stage};
 
 /// Who may knock.
 #[derive(Debug, Clone, Copy)]
@@ -266,6 +266,27 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    row("studios.execution.v1.ConnectionService/CreateConnection", |it| {
+        let name = format!("connection {}", Uuid::now_v7());
+        json!({ "connection": { "companyId": it.company, "name": name, "kind": "CONNECTION_KIND_OPENAI",
+            "baseUrl": "https://models.example/v1", "secret": "s", "enabled": true } })
+    }),
+    row(
+        "studios.execution.v1.ConnectionService/GetConnection",
+        |it| json!({ "id": it.connection }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/ListConnections",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/UpdateConnection",
+        |it| json!({ "connection": { "id": it.connection, "options": { "header": "x-key" } } }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/TestConnection",
+        |it| json!({ "id": it.connection }),
+    ),
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
         json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })
@@ -355,6 +376,42 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "studioId": it.studio, "content": it.snapshot_file }),
     ),
     row(
+        "studios.execution.v1.TemplateService/ListTemplates",
+        |it| json!({ "companyId": it.company, "owner": "TEMPLATE_OWNER_COMPANY" }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/GetTemplate",
+        |it| json!({ "id": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/ListTemplateVersions",
+        |it| json!({ "templateId": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/RunTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "inputs": { "text": "The pier is lit." }, "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CreateTemplate",
+        |it| new_template(&format!("Template {}", Uuid::now_v7()), &it.form_workflow),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/PublishTemplateVersion",
+        |it| json!({ "templateId": it.template, "version": { "workflowId": it.form_workflow, "sampleInput": { "text": "The pier is lit." } } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/UpdateTemplate",
+        |it| json!({ "template": { "id": it.template, "description": "Says a text in very few words." } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CopyTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "name": format!("Copy {}", Uuid::now_v7()) }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/DeleteTemplate",
+        |it| json!({ "id": it.template }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetExecution",
         |it| json!({ "id": it.execution }),
     ),
@@ -441,12 +498,16 @@ pub const ROWS: &[Row] = &[
         "studios.execution.v1.ExecutionService/DryRunWorkflow",
         |it| json!({ "workflowId": it.workflow, "outputs": { "summary": ["Ships report."] } }),
     ),
-    row("studios.execution.v1.FlowService/ListFlows", |_| json!({ "connectionId": Uuid::now_v7() })).unknown(),
+    row(
+        "studios.execution.v1.FlowService/ListFlows",
+        |it| json!({ "connectionId": it.connection }),
+    )
+    .refused(),
     row(
         "studios.execution.v1.FlowService/ImportFlow",
-        |it| json!({ "connectionId": Uuid::now_v7(), "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
+        |it| json!({ "connectionId": it.connection, "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
     )
-    .unknown(),
+    .refused(),
     row(
         "studios.execution.v1.FlowService/ListFlowRuns",
         |it| json!({ "executionId": it.execution }),
@@ -468,6 +529,10 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.WorkflowService/UndeleteWorkflow",
         |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/DeleteConnection",
+        |it| json!({ "id": it.connection }),
     ),
     row(
         "studios.execution.v1.ModelService/DeleteModel",

@@ -212,15 +212,23 @@ pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
 
 /// The unspent token of a spent one's session, if it is at most so many behind it.
 async fn newest(app: &App, tx: &mut TenantTx, spent: &RefreshToken, behind: usize) -> Result<Option<RefreshToken>> {
-    let followers = std::iter::successors(Some(spent.successor(&app.keys)), |it| Some(it.successor(&app.keys)));
-    for token in followers.take(behind) {
+    let mut last = spent.clone();
+    for _ in 0..behind {
+        let mut follower = None;
+        for token in last.successors(&app.keys) {
+            if let Some(known) = store::lock_token(tx, token.hash()).await? {
+                follower = Some((token, known));
+                break;
+            }
+        }
         // Under another key ring nothing follows: the answer cannot be given again.
-        let Some(known) = store::lock_token(tx, token.hash()).await? else {
+        let Some((token, known)) = follower else {
             return Ok(None);
         };
         if known.spent_at.is_none() {
             return Ok(Some(token));
         }
+        last = token;
     }
     Ok(None)
 }

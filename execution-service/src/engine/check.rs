@@ -318,7 +318,8 @@ fn refused(reason: &str, notes: String) -> Checked {
     rejected(CheckResult::Fail, notes, failure)
 }
 
-fn described(problem: Problem) -> String {
+/// A problem in words, with its place.
+pub(super) fn described(problem: Problem) -> String {
     if problem.pointer.is_empty() {
         problem.description
     } else {

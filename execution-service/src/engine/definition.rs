@@ -68,6 +68,9 @@ pub struct Definition {
     /// JSON Schema of the inputs a start takes; without one any object will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Value>,
+    /// JSON Schema of the output of the stage that a run ends with; without one any output will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 impl Definition {

@@ -70,7 +70,7 @@ pub(super) async fn signal(app: &App, caller: &Caller, send: &Send) -> Result<Ex
     };
     let command = Command::of(app, &access, send.execution, "executions.signal").keyed(send.key.as_ref());
     // So few commands cannot have filled the place that there is for signals: the journal need not be looked at.
-    if let Some(execution) = command.leave_among(&wish, MAX_SIGNALS).await? {
+    if let Some(execution) = command.left_among(&wish, None, MAX_SIGNALS).await? {
         return Ok(execution);
     }
     let name = send.name.clone();
@@ -149,11 +149,6 @@ impl<'a> Command<'a> {
         self.left(wish, None).await
     }
 
-    /// Leaves it unless so many commands were left before it already, whatever became of those.
-    async fn leave_among(&self, wish: &Wish, most: usize) -> Result<Option<Execution>> {
-        self.left_among(wish, None, most).await
-    }
-
     /// Leaves it if it fits where the run stands when it comes to it. Whether it does may take long to find out.
     pub(super) async fn leave_if(&self, wish: &Wish, fits: Fits) -> Result<Execution> {
         let id = self.execution;
@@ -178,6 +173,7 @@ impl<'a> Command<'a> {
         Ok(left.expect("no count is beyond the largest"))
     }
 
+    /// Leaves it unless so many commands were left before it already, whatever became of those.
     async fn left_among(
         &self,
         wish: &Wish,

@@ -11,7 +11,7 @@ use service_kit::{
     db::{self, TenantTx},
     error::{Error, Result},
     gather::{Bounds, Gatherer, Kind},
-    ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, ExecutionId, StudioId, TemplateId, UserId, WorkflowId},
     lifecycle::Lifecycle,
     page::Page,
 };
@@ -48,7 +48,10 @@ mod waiting_store;
 mod watch;
 
 pub use api::Api;
-pub(crate) use convert::attempt_key;
+pub(crate) use api::shown;
+pub(crate) use convert::{attempt_key, inputs as given_inputs, start_key};
+pub(crate) use inputs::check as check_against;
+pub(crate) use start::check_inputs;
 pub use start::{New, start};
 pub use waiting::Ask;
 
@@ -191,6 +194,8 @@ pub struct Filter {
     pub statuses: Vec<Status>,
     /// Only of this workflow.
     pub workflow: Option<WorkflowId>,
+    /// Only of this template.
+    pub template: Option<TemplateId>,
     /// Only started at or after this time.
     pub from: Option<OffsetDateTime>,
     /// Only started before this time.

@@ -101,6 +101,7 @@ pub(super) async fn publish(
     }
     update::check_etag(etag, workflow.summary.revision)?;
     workflow.summary.require_in_use()?;
+    workflow.summary.require_own()?;
     let published = if let Some(newest) = newest {
         newest
     } else {

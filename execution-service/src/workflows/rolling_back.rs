@@ -96,6 +96,7 @@ async fn publish(
     } else {
         update::check_etag(&wish.etag, workflow.summary.revision)?;
         workflow.summary.require_in_use()?;
+        workflow.summary.require_own()?;
         if is_newest {
             (workflow, Some(newest))
         } else {

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{
-    Summary, Version, VersionSummary,
+    Instance, Summary, Version, VersionSummary,
     pins::Pin,
     problems::{KnownConnection, KnownModel},
     publishing::NewVersion,
@@ -76,6 +76,25 @@ pub(super) async fn insert(
     .fetch_one(tx)
     .await?;
     Ok(row.into())
+}
+
+/// Makes the one version of a workflow that runs a template.
+pub(super) async fn insert_first(tx: &mut PgConnection, workflow: WorkflowId, new: &Instance<'_>) -> Result<()> {
+    sqlx::query!(
+        "insert into execution.workflow_versions
+             (id, company_id, studio_id, workflow_id, number, name, definition, published_by)
+         values ($1, $2, $3, $4, 1, $5, $6, $7)",
+        VersionId::generate().as_uuid(),
+        new.company.as_uuid(),
+        new.studio.as_uuid(),
+        workflow.as_uuid(),
+        new.name,
+        Json(new.definition) as _,
+        new.owner.as_uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn get(tx: &mut PgConnection, id: VersionId) -> Result<Option<Version>> {

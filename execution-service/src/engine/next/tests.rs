@@ -460,6 +460,7 @@ fn definitions() -> impl Strategy<Value = Definition> {
             .collect(),
         transition_limit,
         input_schema: None,
+        output_schema: None,
     })
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::engine::{
     cel::{Scope, Variable},
+    check::{Schema, described},
     context::{Passed, SourcePath},
     definition::{Definition, END, Fan, Kind, MAX_DEPTH, Route, Stage},
     failure::{Failure, FailureClass},
@@ -164,6 +165,7 @@ impl State {
                 Some(name) => self.to(given.definition, name),
                 None => self.in_order_after(place),
             });
+        let way = self.ended(given, way);
         self.noted(place, Vec::new(), way)
     }
 
@@ -194,6 +196,7 @@ impl State {
                     format!("stage \"{}\": {}", stage.name, failure.message),
                 )),
             });
+        let way = self.ended(given, way);
         self.noted(place, kept, way)
     }
 
@@ -224,6 +227,25 @@ impl State {
             }
         }
         None
+    }
+
+    /// The way on; a failure where the run would end with an output that the workflow does not promise.
+    fn ended(&self, given: Given<'_>, way: Way) -> Way {
+        let (Way::End, Some(schema)) = (&way, &given.definition.output_schema) else {
+            return way;
+        };
+        let last = self.last_passed.and_then(|place| self.passed[place].as_ref());
+        let problem = match Schema::compile(schema) {
+            Ok(schema) => {
+                let problems = schema.problems(last.map_or(&Value::Null, |it| &*it.output));
+                if problems.is_empty() {
+                    return way;
+                }
+                problems.into_iter().map(described).collect::<Vec<_>>().join("; ")
+            }
+            Err(error) => format!("the schema cannot be used: {error}"),
+        };
+        Way::Fail(broken(format!("the output does not fit the output schema: {problem}")))
     }
 
     /// Keeps in mind where the run failed.

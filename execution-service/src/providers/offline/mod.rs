@@ -3,7 +3,7 @@
 //! It finds the source text (the call's sources, else the text in the prompt), and answers with pieces of it: ranked sentences,
 //! key phrases, facts, the best match among choices; as text, under the headings that the prompt asks for, or as JSON that
 //! fills a schema. What always holds: every text it gives stands in the source word for word (whitespace folded) and every
-//! number in it; only `enum`, `const`, offered choices, headings and remarks in brackets are not the source's. The same call has
+//! number in it; only `enum`, `const`, offered choices, headings and what stands in brackets are not the source's. The same call has
 //! the same answer. Answers in text say what made them in their last line, every answer in `response_model`.
 //! Temperature, `top_p` and `seed` mean nothing to it.
 
@@ -128,7 +128,8 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
     let material = material::read(&without_sources(call));
     let instructions = format!("{}\n{}", call.system, material.instructions);
     let outline = material.outline.clone().or_else(|| outline::quoted(&call.system));
-    let source = Source::new(Corpus::read(&passages(call, material)), &instructions);
+    let mut source = Source::new(Corpus::read(&passages(call, material)), &instructions);
+    source.is_numbered = !call.sources.is_empty();
     let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
         usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
     });

@@ -1,6 +1,6 @@
 //! What most runs need most of the time, made durable by itself: a stage's entries, and that the run goes on.
 //!
-//! The statement for batches costs 80 µs more to begin (its lists, joins and what ends runs), which at rest is paid for every
+//! The statement for batches costs 70 µs more to begin (its lists, joins and what ends runs), which at rest is paid for every
 //! stage. The fence is the same: nothing is inserted where the hot row is not the writer's, or stands elsewhere.
 
 use service_kit::ids::ExecutionId;

@@ -28,6 +28,7 @@ pub(super) fn read(violations: &mut Violations, field: &str, given: &proto::Defi
             .collect(),
         transition_limit: reader.count(&format!("{field}.transition_limit"), given.transition_limit),
         input_schema: reader.schema(&format!("{field}.input_schema"), given.input_schema.as_ref()),
+        output_schema: reader.schema(&format!("{field}.output_schema"), given.output_schema.as_ref()),
     }
 }
 
@@ -358,6 +359,7 @@ impl From<Definition> for proto::Definition {
             stages: definition.stages.into_iter().map(stage).collect(),
             transition_limit: number(definition.transition_limit),
             input_schema: definition.input_schema.as_ref().and_then(structure),
+            output_schema: definition.output_schema.as_ref().and_then(structure),
         }
     }
 }

@@ -103,7 +103,7 @@ fn every_kind() -> proto::Definition {
                 body: "{{ x }}".into(),
                 headers: [("Accept".to_owned(), "text/plain".to_owned())].into(),
                 repeatable: true,
-                connection_id: String::new(),
+                connection_id: "c".into(),
             }),
         ),
         stage(
@@ -182,6 +182,7 @@ fn every_kind() -> proto::Definition {
         stages,
         transition_limit: 7,
         input_schema: structure(&serde_json::json!({"type": "object"})),
+        output_schema: structure(&serde_json::json!({"type": "string"})),
     }
 }
 

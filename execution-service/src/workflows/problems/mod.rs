@@ -67,10 +67,16 @@ pub fn problems(draft: &Definition, models: &BTreeMap<String, KnownModel>) -> Vi
             format!("must be at most {MAX_TRANSITION_LIMIT}"),
         );
     }
-    if let Some(schema) = &draft.input_schema
-        && let Err(error) = check::Schema::compile(schema)
-    {
-        found.add("draft.input_schema", error);
+    let schemas = [
+        ("draft.input_schema", &draft.input_schema),
+        ("draft.output_schema", &draft.output_schema),
+    ];
+    for (field, schema) in schemas {
+        if let Some(schema) = schema
+            && let Err(error) = check::Schema::compile(schema)
+        {
+            found.add(field, error);
+        }
     }
     names(draft, &mut found);
     let surroundings = Surroundings::of(draft, models);
