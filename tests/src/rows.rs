@@ -550,12 +550,16 @@ pub const ROWS: &[Row] = &[
         "studios.execution.v1.ExecutionService/DryRunWorkflow",
         |it| json!({ "workflowId": it.workflow, "outputs": { "summary": ["Ships report."] } }),
     ),
-    row("studios.execution.v1.FlowService/ListFlows", |_| json!({ "connectionId": Uuid::now_v7() })).unknown(),
+    row(
+        "studios.execution.v1.FlowService/ListFlows",
+        |it| json!({ "connectionId": it.connection }),
+    )
+    .refused(),
     row(
         "studios.execution.v1.FlowService/ImportFlow",
-        |it| json!({ "connectionId": Uuid::now_v7(), "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
+        |it| json!({ "connectionId": it.connection, "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
     )
-    .unknown(),
+    .refused(),
     row(
         "studios.execution.v1.FlowService/ListFlowRuns",
         |it| json!({ "executionId": it.execution }),

@@ -49,8 +49,7 @@ mod watch;
 
 pub use api::Api;
 pub(crate) use api::shown;
-pub(crate) use convert::attempt_key;
-pub(crate) use convert::{inputs as given_inputs, start_key};
+pub(crate) use convert::{attempt_key, inputs as given_inputs, start_key};
 pub(crate) use inputs::check as check_against;
 pub(crate) use start::check_inputs;
 pub use start::{New, start};

@@ -183,6 +183,7 @@ fn workflow(wish: &Wish, findings: &Findings) -> workflows::New {
             stages: vec![stage],
             transition_limit: 0,
             input_schema: findings.input_schema.clone(),
+            output_schema: None,
         },
     }
 }
