@@ -177,14 +177,14 @@ impl Kind {
 
     /// Whether a definition with such a stage can be published today.
     pub const fn is_served(&self) -> bool {
-        !matches!(self, Self::Activepieces { .. } | Self::Flowise { .. })
+        !matches!(self, Self::Activepieces { .. })
     }
 
     /// Whether a map can run such a stage for its items.
     pub const fn is_body(&self) -> bool {
         matches!(
             self,
-            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_)
+            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_) | Self::Flowise { .. }
         )
     }
 

@@ -70,6 +70,7 @@ pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source])
         Kind::Retrieve(retrieval) => renderer.query(retrieval),
         Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
         Kind::Approval(approval) => renderer.question(&approval.question),
+        Kind::Flowise { question, .. } => renderer.question(question),
         other => Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "kind",
