@@ -9,6 +9,7 @@ mod database;
 mod effects;
 mod hostile;
 mod journal;
+mod providers;
 mod replicas;
 mod streaming;
 mod tokens;

@@ -16,6 +16,7 @@ mod memberships;
 mod migrations;
 mod people;
 mod pooler;
+mod providers;
 mod reach;
 mod snapshots;
 mod streaming;

@@ -14,6 +14,7 @@ pub mod effects;
 pub mod journal;
 pub mod model;
 pub mod otlp;
+pub mod peer;
 pub mod pooler;
 pub mod process;
 pub mod proxy;

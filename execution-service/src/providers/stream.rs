@@ -67,7 +67,10 @@ pub(super) async fn read<D: Dialect>(
                 Err(_) => Err(unanswered(&OutboundError::TooLarge(MAX_EVENT_BYTES))),
             };
             match step {
-                Ok(Step::Content) => has_content = true,
+                Ok(Step::Content) => {
+                    has_content = true;
+                    grown.has_begun = true;
+                }
                 Ok(Step::Nothing) => {}
                 Ok(Step::Done) => is_done = true,
                 Err(error) => return Err(grown.failed(error)),
@@ -85,7 +88,6 @@ pub(super) async fn read<D: Dialect>(
             return Ok(grown.said());
         }
         if has_content {
-            grown.has_begun = true;
             deadline.alive();
         }
     }
