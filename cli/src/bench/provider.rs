@@ -116,7 +116,7 @@ pub(super) async fn run(mut report: Report, effort: Effort) -> Result<Report> {
 fn provider(url: &Url, streams: bool) -> Result<Arc<dyn Provider>> {
     let set = |entry: &str, value: String| (format!("providers_stub_{entry}"), value);
     let settings = [
-        set("base_url", format!("{}v1", url)),
+        set("base_url", format!("{url}v1")),
         set("api_key", "a-key".to_owned()),
         set("stream", streams.to_string()),
         set("concurrency", "4096".to_owned()),

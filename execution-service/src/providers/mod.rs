@@ -50,6 +50,7 @@ pub use self::guarded::{BreakerState, StandingReport};
 use self::guarded::{Guarded, Standing};
 pub use self::http_stage::{HttpAnswer, HttpCall, METHODS};
 pub use self::offline::{Offline, SUPPORTED_KEYWORDS, unsupported_keywords};
+use self::prices::{Catalogue, Known};
 use self::remote::Remote;
 use self::telemetry::Traced;
 use crate::engine::failure::FailureClass;
@@ -246,6 +247,8 @@ pub trait Provider: Send + Sync {
 /// Every provider that stages can call, by name, and the way to any other server.
 pub struct Providers {
     by_name: BTreeMap<String, Arc<dyn Provider>>,
+    protocols: BTreeMap<String, Protocol>,
+    catalogue: Catalogue,
     standings: BTreeMap<String, Arc<Standing>>,
     connected: ConnectedProviders,
     outbound: Outbound,
@@ -261,10 +264,13 @@ impl Providers {
             by_name.insert(name.to_owned(), provider);
             standings.insert(name.to_owned(), standing);
         }
+        let protocols = config.endpoints().map(|(name, it)| (name.to_owned(), it.protocol));
         let offline: Arc<dyn Provider> = Arc::new(Traced::new(Offline, telemetry::STUDIOS, None));
         by_name.insert(OFFLINE.to_owned(), offline);
         Self {
             by_name,
+            protocols: protocols.collect(),
+            catalogue: config.catalogue().clone(),
             standings,
             connected: ConnectedProviders::default(),
             outbound,
@@ -276,6 +282,16 @@ impl Providers {
     pub fn connected(&self, key: ConnectionId, revision: i64, endpoint: &Endpoint) -> Arc<dyn Provider> {
         self.connected
             .get_or_make(key, revision, || provider(&key.to_string(), endpoint, &self.outbound))
+    }
+
+    /// What is known beforehand of a model of one of the operator's endpoints.
+    pub fn known(&self, provider: &str, model: &str) -> Option<&Known> {
+        self.catalogue.known(*self.protocols.get(provider)?, model)
+    }
+
+    /// What is known beforehand of models, by what their server speaks.
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// How a connection has done in this process since it was last called anew; nothing if it was not called.
