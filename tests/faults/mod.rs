@@ -10,6 +10,7 @@ mod effects;
 mod flows;
 mod hostile;
 mod journal;
+mod providers;
 mod replicas;
 mod sessions;
 mod streaming;

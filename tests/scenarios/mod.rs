@@ -24,6 +24,7 @@ mod memberships;
 mod migrations;
 mod people;
 mod pooler;
+mod providers;
 mod reach;
 mod snapshots;
 mod streaming;

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod mail;
 pub mod model;
 pub mod otlp;
+pub mod peer;
 pub mod pieces;
 pub mod pooler;
 pub mod process;

@@ -130,6 +130,14 @@ pub fn answer(stage: &Stage, text: &str, seen: Seen<'_>) -> Checked {
     }
 }
 
+/// What to tell a model whose answer is no JSON, or not as the schema wants it that it was given: it may then get it right.
+/// Nothing where that is not what is wrong.
+pub fn correctable<'c>(stage: &Stage, checked: &'c Checked) -> Option<&'c str> {
+    let failure = checked.failure.as_ref().filter(|_| asks_for_json(stage))?;
+    let is_form = matches!(failure.reason.as_str(), "not_json" | "schema");
+    is_form.then_some(&checked.verdict.notes)
+}
+
 /// Checks an output that is JSON already. `text` is what an expression is looked for in.
 pub fn value(stage: &Stage, output: Value, text: &str, seen: Seen<'_>) -> Checked {
     finish(stage, output, text, false, seen)

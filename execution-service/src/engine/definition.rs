@@ -1,8 +1,7 @@
 //! What a workflow does, as the engine reads it and as it is stored (JSON, in drafts and in published versions).
 //!
-//! Every kind of stage and check has its place here from the start, so that a stored definition never changes its shape;
-//! `Kind::is_served` and `Validation::is_served` say which of them can be published today. A published definition is
-//! immutable and has passed the checks of publishing; the engine nevertheless meets a bad one with a failure, not a panic.
+//! A stored definition never changes its shape. A published one is immutable and has passed the checks of publishing; the
+//! engine nevertheless meets a bad one with a failure, not a panic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -182,16 +181,16 @@ impl Kind {
         }
     }
 
-    /// Whether a definition with such a stage can be published today.
-    pub const fn is_served(&self) -> bool {
-        !matches!(self, Self::Flowise { .. })
-    }
-
     /// Whether a map can run such a stage for its items.
     pub const fn is_body(&self) -> bool {
         matches!(
             self,
-            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_) | Self::Activepieces(_)
+            Self::Llm(_)
+                | Self::Retrieve(_)
+                | Self::Http(_)
+                | Self::Workflow(_)
+                | Self::Activepieces(_)
+                | Self::Flowise { .. }
         )
     }
 
@@ -293,7 +292,6 @@ mod tests {
             definition.stages[1].kind.retrieval().unwrap().max_chunks(),
             DEFAULT_RETRIEVAL_LIMIT
         );
-        assert!(definition.stages[2].kind.is_served());
         assert_eq!(serde_json::to_value(&definition).unwrap(), stored);
     }
 

@@ -71,6 +71,7 @@ pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source])
         Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
         Kind::Approval(approval) => renderer.question(&approval.question),
         Kind::Activepieces(_) => Ok(renderer.flow()),
+        Kind::Flowise { question, .. } => renderer.question(question),
         other => Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "kind",

@@ -179,7 +179,6 @@ fn workflow(wish: &Wish, findings: &Findings) -> workflows::New {
         description: "Runs a flow of ActivePieces.".into(),
         metadata: Map::new(),
         draft: Definition {
-            output_schema: None,
             stages: vec![stage],
             transition_limit: 0,
             input_schema: findings.input_schema.clone(),

@@ -4,21 +4,25 @@
 //! `json_schema`, `stream`, `first_token_timeout`, `idle_timeout`, `concurrency`, `requests_per_minute` and
 //! `tokens_per_minute` have what is usual of the protocol where they are left out (see [`Endpoint`]).
 
-use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use service_kit::config::Reader;
 
 use super::{
     OFFLINE,
     endpoint::{BaseUrl, ConfigError, Endpoint, Limits, Protocol},
+    prices::Catalogue,
 };
 
 const TABLE: &str = "providers";
+/// A file with what is known of models, in place of the built-in one.
+const CATALOGUE: &str = "model_catalogue";
 
 /// Every configured endpoint, by name.
 #[derive(Debug, Clone, Default)]
 pub struct ProvidersConfig {
     endpoints: BTreeMap<String, Endpoint>,
+    catalogue: Option<Catalogue>,
 }
 
 /// A time to wait: a whole number with its unit (`ms`, `s`, `m`), from 1 ms to a day.
@@ -66,7 +70,20 @@ impl ProvidersConfig {
             };
             endpoints.insert(name, endpoint);
         }
-        Self { endpoints }
+        let catalogue: Option<PathBuf> = reader.optional(CATALOGUE);
+        let catalogue = catalogue.and_then(|path| match Catalogue::read(&path) {
+            Ok(catalogue) => Some(catalogue),
+            Err(error) => {
+                reader.reject(CATALOGUE, error);
+                None
+            }
+        });
+        Self { endpoints, catalogue }
+    }
+
+    /// What is known of models beforehand: the operator's catalogue, or the built-in one.
+    pub fn catalogue(&self) -> &Catalogue {
+        self.catalogue.as_ref().unwrap_or(Catalogue::built_in())
     }
 
     /// The endpoints by name.
@@ -196,6 +213,7 @@ mod tests {
             ("providers_d_concurrency", "0"),
             ("providers_d_idle_timeout", "soon"),
             ("providers_offline_base_url", "https://host"),
+            ("model_catalogue", "/no/such/file.json"),
         ]);
         let told = result.unwrap_err();
         for key in [
@@ -213,7 +231,7 @@ mod tests {
         ] {
             assert!(told.contains(&format!("providers_{key} (")), "{key}: {told}");
         }
-        assert!(!told.contains("hush"), "{told}");
+        assert!(told.contains("model_catalogue (") && !told.contains("hush"), "{told}");
     }
 
     #[test]

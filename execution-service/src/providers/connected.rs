@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use moka::{ops::compute::Op, sync::Cache};
 use service_kit::ids::ConnectionId;
 
-use super::Provider;
+use super::{Provider, guarded::Standing};
 
 /// How many connections are remembered.
 const CAPACITY: u64 = 10_000;
@@ -19,6 +19,7 @@ pub(super) struct Connected {
     /// Which version of the connection it was made of.
     revision: i64,
     pub provider: Arc<dyn Provider>,
+    pub standing: Arc<Standing>,
 }
 
 /// The providers of connections.
@@ -45,19 +46,28 @@ impl ConnectedProviders {
         &self,
         key: ConnectionId,
         revision: i64,
-        make: impl FnOnce() -> Arc<dyn Provider>,
+        make: impl FnOnce() -> (Arc<dyn Provider>, Arc<Standing>),
     ) -> Arc<dyn Provider> {
         if let Some(known) = self.known.get(&key).filter(|it| it.revision >= revision) {
             return known.provider;
         }
         let made = self.known.entry(key).and_compute_with(|known| match known {
             Some(known) if known.value().revision >= revision => Op::Nop,
-            _ => Op::Put(Connected {
-                revision,
-                provider: make(),
-            }),
+            _ => {
+                let (provider, standing) = make();
+                Op::Put(Connected {
+                    revision,
+                    provider,
+                    standing,
+                })
+            }
         });
         let entry = made.into_entry().expect("it was there or has been put there");
         entry.into_value().provider
+    }
+
+    /// What is known of the connection.
+    pub(super) fn get(&self, key: ConnectionId) -> Option<Connected> {
+        self.known.get(&key)
     }
 }

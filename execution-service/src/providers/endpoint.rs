@@ -6,6 +6,7 @@
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use secrecy::SecretString;
+use serde::Deserialize;
 use service_kit::outbound::Destination;
 use url::Url;
 
@@ -40,7 +41,8 @@ pub struct Endpoint {
 }
 
 /// What an endpoint speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Protocol {
     /// OpenAI's chat completions, spoken by many.
     OpenAi,
@@ -151,6 +153,14 @@ impl FromStr for Protocol {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let found = Self::ALL.into_iter().find(|it| it.as_str() == text);
         found.ok_or(ConfigError("must be openai, azure, anthropic, ollama or flowise"))
+    }
+}
+
+impl TryFrom<String> for Protocol {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
     }
 }
 

@@ -21,13 +21,14 @@ use crate::engine::{
     failure::FailureClass,
     journal::{AttemptFailure, AttemptPayload, CheckResult, FlowRun, ModelUse, Source, StageTry, Verdict},
     judge, passages,
-    request::{HttpRequest, Renderer},
+    request::{HttpRequest, Prompt, Renderer},
     state::State,
 };
 use crate::providers::HttpCall;
 
 mod connected;
 mod model;
+mod reask;
 
 /// The largest count that is recorded: canonical JSON has doubles, which are not exact beyond it.
 const MAX_COUNT: u64 = 1 << 53;
@@ -102,6 +103,11 @@ impl Try {
             Kind::Http(http) => self.send(http, &mut draft).await,
             Kind::Approval(approval) => self.put(&approval.question, &mut draft).await,
             Kind::Activepieces(flow) => self.run_flow(flow, ended, &mut draft).await,
+            Kind::Flowise {
+                connection_id,
+                flow_id,
+                question,
+            } => self.ask_flow(connection_id, flow_id, question, &mut draft).await,
             other => {
                 let message = format!("{} stages are not served", other.name());
                 Err(AttemptFailure::lasting(FailureClass::Validation, "kind", message))
@@ -284,6 +290,7 @@ impl Try {
                 live.delta(&of, text, ground.now());
             }
         };
+        let again = (!model.is_deaf()).then(|| prompt.clone());
         let question = Question {
             name,
             prompt,
@@ -292,8 +299,40 @@ impl Try {
             config: &llm.config,
             deadline,
             key: self.call.key.to_string(),
+            session: String::new(),
+            overrides: &Map::new(),
         };
         let answered = model.answer(question, &delta, self.may_repeat).await;
+        let mut checked = self.take(answered, draft).await?;
+        // What a model has got wrong it mostly gets right when it is told what. So it is, once, in the same try.
+        if let Some(prompt) = again
+            && let Some(notes) = check::correctable(stage, &checked)
+            && Instant::now() < deadline
+        {
+            let question = Question {
+                name,
+                prompt: reask::prompt(prompt, &draft.raw_output, notes),
+                schema: check::response_schema(stage),
+                sources: &draft.sources,
+                config: &llm.config,
+                deadline,
+                key: format!("{}/again", self.call.key),
+                session: String::new(),
+                overrides: &Map::new(),
+            };
+            let answered = model.answer(question, &|_| {}, self.may_repeat).await;
+            let answered = match &draft.usage {
+                Some(earlier) => answered.after(earlier),
+                None => answered,
+            };
+            checked = self.take(answered, draft).await?;
+        }
+        self.settle(checked, deadline, draft).await
+    }
+
+    /// Checks an answer, and notes what it took.
+    async fn take(&self, answered: model::Answered, draft: &mut Draft) -> Result<Checked, AttemptFailure> {
+        let stage = self.stage();
         draft.usage = Some(answered.usage);
         draft.cleaned = answered.cleaned;
         draft.raw_output.clone_from(&answered.text);
@@ -301,23 +340,62 @@ impl Try {
             return Err(failure);
         }
         let text = answered.text;
-        let checked = if check::is_light(stage, &text) {
+        Ok(if check::is_light(stage, &text) {
             check::answer(stage, &text, Seen::default())
         } else {
             self.aside(&draft.sources, move |stage, seen| check::answer(stage, &text, seen))
                 .await
+        })
+    }
+
+    /// A stage that asks a flow.
+    async fn ask_flow(
+        &self,
+        connection: &str,
+        flow: &str,
+        question: &str,
+        draft: &mut Draft,
+    ) -> Result<(), AttemptFailure> {
+        let deadline = Instant::now() + self.stage().timeout;
+        let ready = self.ground.flow(connection, flow).await?;
+        let prompt = self.question(question).await?;
+        draft.prompt_sha256 = prompt.sha256();
+        let none = Map::new();
+        let question = Question {
+            name: flow,
+            prompt,
+            schema: None,
+            sources: &[],
+            config: &none,
+            deadline,
+            key: self.call.key.to_string(),
+            session: self.ground.facts.execution.to_string(),
+            overrides: self.stage().provider_overrides.as_ref().unwrap_or(&none),
         };
+        let of = self.call.key.of_try();
+        let delta = |text: &str| {
+            if let Some(live) = &self.live {
+                live.delta(&of, text, self.ground.now());
+            }
+        };
+        let answered = ready.answer(question, &delta, self.may_repeat).await;
+        let checked = self.take(answered, draft).await?;
         self.settle(checked, deadline, draft).await
     }
 
     /// A stage that puts a question to people: its output waits for them.
     async fn put(&self, question: &str, draft: &mut Draft) -> Result<(), AttemptFailure> {
-        let question = question.to_owned();
-        let asked = self.rendered(move |renderer| renderer.question(&question)).await?;
+        let asked = self.question(question).await?;
         draft.prompt_sha256 = asked.sha256();
         draft.output = json!({ "question": asked.prompt });
         draft.verdict.result = CheckResult::Pending;
         Ok(())
+    }
+
+    /// A question's template, rendered.
+    async fn question(&self, question: &str) -> Result<Prompt, AttemptFailure> {
+        let question = question.to_owned();
+        self.rendered(move |renderer| renderer.question(&question)).await
     }
 
     /// A stage that sends a request.
@@ -470,6 +548,8 @@ impl Try {
             config: &Map::new(),
             deadline,
             key: format!("{}/judge", self.call.key),
+            session: String::new(),
+            overrides: &Map::new(),
         };
         let answered = model.answer(question, &|_| {}, self.may_repeat).await;
         draft.judge = Some(answered.usage);

@@ -97,9 +97,6 @@ impl State {
         let visit = self.visits[place];
         let kept = std::mem::take(&mut self.kept);
         let stage = &given.definition.stages[place];
-        if !stage.kind.is_served() {
-            return Arrived::Failed(unserved(stage));
-        }
         let mut job = Job::new(place, visit, 0);
         match &stage.kind {
             Kind::Map(fan) => return self.fan_out(given, fan, place, visit, kept),
@@ -127,7 +124,7 @@ impl State {
             return Arrived::Failed(AttemptFailure::lasting(FailureClass::Validation, "map", message));
         };
         if !stage.kind.is_body() {
-            return Arrived::Failed(unserved(stage));
+            return Arrived::Failed(no_body(stage));
         }
         let mut others = given.definition.stages.iter();
         if others.any(|it| it.name != given.definition.stages[place].name && runs(it, &fan.stage)) {
@@ -269,8 +266,8 @@ impl State {
     }
 }
 
-fn unserved(stage: &Stage) -> AttemptFailure {
-    let message = format!("{} stages are not served", stage.kind.name());
+fn no_body(stage: &Stage) -> AttemptFailure {
+    let message = format!("a map cannot run {} stages", stage.kind.name());
     AttemptFailure::lasting(FailureClass::Validation, "kind", message)
 }
 

@@ -9,6 +9,7 @@
 
 mod choose;
 mod corpus;
+mod embed;
 mod facts;
 mod hint;
 mod markdown;
@@ -36,7 +37,7 @@ use self::material::Material;
 use self::schema::{Limits, Unfilled};
 pub use self::schema::{SUPPORTED_KEYWORDS, unsupported_keywords};
 use self::source::Source;
-use super::{Answer, Call, CallError, Provider, Usage};
+use super::{Answer, Call, CallError, EmbedCall, Embedded, Provider, Usage};
 use crate::engine::failure::FailureClass;
 
 /// The model's name in its answers.
@@ -107,13 +108,7 @@ impl Provider for Offline {
             } else {
                 let call = call.clone();
                 let done = tokio::task::spawn_blocking(move || answer(&call)).await;
-                done.unwrap_or_else(|_| {
-                    Err(CallError::new(
-                        FailureClass::ProviderError,
-                        "crashed",
-                        "the offline model stopped",
-                    ))
-                })?
+                done.unwrap_or_else(|_| Err(crashed()))?
             };
             for piece in answer.text.split_sentence_bounds() {
                 delta(piece);
@@ -121,6 +116,22 @@ impl Provider for Offline {
             Ok(answer)
         })
     }
+
+    fn embed<'a>(&'a self, call: &'a EmbedCall) -> BoxFuture<'a, Result<Embedded, CallError>> {
+        Box::pin(async move {
+            let bytes: usize = call.inputs.iter().map(String::len).sum();
+            if bytes <= INLINE_BYTES {
+                return embed::embed(call);
+            }
+            let call = call.clone();
+            let done = tokio::task::spawn_blocking(move || embed::embed(&call)).await;
+            done.unwrap_or_else(|_| Err(crashed()))
+        })
+    }
+}
+
+fn crashed() -> CallError {
+    CallError::new(FailureClass::ProviderError, "crashed", "the offline model stopped")
 }
 
 /// Answers a call.

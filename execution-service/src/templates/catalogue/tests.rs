@@ -86,6 +86,9 @@ async fn ask(stage: &Stage, system: String, prompt: String) -> std::result::Resu
     };
     let text: Vec<_> = sources.iter().map(|it| it.content.as_str()).collect();
     let call = Call {
+        context_length: None,
+        session: String::new(),
+        overrides: Map::new(),
         provider: OFFLINE.into(),
         model: "offline".into(),
         system,

@@ -12,6 +12,8 @@ use crate::engine::{
 
 /// The longest first wait before a second try.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_hours(1);
+/// The longest id of a flow, in bytes.
+const MAX_FLOW_ID: usize = 100;
 /// The longest wait that may grow by itself.
 const MAX_BACKOFF: Duration = Duration::from_hours(24);
 
@@ -71,8 +73,27 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
         Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
         Kind::Approval(it) => people::approval(found, &kind, around, place, stage, it),
         Kind::Activepieces(it) => pieces::check(found, &kind, stage, it),
-        other @ Kind::Flowise { .. } => {
-            found.add(kind, format!("a stage of the kind {} is not served yet", other.name()));
+        Kind::Flowise {
+            connection_id: _,
+            flow_id,
+            question,
+        } => {
+            if flow_id.is_empty() || flow_id.len() > MAX_FLOW_ID {
+                found.add(format!("{kind}.flow_id"), "must be a flow's id");
+            }
+            let given = around.given(place);
+            llm::template(
+                found,
+                &format!("{kind}.question"),
+                around,
+                place,
+                stage,
+                &given,
+                question,
+            );
+            if question.trim().is_empty() {
+                found.add(format!("{kind}.question"), "must not be empty");
+            }
         }
     }
 }

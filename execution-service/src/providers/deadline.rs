@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::super::CallError;
+use super::CallError;
 use crate::engine::failure::FailureClass;
 
 /// When a call is given up.
