@@ -463,7 +463,7 @@ async fn an_internal_error_that_becomes_well_was_no_end_and_a_lost_call_back_is_
         &flow,
         Behaviour {
             ends: "INTERNAL_ERROR",
-            becomes: Some((Duration::from_secs(2), "SUCCEEDED")),
+            becomes: Some((Duration::from_secs(18), "SUCCEEDED")),
             tags: true,
             ..Behaviour::default()
         },
@@ -541,6 +541,7 @@ async fn cancel_and_pause_reach_the_run_as_far_as_they_can_and_say_where_they_ca
 
     let queued = Behaviour {
         queued: Duration::from_hours(1),
+        tags: true,
         ..Behaviour::default()
     };
     let queued = begin(queued, "QUEUED").await;
