@@ -52,10 +52,10 @@ async fn a_mail_proves_an_address_once() {
     let sent = mail(&world, &user.email, "Confirm your e-mail address").await;
     assert!(!is_verified(&world, &user.user).await);
     let body = json!({ "token": sent.code() });
-    let proved = public(&world, "VerifyEmail", body.clone()).await.unwrap();
+    let proved = public(&world, "ConfirmEmail", body.clone()).await.unwrap();
     assert_eq!(proved["email"], json!(user.email));
     assert!(is_verified(&world, &user.user).await);
-    let again = public(&world, "VerifyEmail", body).await.unwrap_err();
+    let again = public(&world, "ConfirmEmail", body).await.unwrap_err();
     assert_reason(&again, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
     account(&world, "SendVerification", json!({}), &user.token)
         .await
@@ -105,7 +105,7 @@ async fn a_reset_by_mail_sets_a_password_once_and_ends_all_sessions() {
     .unwrap();
     let sent = mail(&world, &user.email, "Set a new password").await;
     let body = json!({ "token": sent.code(), "newPassword": NEW });
-    let as_proof = public(&world, "VerifyEmail", json!({ "token": sent.code() }))
+    let as_proof = public(&world, "ConfirmEmail", json!({ "token": sent.code() }))
         .await
         .unwrap_err();
     assert_reason(&as_proof, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
@@ -239,7 +239,7 @@ async fn an_address_changes_once_the_new_one_answers_and_the_old_one_is_told() {
     sign_in(&world, &user.email, PASSWORD, "")
         .await
         .expect("nothing has changed yet");
-    public(&world, "VerifyEmail", json!({ "token": sent.code() }))
+    public(&world, "ConfirmEmail", json!({ "token": sent.code() }))
         .await
         .unwrap();
     sign_in(&world, &new, PASSWORD, "").await.unwrap();

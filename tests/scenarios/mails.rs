@@ -106,7 +106,7 @@ async fn where_addresses_must_be_proved_registering_tells_nobody_who_has() {
     assert_reason(&status, Code::Unauthenticated, "CREDENTIALS_WRONG");
     let sent = mail(&world, &email, "Confirm your e-mail address").await;
     let proof = json!({ "token": sent.code() });
-    world.call(&format!("{AUTH}/VerifyEmail"), proof, None).await.unwrap();
+    world.call(&format!("{AUTH}/ConfirmEmail"), proof, None).await.unwrap();
     world.call(&format!("{AUTH}/SignIn"), sign_in, None).await.unwrap();
     assert!(!mails(&world, &email, "Confirm your e-mail address").is_empty());
 }

@@ -135,7 +135,7 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "email": it.email }),
     ),
     // Tokens come by mail; this one is none.
-    public("studios.core.v1.AuthService/VerifyEmail", |_| json!({ "token": "none" })).unauthenticated(),
+    public("studios.core.v1.AuthService/ConfirmEmail", |_| json!({ "token": "none" })).unauthenticated(),
     public(
         "studios.core.v1.AuthService/ResetPassword",
         |_| json!({ "token": "none", "newPassword": PASSWORD }),

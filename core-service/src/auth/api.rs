@@ -58,13 +58,13 @@ impl AuthService for Auth {
         Ok(Response::new(proto::SignOutResponse {}))
     }
 
-    async fn verify_email(
+    async fn confirm_email(
         &self,
-        request: Request<proto::VerifyEmailRequest>,
-    ) -> Result<Response<proto::VerifyEmailResponse>, Status> {
+        request: Request<proto::ConfirmEmailRequest>,
+    ) -> Result<Response<proto::ConfirmEmailResponse>, Status> {
         let token = convert::mail_token(&request.get_ref().token)?;
-        let email = super::verify_email(&self.app, &token).await?;
-        Ok(Response::new(proto::VerifyEmailResponse { email: email.into() }))
+        let email = super::confirm_email(&self.app, &token).await?;
+        Ok(Response::new(proto::ConfirmEmailResponse { email: email.into() }))
     }
 
     async fn request_password_reset(

@@ -19,9 +19,9 @@ use crate::{
 const INVALID: Error = Error::Unauthenticated("MAIL_TOKEN_INVALID");
 
 /// Proves the address of a user, or makes the one that he changes to his, and answers it.
-pub async fn verify_email(app: &App, token: &MailToken) -> Result<Email> {
-    let email = db::retry("auth.verify_email", || async {
-        let (user, mut tx) = enter(app, token, "auth.verify_email").await?;
+pub async fn confirm_email(app: &App, token: &MailToken) -> Result<Email> {
+    let email = db::retry("auth.confirm_email", || async {
+        let (user, mut tx) = enter(app, token, "auth.confirm_email").await?;
         let used = account::store::use_token(&mut tx, token.hash(), app.clock.now()).await?;
         let (purpose, email) = used.ok_or(INVALID)?;
         match purpose {

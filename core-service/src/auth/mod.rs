@@ -40,7 +40,7 @@ mod second_factor;
 mod signing;
 mod store;
 
-pub use by_mail::{request_reset, reset_password, verify_email};
+pub use by_mail::{confirm_email, request_reset, reset_password};
 pub use device::Device;
 pub use ended::hear_of_ended_sessions;
 pub use limits::{AuthLimits, remove_expired as remove_expired_rates};

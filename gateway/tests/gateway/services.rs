@@ -12,11 +12,11 @@ use http::HeaderMap;
 use service_kit::error::{Error, Violation};
 use studios_proto::{
     core::{
-        CreateStudioRequest, DeleteStudioRequest, GetJwksRequest, GetJwksResponse, GetStudioRequest,
-        ListStudiosRequest, ListStudiosResponse, RefreshRequest, RegisterRequest, RequestPasswordResetRequest,
-        RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse, Session, SignInRequest,
-        SignOutRequest, SignOutResponse, Studio, UndeleteStudioRequest, UpdateStudioRequest, VerifyEmailRequest,
-        VerifyEmailResponse, auth_service_server::AuthService, studio_service_server::StudioService,
+        ConfirmEmailRequest, ConfirmEmailResponse, CreateStudioRequest, DeleteStudioRequest, GetJwksRequest,
+        GetJwksResponse, GetStudioRequest, ListStudiosRequest, ListStudiosResponse, RefreshRequest, RegisterRequest,
+        RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+        Session, SignInRequest, SignOutRequest, SignOutResponse, Studio, UndeleteStudioRequest, UpdateStudioRequest,
+        auth_service_server::AuthService, studio_service_server::StudioService,
     },
     execution::{
         CancelExecutionRequest, ControlExecutionsRequest, ControlExecutionsResponse, DecideAttemptRequest,
@@ -154,7 +154,7 @@ impl AuthService for Core {
         Err(Status::unimplemented("refresh"))
     }
 
-    async fn verify_email(&self, _: Request<VerifyEmailRequest>) -> Result<Response<VerifyEmailResponse>, Status> {
+    async fn confirm_email(&self, _: Request<ConfirmEmailRequest>) -> Result<Response<ConfirmEmailResponse>, Status> {
         Err(Status::unimplemented("verify"))
     }
 
