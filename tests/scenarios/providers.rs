@@ -205,15 +205,13 @@ async fn a_flowise_stage_asks_its_flow_in_the_executions_session() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(tokio::spawn(async move { axum::serve(listener, router).await }));
-    let settings = [
-        ("STUDIOS_EXECUTION_PROVIDERS_FLOWS_BASE_URL", base_url),
-        ("STUDIOS_EXECUTION_PROVIDERS_FLOWS_PROTOCOL", "flowise".to_owned()),
-    ];
+    let settings = [("STUDIOS_EXECUTION_OUTBOUND_ALLOW", "127.0.0.1".to_owned())];
     let deployment = Deployment::start(&[], &settings).await;
     let world = deployment.world().await;
     let it = Tenant::with_studio(&world).await;
+    let connection = it.add_connection(&world, "Flows", "flowise", &base_url).await;
     let stage = |flow: &str| {
-        json!({ "name": "only", "flowise": { "connectionId": "flows", "flowId": flow, "question": "Who is {{ inputs.name }}?" },
+        json!({ "name": "only", "flowise": { "connectionId": connection, "flowId": flow, "question": "Who is {{ inputs.name }}?" },
                 "providerOverrides": { "temperature": 0.5 } })
     };
     let (ended, made) = run(&world, &it, "Echo", stage("echo")).await;
