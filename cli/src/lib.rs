@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod audit;
 pub mod bench;
 pub mod control;
 pub mod demo;
@@ -63,6 +64,9 @@ enum Command {
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
+    /// Who did what in a company, and proof that nothing of it was changed.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -86,6 +90,7 @@ pub async fn run() -> u8 {
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
+        Command::Audit(command) => audit::run(command, output).await,
     };
     match done {
         Ok(true) => output::OK,

@@ -7,10 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
+        audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+        company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
+        audit_service_client::AuditServiceClient as ExecutionAuditServiceClient,
         execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
         workflow_service_client::WorkflowServiceClient,
     },
@@ -96,6 +98,16 @@ impl Remote {
     /// Sign-up and sessions.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// What was done to companies, members, studios and documents.
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone())
+    }
+
+    /// What was done to models, workflows, snapshots and executions.
+    pub fn execution_audit(&self) -> ExecutionAuditServiceClient<Channel> {
+        ExecutionAuditServiceClient::new(self.channel.clone())
     }
 
     /// Companies.

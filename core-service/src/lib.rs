@@ -3,10 +3,13 @@
 //! One folder per feature. A request comes in through a feature's `api`, is judged by its rules, and meets its rows in a
 //! tenant transaction, where row level security shows it nothing but what the caller's memberships reach.
 
-use service_kit::{clock::SharedClock, keys::KeyRing};
+use std::sync::Arc;
+
+use service_kit::{audit::AuditLog, clock::SharedClock, keys::KeyRing};
 use sqlx::PgPool;
 
 pub mod access;
+pub mod audit;
 pub mod auth;
 pub mod companies;
 mod config;
@@ -48,6 +51,8 @@ pub struct App {
     pub passwords: auth::Passwords,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
+    /// Who did what.
+    pub audit: Arc<AuditLog>,
     /// Wakes this process's worker.
     pub job_signal: jobs::Signal,
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
+    audit::{AuditLog, Schema, Sealer},
     auth::{AuthLayer, Door, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
@@ -13,6 +14,7 @@ use service_kit::{
 };
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
+    audit_service_server::{self, AuditServiceServer},
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
@@ -23,6 +25,7 @@ use studios_proto::core::{
 use crate::{
     App, Config,
     access::api::AccessApi,
+    audit::api::Audit,
     auth::{Issuer, Passwords, SigningKeys, api::Auth},
     companies::{self, api::Companies},
     documents::api::Documents,
@@ -33,8 +36,9 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     access_service_server::SERVICE_NAME,
+    audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
@@ -76,6 +80,7 @@ impl Service {
             studio_creations: studios::gather_creations(pool.clone(), lifecycle.clone()),
             company_reads: companies::gather_reads(pool.clone(), lifecycle.clone()),
             profile_reads: users::gather_reads(pool.clone(), lifecycle.clone()),
+            audit: Arc::new(AuditLog::new(Schema::Core, config.key_ring.clone(), clock.clone())),
             pool,
             worker_pool,
             keys: config.key_ring,
@@ -122,6 +127,8 @@ impl Service {
         } = self;
         let _stops = lifecycle.soft().drop_guard();
         lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
+        let sealer = Sealer::new(Schema::Core, app.worker_pool.clone(), &app.keys, app.clock.clone());
+        lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         let health = Health::new();
@@ -145,6 +152,7 @@ fn routes(app: &Arc<App>) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .with(AuditServiceServer::new(Audit::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
+use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
 pub mod access;
 pub mod aside;
+pub mod audit;
 mod config;
 pub mod engine;
 pub mod executions;
@@ -42,6 +43,8 @@ pub struct App {
     pub aside: aside::Aside,
     /// The root key ring: page tokens.
     pub keys: KeyRing,
+    /// Who did what.
+    pub audit: Arc<AuditLog>,
     /// What users may do, and the text of their documents.
     pub core: Arc<CoreClient>,
     /// What serves models.

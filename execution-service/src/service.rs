@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
+    audit::{AuditLog, Schema, Sealer},
     auth::{AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
@@ -14,6 +15,7 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
+    audit_service_server::{self, AuditServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
@@ -25,7 +27,7 @@ use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
-    executions, models,
+    audit, executions, models,
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
@@ -37,7 +39,8 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
+    audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
@@ -91,6 +94,9 @@ impl Service {
         let limits = Limits::new(config.limits, clock.clone());
         let start_rate = StartRate::new(config.start_limit, pool.clone(), clock.clone());
         let aside = Aside::default();
+        let audit = AuditLog::new(Schema::Execution, config.key_ring.clone(), clock.clone());
+        let sealer = Sealer::new(Schema::Execution, engine_pool.clone(), &config.key_ring, clock.clone());
+        lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         let engine = EngineConfig {
             pool: engine_pool,
             address,
@@ -103,6 +109,7 @@ impl Service {
             executions: executions::gather(pool.clone(), lifecycle.clone()),
             places: Places::default(),
             aside,
+            audit: Arc::new(audit),
             pool,
             keys: config.key_ring,
             core,
@@ -171,6 +178,7 @@ fn door(path: &str) -> Door {
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
+        .with(AuditServiceServer::new(audit::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))

@@ -111,6 +111,8 @@ ids! {
     SnapshotId
     /// An execution of a workflow.
     ExecutionId
+    /// Anything that has an id.
+    AnyId
     /// A caller's name for a request, by which a repeated one is known.
     RequestId
 }

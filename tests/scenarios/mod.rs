@@ -1,6 +1,7 @@
 //! What users do, through the real services.
 
 mod access;
+mod audit;
 mod bench;
 mod companies;
 mod control;

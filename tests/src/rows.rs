@@ -195,6 +195,18 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "branch": { "id": it.branch, "name": "South pier" } }),
     ),
     row(
+        "studios.core.v1.AuditService/ListAuditEntries",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.AuditService/ExportAuditLog",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.AuditService/VerifyAuditLog",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
         "studios.core.v1.StudioService/CreateStudio",
         |it| json!({ "studio": { "companyId": it.company, "name": format!("Studio {}", Uuid::now_v7().simple()), "businessArea": "BUSINESS_AREA_HR" } }),
     ),
@@ -269,6 +281,18 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.ModelService/UpdateModel",
         |it| json!({ "model": { "id": it.model, "contextLength": 16384 } }),
+    ),
+    row(
+        "studios.execution.v1.AuditService/ListAuditEntries",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.AuditService/ExportAuditLog",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.AuditService/VerifyAuditLog",
+        |it| json!({ "companyId": it.company }),
     ),
     row(
         "studios.execution.v1.WorkflowService/CreateWorkflow",

@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
+    audit::About,
     db::{self, Claims, TenantTx, WorkerTx},
     error::{Error, Result},
     ids::{SessionId, UserId},
@@ -154,6 +155,7 @@ pub async fn register(app: &App, new: &Registration, from: Option<ClientAddress>
         let mut tx = TenantTx::begin(&app.pool, "auth.register", &Claims::user(user)).await?;
         users::store::insert(&mut tx, user, &new.email, &new.full_name).await?;
         store::insert_identity(&mut tx, user, &new.email, &hash).await?;
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         open_session(app, tx, user).await
     })
     .await
@@ -175,7 +177,8 @@ pub async fn sign_in(app: &App, email: &Email, password: &Password, from: Option
     }
     attempt.succeeded(app).await?;
     db::retry("auth.sign_in", || async {
-        let tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
+        let mut tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         open_session(app, tx, user).await
     })
     .await
@@ -227,11 +230,13 @@ async fn newest(app: &App, tx: &mut TenantTx, spent: &RefreshToken, behind: usiz
 
 /// Ends the session of a refresh token, spent or not. A session that has ended, or that nobody knows, stays so.
 pub async fn sign_out(app: &App, token: &RefreshToken) -> Result<()> {
-    let Some((_, mut tx)) = enter(app, token, "auth.sign_out").await? else {
+    let Some((user, mut tx)) = enter(app, token, "auth.sign_out").await? else {
         return Ok(());
     };
     if let Some(presented) = store::lock_token(&mut tx, token.hash()).await? {
         store::end_session(&mut tx, presented.session, app.clock.now(), Ended::SignOut).await?;
+        let about = About::own("session", presented.session);
+        app.audit.record_by(&mut tx, user, about).await?;
     }
     tx.commit().await
 }

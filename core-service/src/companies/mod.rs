@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -167,6 +168,7 @@ pub async fn create(app: &App, caller: &Caller, new: &NewCompany) -> Result<Comp
         company: id,
         user: caller.user,
     };
+    app.audit.record(&mut tx, About::company(id, "company", id)).await?;
     outbox::publish(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(company)
@@ -199,6 +201,7 @@ pub async fn update(app: &App, caller: &Caller, update: &CompanyUpdate) -> Resul
     }
     store::update(&mut tx, id, &details).await?;
     let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit.record(&mut tx, About::company(id, "company", id)).await?;
     tx.commit().await?;
     Ok(company)
 }

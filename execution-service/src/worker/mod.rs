@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::Prepared,
     clock::SharedClock,
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
@@ -117,6 +118,8 @@ pub struct Start {
     pub key: Option<StartKey>,
     /// The W3C traceparent of the request; may be empty.
     pub trace_context: String,
+    /// The entry of the audit log that is written with it.
+    pub audit: Option<Prepared>,
 }
 
 /// Where a run begins.
@@ -307,6 +310,7 @@ impl Shared {
             }),
             parent: None,
             source,
+            audit: start.audit,
         };
         let lost = lease
             .as_ref()

@@ -4,6 +4,7 @@
 //! Publishing a draft that is the newest version already makes none.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result, Violation},
@@ -109,7 +110,10 @@ pub(super) async fn publish(
             definition: &workflow.draft,
             rolled_back_from: None,
         };
-        version_store::insert(&mut tx, &workflow.summary, &new, caller.user).await?
+        let made = version_store::insert(&mut tx, &workflow.summary, &new, caller.user).await?;
+        let about = About::company(access.company, "workflow", id).with("version", number);
+        app.audit.record(&mut tx, about).await?;
+        made
     };
     tx.commit().await?;
     Ok(published)

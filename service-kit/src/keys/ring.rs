@@ -81,6 +81,12 @@ impl KeyRing {
         self.current.derive("derive", purpose)
     }
 
+    /// The secrets of their own that all keys of the ring give for a purpose, the current one's first.
+    pub fn derive_each(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let roots = std::iter::once(&self.current).chain(&self.old);
+        roots.map(|it| it.derive("derive", purpose)).collect()
+    }
+
     /// Encrypts for a purpose. The context, such as a row's id, is not stored but must be the same when it is opened.
     pub fn seal(&self, purpose: &str, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let mut text = plaintext.to_vec();
