@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod api_keys;
 pub mod audit;
 pub mod bench;
 pub mod control;
@@ -10,6 +11,7 @@ pub mod doctor;
 pub mod events;
 pub mod home;
 pub mod migrate;
+pub mod operator;
 pub mod output;
 pub mod postgres;
 pub mod remote;
@@ -64,6 +66,12 @@ enum Command {
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
+    /// What operators set for companies and plans, at core-service's own port.
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// Keys with which machines work in a company.
+    #[command(subcommand)]
+    ApiKeys(api_keys::Command),
     /// Who did what in a company, and proof that nothing of it was changed.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -90,6 +98,8 @@ pub async fn run() -> u8 {
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
+        Command::Operator(command) => operator::run(command, output).await.map(|()| true),
+        Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
     };
     match done {

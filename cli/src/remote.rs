@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
-        company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
-        studio_service_client::StudioServiceClient,
+        api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
+        auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
+        document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
         audit_service_client::AuditServiceClient as ExecutionAuditServiceClient,
@@ -98,6 +98,11 @@ impl Remote {
     /// Sign-up and sessions.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// Keys of machines.
+    pub fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
+        ApiKeyServiceClient::new(self.channel.clone())
     }
 
     /// What was done to companies, members, studios and documents.

@@ -9,6 +9,7 @@ use service_kit::{audit::AuditLog, clock::SharedClock, keys::KeyRing};
 use sqlx::PgPool;
 
 pub mod access;
+pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod companies;
@@ -16,6 +17,7 @@ mod config;
 mod contact;
 pub mod documents;
 pub mod jobs;
+pub mod operators;
 pub mod outbox;
 pub mod requests;
 mod service;

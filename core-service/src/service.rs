@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
     audit::{AuditLog, Schema, Sealer},
-    auth::{AuthLayer, Door, UserTokens, Verifier},
+    auth::{AuthLayer, Door, OperatorTokens, UserTokens, Verifier, api_keys::ApiKeys},
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -14,10 +14,12 @@ use service_kit::{
 };
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
+    api_key_service_server::{self, ApiKeyServiceServer},
     audit_service_server::{self, AuditServiceServer},
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     user_service_server::{self, UserServiceServer},
 };
@@ -25,23 +27,28 @@ use studios_proto::core::{
 use crate::{
     App, Config,
     access::api::AccessApi,
+    api_keys::{StoredApiKeys, api::ApiKeysApi},
     audit::api::Audit,
     auth::{Issuer, Passwords, SigningKeys, api::Auth},
     companies::{self, api::Companies},
     documents::api::Documents,
-    jobs, outbox,
+    jobs,
+    operators::api::Operators,
+    outbox,
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     access_service_server::SERVICE_NAME,
+    api_key_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
 ];
@@ -72,7 +79,9 @@ impl Service {
             audience: config.audience.clone(),
             keys: keys.clone(),
         };
-        let verifier = Verifier::new(users, config.peers, clock.clone())?;
+        let api_keys = ApiKeys::new(config.key_ring.clone(), Arc::new(StoredApiKeys(pool.clone())));
+        let verifier = Verifier::new(users, config.peers, clock.clone())?.with_api_keys(api_keys);
+        let operators = OperatorTokens::new(config.key_ring.clone(), clock.clone());
         let limits = Limits::new(config.limits, clock.clone());
         let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
@@ -98,7 +107,7 @@ impl Service {
         Ok(Self {
             app: Arc::new(app),
             listener: Listener::bind(config.listen).await?.with_tls(config.tls),
-            auth: AuthLayer::new(Arc::new(verifier), door),
+            auth: AuthLayer::new(Arc::new(verifier), door).with_operators(operators),
             limits: Arc::new(limits),
             reflection: config.reflection,
             lifecycle,
@@ -152,10 +161,12 @@ fn routes(app: &Arc<App>) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .with(ApiKeyServiceServer::new(ApiKeysApi::new(app.clone())))
         .with(AuditServiceServer::new(Audit::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(UserServiceServer::new(Users::new(app.clone())))
 }
@@ -165,6 +176,7 @@ fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
         Some(auth_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
+        Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }
 }
@@ -174,9 +186,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signing_in_is_open_to_everybody_and_access_to_services_alone() {
+    fn only_signing_in_is_open_to_everybody_and_what_is_internal_to_services_and_operators() {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",
             "/studios.core.v1.AuthServiceX/SignIn",

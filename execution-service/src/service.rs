@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
     audit::{AuditLog, Schema, Sealer},
-    auth::{AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier},
+    auth::{
+        AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier,
+        api_keys::{ApiKeys, ClientApiKeys},
+    },
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -74,8 +77,10 @@ impl Service {
             name: NAME.into(),
             key: config.service_key.public_jwk(),
         };
-        let verifier = Verifier::new(users, [replica], clock.clone())?;
         let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
+        let api_keys = Arc::new(ClientApiKeys::new(channel.clone(), identity.clone()));
+        let api_keys = ApiKeys::new(config.key_ring.clone(), api_keys);
+        let verifier = Verifier::new(users, [replica], clock.clone())?.with_api_keys(api_keys);
         let core = Arc::new(CoreClient::new(channel, identity.clone()));
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
         let providers = Arc::new(Providers::new(

@@ -7,8 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
-/// Services that take service tokens only: no caller of the gateway can have one.
-const INTERNAL: [&str; 2] = ["studios.core.v1.AccessService", "studios.execution.v1.ReplicaService"];
+/// Services that take tokens of services or operators only: no caller of the gateway may have one.
+const INTERNAL: [&str; 3] = [
+    "studios.core.v1.AccessService",
+    "studios.core.v1.OperatorService",
+    "studios.execution.v1.ReplicaService",
+];
 
 /// Which service answers an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +131,7 @@ mod tests {
         for path in [
             "/studios.core.v1.AccessService/CheckStudio",
             "/studios.execution.v1.ReplicaService/FollowRun",
+            "/studios.core.v1.OperatorService/SuspendCompany",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -1,6 +1,7 @@
 //! What users do, through the real services.
 
 mod access;
+mod api_keys;
 mod audit;
 mod bench;
 mod companies;
@@ -15,6 +16,7 @@ mod lists;
 mod manual;
 mod memberships;
 mod migrations;
+mod operators;
 mod people;
 mod pooler;
 mod reach;

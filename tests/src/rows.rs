@@ -18,6 +18,8 @@ pub enum Door {
     Service,
     /// Services acting for nobody.
     ServiceAlone,
+    /// Operators.
+    Operator,
 }
 
 /// What an RPC reaches.
@@ -93,6 +95,16 @@ const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
         method,
         door: Door::Service,
         reach: Reach::Resource,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn operator(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Operator,
+        reach: Reach::Caller,
         body,
         answer: Code::Ok,
     }
@@ -194,6 +206,17 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.CompanyService/UpdateBranch",
         |it| json!({ "branch": { "id": it.branch, "name": "South pier" } }),
     ),
+    row("studios.core.v1.ApiKeyService/CreateApiKey", |it| {
+        json!({ "apiKey": { "companyId": it.company, "name": format!("Key {}", Uuid::now_v7().simple()), "scopes": ["*:read"] } })
+    }),
+    row(
+        "studios.core.v1.ApiKeyService/ListApiKeys",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.ApiKeyService/RevokeApiKey",
+        |it| json!({ "id": it.api_key }),
+    ),
     row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
@@ -259,6 +282,13 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "companyId": it.company }),
     ),
     Row {
+        method: "studios.core.v1.AccessService/CheckApiKey",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "hashes": ["AAAA"] }),
+        answer: Code::NotFound,
+    },
+    Row {
         method: "studios.core.v1.AccessService/FollowEvents",
         door: Door::ServiceAlone,
         // What it tells is of all companies.
@@ -266,6 +296,35 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    operator(
+        "studios.core.v1.OperatorService/GetCompanyForOperator",
+        |it| json!({ "companyId": it.company }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SetCompanyPlan",
+        |it| json!({ "companyId": it.company, "plan": "pro" }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SetSubscription",
+        |it| json!({ "companyId": it.company, "subscription": { "status": "SUBSCRIPTION_STATUS_ACTIVE", "renews": true } }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SuspendCompany",
+        |it| json!({ "companyId": it.company, "reason": "a test" }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/ResumeCompany",
+        |it| json!({ "companyId": it.company }),
+    ),
+    operator("studios.core.v1.OperatorService/UpdatePlan", |_| {
+        json!({ "plan": { "code": "enterprise", "displayName": "Enterprise", "limits": { "executionsPerMonth": "5000000",
+            "concurrentExecutions": 1000, "storageBytes": "10995116277760", "tokensPerMonth": "20000000000",
+            "costMicrosPerMonth": "50000000000", "members": 10000, "studios": 5000 } } })
+    }),
+    operator(
+        "studios.core.v1.OperatorService/SetUserLimits",
+        |it| json!({ "userId": it.user, "maxSnapshots": 60 }),
+    ),
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
         json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name, "contextLength": 4096 } })

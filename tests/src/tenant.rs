@@ -36,6 +36,8 @@ pub struct Tenant {
     pub snapshot: String,
     /// The same as a file, in base64.
     pub snapshot_file: String,
+    /// The id of its API key.
+    pub api_key: String,
 }
 
 /// The password of every test user.
@@ -70,6 +72,7 @@ impl Tenant {
             )
             .await;
         tenant.snapshot_file = text(&file["content"]);
+        tenant.api_key = tenant.add_key(world, "Harbour crane", &["*:read"]).await.0;
         tenant
     }
 
@@ -124,6 +127,7 @@ impl Tenant {
             execution: String::new(),
             snapshot: String::new(),
             snapshot_file: String::new(),
+            api_key: String::new(),
         }
     }
 
@@ -149,6 +153,15 @@ impl Tenant {
             )
             .await;
         id(&membership)
+    }
+
+    /// Gives the company an API key; returns its id and its text.
+    pub async fn add_key(&self, world: &World, name: &str, scopes: &[&str]) -> (String, String) {
+        let body = json!({ "apiKey": { "companyId": self.company, "name": name, "scopes": scopes } });
+        let made = world
+            .ok("studios.core.v1.ApiKeyService/CreateApiKey", body, &self.token)
+            .await;
+        (id(&made["apiKey"]), text(&made["key"]))
     }
 
     /// Gives the studio a markdown document and waits until it is processed.

@@ -9,6 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use service_kit::{
+    auth::OperatorTokens,
     client::ClientTls,
     clock::SystemClock,
     keys::{KeyRing, SigningKey},
@@ -172,6 +173,12 @@ impl World {
         let key = SigningKey::from_pkcs8(&der).expect("a key");
         let identity = ServiceIdentity::new("execution-service", key, Arc::new(SystemClock));
         identity.token_for(user.map(|it| it.parse().expect("a user's id")))
+    }
+
+    /// A token of an operator called `harbour-master`.
+    pub fn operator_token(&self) -> String {
+        let tokens = OperatorTokens::new(self.home.keys.clone(), Arc::new(SystemClock));
+        tokens.mint("harbour-master", Duration::from_mins(15))
     }
 
     /// Asks again until the answer satisfies the condition.

@@ -23,6 +23,7 @@ use crate::{
     contact::{Email, Phone},
     outbox::{self, Event},
     requests,
+    users::Subscription as SubscriptionStatus,
 };
 
 pub mod api;
@@ -31,7 +32,7 @@ mod convert;
 pub mod join_codes;
 pub mod memberships;
 pub mod plans;
-mod store;
+pub(crate) mod store;
 
 /// A business.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Company {
     pub details: Details,
     /// The code of its plan.
     pub plan: String,
+    /// How its subscription stands.
+    pub subscription: Subscription,
     /// Who made it.
     pub created_by: UserId,
     /// Grows with every update.
@@ -50,6 +53,21 @@ pub struct Company {
     pub created_at: OffsetDateTime,
     /// When it last changed.
     pub updated_at: OffsetDateTime,
+}
+
+/// How a company's subscription stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscription {
+    /// Whether it runs.
+    pub status: SubscriptionStatus,
+    /// When what is paid for begins.
+    pub period_start: Option<OffsetDateTime>,
+    /// When it ends.
+    pub period_end: Option<OffsetDateTime>,
+    /// Whether another period follows.
+    pub renews: bool,
+    /// When the company was suspended; nothing in it can be reached since.
+    pub suspended_at: Option<OffsetDateTime>,
 }
 
 /// What admins say about their company.

@@ -11,7 +11,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{About, chain::Hash, origin::Origin, subjects::DataKey};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Operator},
     ids::{CompanyId, UserId},
     status, telemetry,
 };
@@ -73,10 +73,24 @@ impl Actor {
     }
 }
 
+impl From<&Operator> for Actor {
+    fn from(operator: &Operator) -> Self {
+        Self {
+            kind: ActorKind::Operator,
+            id: operator.id,
+            service: String::new(),
+        }
+    }
+}
+
 impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
         Self {
-            kind: ActorKind::User,
+            kind: if caller.key.is_some() {
+                ActorKind::ApiKey
+            } else {
+                ActorKind::User
+            },
             id: caller.user.as_uuid(),
             service: caller.service.as_deref().unwrap_or_default().to_owned(),
         }

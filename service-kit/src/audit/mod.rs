@@ -68,6 +68,16 @@ impl About {
         }
     }
 
+    /// A thing of the platform's, such as `plan`.
+    pub fn platform(kind: &'static str) -> Self {
+        Self {
+            company: None,
+            thing: (kind, None),
+            outcome: Outcome::Done,
+            details: Map::new(),
+        }
+    }
+
     /// The same, and it was refused.
     #[must_use]
     pub fn refused(mut self) -> Self {

@@ -10,7 +10,7 @@ use tonic::body::Body;
 
 use super::entry::Actor;
 use crate::{
-    auth::Caller,
+    auth::{Caller, Operator},
     limits::ClientAddress,
     methods,
     server::step::{Below, Step, lazily},
@@ -45,8 +45,13 @@ impl Origin {
     fn of(request: &Request<Body>) -> Self {
         let extensions = request.extensions();
         let agent = request.headers().get(USER_AGENT).and_then(|it| it.to_str().ok());
+        // The gateway's own client names itself behind whom it calls for.
+        let agent = agent.map(|it| it.rsplit_once(" tonic/").map_or(it, |(client, _)| client));
         Self {
-            actor: extensions.get::<Caller>().map(Actor::from),
+            actor: match extensions.get::<Operator>() {
+                Some(operator) => Some(Actor::from(operator)),
+                None => extensions.get::<Caller>().map(Actor::from),
+            },
             action: action(request.uri().path()),
             address: extensions.get().copied(),
             user_agent: agent.unwrap_or_default().chars().take(USER_AGENT_CHARS).collect(),
@@ -67,7 +72,9 @@ pub(crate) struct OriginStep;
 
 impl Step for OriginStep {
     fn run(self, request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
-        if methods::reads(request.uri().path()) {
+        // Of an operator's calls all are recorded.
+        let is_operator = || request.extensions().get::<Operator>().is_some();
+        if methods::reads(request.uri().path()) && !is_operator() {
             return Either::Left(below.run(request));
         }
         let origin = Arc::new(Origin::of(&request));

@@ -118,6 +118,17 @@ impl KeyRing {
         [self.current.id.as_slice(), tag.as_ref()].concat()
     }
 
+    /// The MACs that all keys of the ring give, the current one's first: one that is stored is among them.
+    pub fn mac_each(&self, purpose: &str, data: &[u8]) -> Vec<Vec<u8>> {
+        let roots = std::iter::once(&self.current).chain(&self.old);
+        roots
+            .map(|root| {
+                let tag = hmac::sign(&root.authenticating(purpose), data);
+                [root.id.as_slice(), tag.as_ref()].concat()
+            })
+            .collect()
+    }
+
     /// Whether a MAC was made for the same purpose and data; takes as long whatever is wrong with it.
     pub fn verify_mac(&self, purpose: &str, data: &[u8], mac: &[u8]) -> bool {
         self.maker(mac)

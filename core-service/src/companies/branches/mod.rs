@@ -182,6 +182,15 @@ async fn enter_to_change(tx: &mut TenantTx, id: BranchId, etag: &str) -> Result<
     Ok(branch)
 }
 
+/// Refuses a branch that the company does not have.
+pub(crate) async fn require(tx: &mut TenantTx, company: CompanyId, id: BranchId) -> Result<()> {
+    let branch = store::find(tx, id).await?;
+    branch
+        .filter(|it| it.company == company)
+        .map(drop)
+        .ok_or_else(|| not_found(id))
+}
+
 /// There is no such branch for this caller.
 pub(crate) fn not_found(id: BranchId) -> Error {
     Error::not_found("branch", id)

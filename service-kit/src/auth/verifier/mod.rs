@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     Caller,
+    api_keys::{self, ApiKeys, Secret},
     cache::TokenCache,
     jwks::{BELIEVED, JwksSource, KeyStore, PublicKey},
 };
@@ -68,6 +69,7 @@ pub struct Verifier {
     users: KeyStore,
     user_rules: Validation,
     peers: HashMap<String, PeerKey>,
+    api_keys: Option<ApiKeys>,
     cache: TokenCache,
     clock: SharedClock,
 }
@@ -88,15 +90,25 @@ impl Verifier {
             user_rules: rules(&users.issuer, &users.audience),
             users: KeyStore::new(users.keys, clock.clone()),
             peers: peers.into_iter().map(peer_key).collect::<Result<_>>()?,
+            api_keys: None,
             cache: TokenCache::default(),
             clock,
         })
     }
 
+    /// The same, and API keys too.
+    #[must_use]
+    pub fn with_api_keys(self, api_keys: ApiKeys) -> Self {
+        Self {
+            api_keys: Some(api_keys),
+            ..self
+        }
+    }
+
     /// What a token proves.
     ///
     /// # Errors
-    /// `Unauthenticated` with the reasons `TOKEN_INVALID` and `TOKEN_EXPIRED`; `Unavailable` while the issuer's keys
+    /// `Unauthenticated` with the reasons `TOKEN_INVALID`, `TOKEN_EXPIRED` and `API_KEY_INVALID`; `Unavailable` while the issuer's keys
     /// cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Verified> {
         if token.len() > TOKEN_BYTES {
@@ -105,6 +117,18 @@ impl Verifier {
         let now = self.clock.now().unix_timestamp();
         let hash = TokenCache::hash(token);
         if let Some(verified) = self.cache.get(&hash, now) {
+            return Ok(verified);
+        }
+        if let Some(keys) = self.api_keys.as_ref().filter(|_| Secret::looks_like(token)) {
+            let key = keys.find(token).await?;
+            let until = key.expires_at.unwrap_or(i64::MAX).min(now + api_keys::BELIEVED_S);
+            let verified = Verified::User(Caller {
+                user: key.id,
+                session: None,
+                service: None,
+                key: Some(Arc::new(key)),
+            });
+            self.cache.put(hash, verified.clone(), until, now);
             return Ok(verified);
         }
         let header = decode_header(token).map_err(|_| INVALID)?;
@@ -127,6 +151,7 @@ impl Verifier {
             user: claims.sub,
             session: claims.session_id,
             service: None,
+            key: None,
         };
         Ok((Verified::User(caller), claims.exp))
     }
