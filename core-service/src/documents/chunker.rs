@@ -41,7 +41,7 @@ pub fn chunk(mime_type: MimeType, text: &str) -> Vec<Piece> {
 }
 
 fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Piece> {
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
     let sections = match mime_type {
         MimeType::Plain => None,
         MimeType::Markdown => outline::markdown(text, HEADINGS_LIMIT),

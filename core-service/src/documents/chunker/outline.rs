@@ -156,7 +156,7 @@ impl Outline {
 
     fn heading(&mut self, text: &str, range: Range<usize>, level: usize, title: &str) {
         let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-        if title.is_empty() || title.chars().count() > TITLE_CHARS {
+        if title.chars().all(super::is_blank) || title.chars().count() > TITLE_CHARS {
             self.begin_block(text, range.start, Kind::Prose);
             return;
         }

@@ -495,8 +495,12 @@ proptest! {
                 let own = ["pump", "other"].contains(&string);
                 prop_assert!(own || is_quoted(&text, string), "{string:?} is not in {text:?}");
             }
-            let digits = regex::Regex::new(r"-?\d[\d.,]*").unwrap();
-            let stated: Vec<f64> = digits.find_iter(&text).filter_map(|found| facts::number(found.as_str())?.as_f64()).collect();
+            // A comma can part two numbers as well as be in one.
+            let stated: Vec<f64> = [r"-?\d[\d.,]*", r"\d+"]
+                .iter()
+                .flat_map(|pattern| regex::Regex::new(pattern).unwrap().find_iter(&text).map(|it| it.as_str()).collect::<Vec<_>>())
+                .filter_map(|found| facts::number(found)?.as_f64())
+                .collect();
             for number in numbers(&value) {
                 let own = number.to_bits() == 3.0_f64.to_bits();
                 prop_assert!(own || stated.contains(&number), "{number} is not in {text:?}");

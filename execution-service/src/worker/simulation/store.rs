@@ -350,11 +350,13 @@ impl Store {
             self.write(&record);
         }
         if let Some(last) = record.entries.last() {
-            let written = self.executions.get(&fence.execution).and_then(|it| {
-                let place = usize::try_from(last.entry.seq - 1).expect("from 1");
-                it.bytes.get(place)
-            });
-            if written == Some(&last.bytes) {
+            let count = usize::try_from(last.entry.seq).expect("from 1");
+            let written = self
+                .executions
+                .get(&fence.execution)
+                .and_then(|it| it.bytes.get(..count))
+                .map(|entries| entries.iter().fold(GENESIS, |head, bytes| chain(&head, bytes)));
+            if written == Some(last.hash) {
                 return Answer::Written;
             }
         }
