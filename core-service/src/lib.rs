@@ -16,6 +16,7 @@ pub mod companies;
 mod config;
 mod contact;
 pub mod documents;
+pub mod invitations;
 pub mod jobs;
 pub mod operators;
 pub mod outbox;

@@ -19,6 +19,7 @@ use studios_proto::core::{
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    invitation_service_server::{self, InvitationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     user_service_server::{self, UserServiceServer},
@@ -32,6 +33,7 @@ use crate::{
     auth::{Issuer, Passwords, SigningKeys, api::Auth},
     companies::{self, api::Companies},
     documents::api::Documents,
+    invitations::api::Invitations,
     jobs,
     operators::api::Operators,
     outbox,
@@ -41,13 +43,14 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     access_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    invitation_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -166,6 +169,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(InvitationServiceServer::new(Invitations::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(UserServiceServer::new(Users::new(app.clone())))

@@ -91,6 +91,8 @@ ids! {
     BranchId
     /// A user's place in a company.
     MembershipId
+    /// An invitation to a company.
+    InvitationId
     /// A studio.
     StudioId
     /// A document.

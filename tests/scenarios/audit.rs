@@ -201,6 +201,11 @@ async fn the_others(world: &World) {
     ok(world, &it, &format!("{runs}/RetryExecution"), run).await;
     let pause = json!({ "studioId": it.studio, "action": "CONTROL_ACTION_CANCEL" });
     ok(world, &it, &format!("{runs}/ControlExecutions"), pause).await;
+    let invited = Tenant::user(world).await;
+    let (_, token) = it.invite(world, &invited.email, "ROLE_MEMBER").await;
+    world.verify_email(&invited).await;
+    let accept = "studios.core.v1.InvitationService/AcceptInvitation";
+    ok(world, &invited, accept, json!({ "token": token })).await;
     ok(
         world,
         &it,
@@ -419,7 +424,7 @@ async fn what_is_known_of_an_erased_actor_is_unreadable_and_the_chain_holds() {
 async fn both_services_logs_are_sealed_within_seconds() {
     let world = World::start().await;
     let it = Tenant::make(&world).await;
-    for (service, entries) in [(CORE, 5), (EXECUTION, 5)] {
+    for (service, entries) in [(CORE, 6), (EXECUTION, 5)] {
         let told = sealed(&world, &it, service, entries).await;
         assert_eq!(told["problems"], json!([]), "{service}");
         assert!(!told["head"]["signature"].as_str().unwrap().is_empty());

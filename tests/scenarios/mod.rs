@@ -10,6 +10,7 @@ mod documents;
 mod executions;
 mod gather;
 mod identity;
+mod invitations;
 mod kinds;
 mod limits;
 mod lists;

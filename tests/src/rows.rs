@@ -206,6 +206,24 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.CompanyService/UpdateBranch",
         |it| json!({ "branch": { "id": it.branch, "name": "South pier" } }),
     ),
+    row("studios.core.v1.InvitationService/CreateInvitation", |it| {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        json!({ "invitation": { "companyId": it.company, "email": email } })
+    }),
+    row(
+        "studios.core.v1.InvitationService/ListInvitations",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.InvitationService/RevokeInvitation",
+        |it| json!({ "id": it.invitation }),
+    ),
+    // Like a join code.
+    caller(
+        "studios.core.v1.InvitationService/AcceptInvitation",
+        |_| json!({ "token": "0".repeat(40) }),
+    )
+    .unknown(),
     row("studios.core.v1.ApiKeyService/CreateApiKey", |it| {
         json!({ "apiKey": { "companyId": it.company, "name": format!("Key {}", Uuid::now_v7().simple()), "scopes": ["*:read"] } })
     }),

@@ -38,6 +38,8 @@ pub struct Tenant {
     pub snapshot_file: String,
     /// The id of its API key.
     pub api_key: String,
+    /// The id of an open invitation.
+    pub invitation: String,
 }
 
 /// The password of every test user.
@@ -72,6 +74,8 @@ impl Tenant {
             )
             .await;
         tenant.snapshot_file = text(&file["content"]);
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        tenant.invitation = tenant.invite(world, &email, "ROLE_MEMBER").await.0;
         tenant.api_key = tenant.add_key(world, "Harbour crane", &["*:read"]).await.0;
         tenant
     }
@@ -128,6 +132,7 @@ impl Tenant {
             snapshot: String::new(),
             snapshot_file: String::new(),
             api_key: String::new(),
+            invitation: String::new(),
         }
     }
 
@@ -153,6 +158,15 @@ impl Tenant {
             )
             .await;
         id(&membership)
+    }
+
+    /// Invites an address; returns the invitation's id and what accepts it.
+    pub async fn invite(&self, world: &World, email: &str, role: &str) -> (String, String) {
+        let body = json!({ "invitation": { "companyId": self.company, "email": email, "role": role } });
+        let made = world
+            .ok("studios.core.v1.InvitationService/CreateInvitation", body, &self.token)
+            .await;
+        (id(&made["invitation"]), text(&made["token"]))
     }
 
     /// Gives the company an API key; returns its id and its text.

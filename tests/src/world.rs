@@ -25,7 +25,7 @@ use studios_cli::{
 use tonic::{Status, transport::Channel};
 use url::Url;
 
-use crate::{call, cluster::TestCluster};
+use crate::{call, cluster::TestCluster, tenant::Tenant};
 
 static TRACES: OnceLock<telemetry::Guard> = OnceLock::new();
 
@@ -173,6 +173,15 @@ impl World {
         let key = SigningKey::from_pkcs8(&der).expect("a key");
         let identity = ServiceIdentity::new("execution-service", key, Arc::new(SystemClock));
         identity.token_for(user.map(|it| it.parse().expect("a user's id")))
+    }
+
+    /// Has a user's e-mail address count as verified.
+    pub async fn verify_email(&self, user: &Tenant) {
+        sqlx::query("update core.users set email_verified = true where id = $1::uuid")
+            .bind(&user.user)
+            .execute(&self.admin().await)
+            .await
+            .expect("the user is there");
     }
 
     /// A token of an operator called `harbour-master`.

@@ -106,3 +106,74 @@ begin
 end $$;
 revoke execute on function core.read_companies(text[], uuid[]) from public;
 grant execute on function core.read_companies(text[], uuid[]) to studios_core;
+
+-- Invitations by e-mail: single use, bound to the address, and over after a while. The token is kept as its SHA-256 alone.
+create table core.invitations (
+    id uuid primary key,
+    company_id uuid not null references core.companies (id) on delete cascade,
+    email text not null check (email = lower(email)),
+    role text not null check (role in ('admin', 'member')),
+    token_hash bytea not null unique,
+    expires_at timestamptz not null,
+    accepted_at timestamptz,
+    revoked_at timestamptz,
+    invited_by uuid references core.users (id) on delete set null,
+    created_at timestamptz not null default now()
+);
+create index invitations_company on core.invitations (company_id, id);
+create index invitations_invited_by on core.invitations (invited_by);
+create unique index invitations_open on core.invitations (company_id, email) where accepted_at is null and revoked_at is null;
+
+alter table core.invitations enable row level security, force row level security;
+create policy owner on core.invitations to studios_owner using (true) with check (true);
+create policy keep on core.invitations to studios_core
+    using (company_id = any (array(select core.caller_admin_companies())))
+    with check (company_id = any (array(select core.caller_admin_companies())));
+grant select on core.invitations to studios_core;
+grant insert (id, company_id, email, role, token_hash, expires_at, invited_by) on core.invitations to studios_core;
+grant update (revoked_at) on core.invitations to studios_core;
+
+-- Makes the caller a member by an invitation to his own, verified address. `outcome` says what became of it; what is not his to
+-- accept is unknown, whatever else it is.
+create function core.accept_invitation(hash bytea, new_membership uuid)
+returns table (outcome text, company uuid, membership uuid)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+    invitation core.invitations;
+    own core.users;
+    place core.memberships;
+    room boolean;
+begin
+    select i.* into invitation from core.invitations i where i.token_hash = hash for update;
+    select u.* into own from core.users u where u.id = core.caller_id();
+    if invitation.id is null or own.email is distinct from invitation.email or invitation.revoked_at is not null
+        or invitation.accepted_at is not null or invitation.expires_at <= now()
+        or core.company_is_suspended(invitation.company_id) then
+        outcome := 'unknown';
+    elsif not own.email_verified then
+        outcome := 'unverified';
+    else
+        perform pg_advisory_xact_lock(hashtextextended('core.memberships ' || invitation.company_id, 0));
+        select m.* into place from core.memberships m where m.company_id = invitation.company_id and m.user_id = own.id;
+        select (select count(*) from core.memberships m
+                where m.company_id = c.id and m.state = 'approved' and not m.machine) < p.members into room
+        from core.companies c join core.plans p on p.code = c.plan where c.id = invitation.company_id;
+        if place.state = 'approved' then
+            outcome := 'member';
+        elsif not room then
+            outcome := 'no_room';
+        else
+            insert into core.memberships as m (id, company_id, user_id, role, state)
+            values (new_membership, invitation.company_id, own.id, invitation.role, 'approved')
+            on conflict (company_id, user_id) do update set role = excluded.role, state = 'approved'
+            returning m.id into membership;
+            update core.invitations i set accepted_at = now() where i.id = invitation.id;
+            outcome := 'accepted';
+        end if;
+        company := invitation.company_id;
+    end if;
+    return next;
+end $$;
+revoke execute on function core.accept_invitation(bytea, uuid) from public;
+grant execute on function core.accept_invitation(bytea, uuid) to studios_core;
