@@ -25,6 +25,13 @@ const UNRECORDED: &[(&str, &str)] = &[(
     "a session that goes on as it was allowed to",
 )];
 
+/// Rows whose requests leave things as they are, and which are made to change something elsewhere in the test.
+const LEFT_AS_IT_IS: &[&str] = &[
+    "studios.core.v1.CompanyService/UpdateMembership",
+    "studios.execution.v1.WorkflowService/PublishWorkflow",
+    "studios.execution.v1.ExecutionService/ControlExecutions",
+];
+
 fn action(method: &str) -> String {
     let (service, name) = methods::parts(method);
     format!("{}.{name}", service.rsplit('.').next().unwrap())
@@ -113,8 +120,7 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
         let after = actions(&admin).await;
         let action = action(row.method);
         let is_recorded = count(&after, &action) > count(&before, &action);
-        // A dry run of one that refuses everything changes nothing.
-        let should = answer.is_ok() && !(row.body)(&it).to_string().contains("dryRun");
+        let should = answer.is_ok() && !LEFT_AS_IT_IS.contains(&row.method);
         if should && !is_recorded && !UNRECORDED.iter().any(|it| it.0 == row.method) {
             silent.push(row.method);
         }
