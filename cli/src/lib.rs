@@ -10,6 +10,7 @@ pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod home;
+pub mod invitations;
 pub mod migrate;
 pub mod operator;
 pub mod output;
@@ -69,6 +70,9 @@ enum Command {
     /// What operators set for companies and plans, at core-service's own port.
     #[command(subcommand)]
     Operator(operator::Command),
+    /// Invitations of people to a company.
+    #[command(subcommand)]
+    Invitation(invitations::Command),
     /// Keys with which machines work in a company.
     #[command(subcommand)]
     ApiKeys(api_keys::Command),
@@ -99,6 +103,7 @@ pub async fn run() -> u8 {
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
         Command::Operator(command) => operator::run(command, output).await.map(|()| true),
+        Command::Invitation(command) => invitations::run(command, output).await.map(|()| true),
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
     };

@@ -9,7 +9,8 @@ use studios_proto::{
     core::{
         api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
         auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
+        document_service_client::DocumentServiceClient, invitation_service_client::InvitationServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
         audit_service_client::AuditServiceClient as ExecutionAuditServiceClient,
@@ -98,6 +99,11 @@ impl Remote {
     /// Sign-up and sessions.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// Invitations to companies.
+    pub fn invitations(&self) -> InvitationServiceClient<Channel> {
+        InvitationServiceClient::new(self.channel.clone())
     }
 
     /// Keys of machines.
