@@ -59,6 +59,21 @@ begin
     return null;
 end $$;
 
+create or replace function core.caller_companies() returns setof uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    return query select m.company_id from core.memberships m join core.companies c on c.id = m.company_id
+    where m.user_id = core.caller_id() and m.state = 'approved' and c.suspended_at is null;
+end $$;
+create or replace function core.caller_admin_companies() returns setof uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+    return query select m.company_id from core.memberships m join core.companies c on c.id = m.company_id
+    where m.user_id = core.caller_id() and m.state = 'approved' and m.role = 'admin' and c.suspended_at is null;
+end $$;
+
 -- Suspends a company or lets it go on; says whether there is one.
 create function core.suspend_company(company uuid, at timestamptz) returns boolean
 language plpgsql security definer set search_path = ''

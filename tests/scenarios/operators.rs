@@ -108,7 +108,16 @@ async fn in_a_suspended_company_nothing_is_reached_until_it_goes_on() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
     let (_, key) = it.add_key(&world, "Crane", &["*:read"]).await;
+    let note = json!({ "document": { "studioId": it.studio, "title": "For all", "mimeType": "text/plain",
+        "accessLevel": "ACCESS_LEVEL_COMPANY" }, "text": "The pier is lit at night." });
+    let note = world
+        .ok("studios.core.v1.DocumentService/CreateDocument", note, &it.token)
+        .await;
     let calls = [
+        (
+            "studios.core.v1.DocumentService/GetDocument",
+            json!({ "id": note["id"] }),
+        ),
         ("studios.core.v1.StudioService/GetStudio", json!({ "id": it.studio })),
         (
             "studios.core.v1.DocumentService/ListDocuments",
