@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::Operator, db, error::Result};
+use service_kit::{auth::Operator, db, error::Result, ids::CompanyId};
 use studios_proto::core::{self as proto, operator_service_server::OperatorService};
 use tonic::{Request, Response, Status};
 
@@ -23,10 +23,10 @@ impl Operators {
 
     async fn act<T>(
         &self,
-        request: Request<T>,
-        read: impl FnOnce(&T) -> Result<(service_kit::ids::CompanyId, Act)>,
+        request: &Request<T>,
+        read: impl FnOnce(&T) -> Result<(CompanyId, Act)>,
     ) -> Result<Response<proto::Company>, Status> {
-        let operator = Operator::of(&request)?;
+        let operator = Operator::of(request)?;
         let (id, act) = read(request.get_ref())?;
         let company = db::retry("operators.act", || super::act(&self.app, &operator, id, &act)).await?;
         Ok(Response::new(company.into()))
@@ -39,7 +39,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<proto::GetCompanyForOperatorRequest>,
     ) -> Result<Response<proto::Company>, Status> {
-        self.act(request, |it| Ok((convert::company(&it.company_id)?, Act::Look)))
+        self.act(&request, |it| Ok((convert::company(&it.company_id)?, Act::Look)))
             .await
     }
 
@@ -47,28 +47,28 @@ impl OperatorService for Operators {
         &self,
         request: Request<proto::SetCompanyPlanRequest>,
     ) -> Result<Response<proto::Company>, Status> {
-        self.act(request, convert::set_plan).await
+        self.act(&request, convert::set_plan).await
     }
 
     async fn set_subscription(
         &self,
         request: Request<proto::SetSubscriptionRequest>,
     ) -> Result<Response<proto::Company>, Status> {
-        self.act(request, convert::subscription).await
+        self.act(&request, convert::subscription).await
     }
 
     async fn suspend_company(
         &self,
         request: Request<proto::SuspendCompanyRequest>,
     ) -> Result<Response<proto::Company>, Status> {
-        self.act(request, convert::suspension).await
+        self.act(&request, convert::suspension).await
     }
 
     async fn resume_company(
         &self,
         request: Request<proto::ResumeCompanyRequest>,
     ) -> Result<Response<proto::Company>, Status> {
-        self.act(request, |it| Ok((convert::company(&it.company_id)?, Act::Resume)))
+        self.act(&request, |it| Ok((convert::company(&it.company_id)?, Act::Resume)))
             .await
     }
 

@@ -312,7 +312,7 @@ pub(super) mod tests {
 
     #[test]
     fn ids_sort_by_their_time() {
-        let now = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_millis(5_000);
+        let now = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
         let later = now + std::time::Duration::from_millis(1);
         assert!(first_id_at(now) < id_at(now) && id_at(now) < first_id_at(later));
     }

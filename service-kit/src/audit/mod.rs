@@ -141,17 +141,15 @@ impl AuditLog {
     pub async fn prepare(&self, pool: &PgPool, about: About) -> Result<Prepared> {
         let origin = origin::current().ok_or_else(no_request)?;
         let actor = origin.actor.clone().ok_or_else(no_request)?;
-        let sealed = match self.subjects.known(actor.id) {
-            Some(key) => self.seal(&actor, Some(&origin), about, &key),
-            None => {
-                let claims = Claims::user(actor.id.into());
-                let mut tx = TenantTx::begin(pool, "audit.subject", &claims).await?;
-                let key = self.subjects.find_or_make(&mut tx, actor.id).await?;
-                tx.commit().await?;
-                self.seal(&actor, Some(&origin), about, &key)
-            }
+        let key = if let Some(key) = self.subjects.known(actor.id) {
+            key
+        } else {
+            let mut tx = TenantTx::begin(pool, "audit.subject", &Claims::user(actor.id.into())).await?;
+            let key = self.subjects.find_or_make(&mut tx, actor.id).await?;
+            tx.commit().await?;
+            key
         };
-        Ok(Prepared(sealed.to_json()))
+        Ok(Prepared(self.seal(&actor, Some(&origin), about, &key).to_json()))
     }
 
     async fn write(&self, tx: &mut PgConnection, actor: &Actor, origin: Option<&Origin>, about: About) -> Result<()> {

@@ -15,7 +15,7 @@ use super::{
     entry::Entry,
     store::{self, NewLinks, Schema},
 };
-use crate::{clock::SharedClock, db::WorkerTx, error::Result, keys::KeyRing};
+use crate::{clock::SharedClock, db::WorkerTx, error::Result, ids::CompanyId, keys::KeyRing};
 
 /// How long it waits before it looks again.
 const EVERY: Duration = Duration::from_millis(500);
@@ -52,7 +52,7 @@ impl Sealer {
                     Ok(count) if count >= BATCH.unsigned_abs() => continue,
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(error = ?error, log = self.schema.name(), "the audit log is not sealed")
+                        tracing::warn!(error = ?error, log = self.schema.name(), "the audit log is not sealed");
                     }
                 }
                 tokio::time::sleep(EVERY).await;
@@ -127,5 +127,5 @@ impl Sealer {
 
 /// A company's own chain, or the nil UUID's.
 fn chain_of(entry: &Entry) -> Uuid {
-    entry.company_id.map_or_else(Uuid::nil, |it| it.as_uuid())
+    entry.company_id.map_or_else(Uuid::nil, CompanyId::as_uuid)
 }
