@@ -13,9 +13,8 @@ use studios_proto::{
         studio_service_client::StudioServiceClient,
     },
     execution::{
-        audit_service_client::AuditServiceClient as ExecutionAuditServiceClient,
-        execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
+        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};

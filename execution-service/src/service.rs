@@ -18,7 +18,7 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
-    audit_service_server::{self, AuditServiceServer},
+    execution_audit_service_server::{self, ExecutionAuditServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
@@ -43,7 +43,7 @@ use crate::{
 const NAME: &str = "execution-service";
 
 const SERVICES: [&str; 6] = [
-    audit_service_server::SERVICE_NAME,
+    execution_audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
@@ -183,7 +183,7 @@ fn door(path: &str) -> Door {
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
-        .with(AuditServiceServer::new(audit::Api::new(app.clone())))
+        .with(ExecutionAuditServiceServer::new(audit::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))

@@ -230,7 +230,11 @@ async fn a_key_is_no_member_and_what_it_does_is_recorded_as_its_own() {
         .await;
     let filter = json!({ "companyId": it.company, "actorId": id_of_key });
     let log = world
-        .ok("studios.execution.v1.AuditService/ListAuditEntries", filter, &it.token)
+        .ok(
+            "studios.execution.v1.ExecutionAuditService/ListAuditEntries",
+            filter,
+            &it.token,
+        )
         .await;
     assert_eq!(log["entries"][0]["actorKind"], "AUDIT_ACTOR_KIND_API_KEY");
     assert_eq!(log["entries"][0]["thingId"], workflow["id"]);

@@ -17,7 +17,7 @@ use studios_tests::{
 use tonic::Code;
 
 const CORE: &str = "studios.core.v1.AuditService";
-const EXECUTION: &str = "studios.execution.v1.AuditService";
+const EXECUTION: &str = "studios.execution.v1.ExecutionAuditService";
 
 /// What changes something and is not recorded, and why.
 const UNRECORDED: &[(&str, &str)] = &[(

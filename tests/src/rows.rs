@@ -153,6 +153,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "companyId": it.company }),
     ),
     row(
+        "studios.core.v1.CompanyService/ExplainAccess",
+        |it| json!({ "companyId": it.company, "userId": it.user, "studioId": it.studio }),
+    ),
+    row(
         "studios.core.v1.CompanyService/RotateJoinCode",
         |it| json!({ "companyId": it.company }),
     ),
@@ -360,15 +364,15 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "model": { "id": it.model, "contextLength": 16384 } }),
     ),
     row(
-        "studios.execution.v1.AuditService/ListAuditEntries",
+        "studios.execution.v1.ExecutionAuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
     ),
     row(
-        "studios.execution.v1.AuditService/ExportAuditLog",
+        "studios.execution.v1.ExecutionAuditService/ExportAuditLog",
         |it| json!({ "companyId": it.company }),
     ),
     row(
-        "studios.execution.v1.AuditService/VerifyAuditLog",
+        "studios.execution.v1.ExecutionAuditService/VerifyAuditLog",
         |it| json!({ "companyId": it.company }),
     ),
     row(

@@ -1,4 +1,4 @@
-//! The RPCs of `AuditService`.
+//! The RPCs of `ExecutionAuditService`.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use service_kit::{
     error::Violations,
     page::Page,
 };
-use studios_proto::{core as proto, execution::audit_service_server::AuditService};
+use studios_proto::{core as proto, execution::execution_audit_service_server::ExecutionAuditService};
 use tonic::{Request, Response, Status};
 
 use crate::App;
 
-const LIST_ENTRIES: &str = "/studios.execution.v1.AuditService/ListAuditEntries";
+const LIST_ENTRIES: &str = "/studios.execution.v1.ExecutionAuditService/ListAuditEntries";
 
-/// Serves `AuditService`.
+/// Serves `ExecutionAuditService`.
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
@@ -31,7 +31,7 @@ impl Api {
 }
 
 #[tonic::async_trait]
-impl AuditService for Api {
+impl ExecutionAuditService for Api {
     type ExportAuditLogStream = BoxStream<'static, Result<proto::ExportAuditLogResponse, Status>>;
 
     async fn list_audit_entries(

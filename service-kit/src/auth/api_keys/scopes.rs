@@ -11,11 +11,12 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 8] = [
+const CLOSED: [&str; 9] = [
     "AccessService",
     "ApiKeyService",
     "AuditService",
     "AuthService",
+    "ExecutionAuditService",
     "InvitationService",
     "OperatorService",
     "ReplicaService",
