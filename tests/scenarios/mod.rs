@@ -8,6 +8,7 @@ mod companies;
 mod control;
 mod documents;
 mod executions;
+mod explain;
 mod gather;
 mod identity;
 mod invitations;

@@ -29,6 +29,7 @@ use crate::{
 pub mod api;
 pub mod branches;
 mod convert;
+pub mod explain;
 pub mod join_codes;
 pub mod memberships;
 pub mod plans;
