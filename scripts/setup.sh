@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
-#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports
+#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports,
+#                                     and two servers that speak the model providers' protocols (aimock, LiteLLM's proxy)
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
 buf=1.75.0
@@ -25,18 +26,28 @@ cargo_tool() { # name version
     fi
 }
 
-page=$(dirname "$0")/../tests/browser
+tests=$(dirname "$0")/../tests
+peers=$tests/peers
 
 if [ "${1:-}" = --tests ]; then
     missing=()
     [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     command -v chromium >/dev/null || missing+=(chromium)
     command -v npm >/dev/null || missing+=(nodejs npm)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     apt_install "${missing[@]}"
-    if ! cmp -s "$page/package-lock.json" "$page/node_modules/installed"; then
-        echo "setup: installing what the browser tests import" >&2
-        npm ci --silent --no-audit --no-fund --prefix "$page" >&2
-        cp "$page/package-lock.json" "$page/node_modules/installed"
+    for folder in "$tests/browser" "$tests/supabase" "$peers"; do
+        if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed"; then
+            echo "setup: installing what the tests in $(basename "$folder") import" >&2
+            npm ci --silent --no-audit --no-fund --prefix "$folder" >&2
+            cp "$folder/package-lock.json" "$folder/node_modules/installed"
+        fi
+    done
+    if ! cmp -s "$peers/requirements.txt" "$peers/.venv/installed"; then
+        echo "setup: installing LiteLLM's proxy (once; it is large)" >&2
+        python3 -m venv "$peers/.venv"
+        "$peers/.venv/bin/pip" install --quiet --disable-pip-version-check -r "$peers/requirements.txt" >&2
+        cp "$peers/requirements.txt" "$peers/.venv/installed"
     fi
     exit
 fi

@@ -7,14 +7,16 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
-        auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, invitation_service_client::InvitationServiceClient,
-        studio_service_client::StudioServiceClient,
+        account_service_client::AccountServiceClient, api_key_service_client::ApiKeyServiceClient,
+        audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+        company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
+        invitation_service_client::InvitationServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
+        connection_service_client::ConnectionServiceClient,
         execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
-        snapshot_service_client::SnapshotServiceClient, workflow_service_client::WorkflowServiceClient,
+        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
+        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -120,6 +122,11 @@ impl Remote {
         ExecutionAuditServiceClient::new(self.channel.clone())
     }
 
+    /// The caller's own account.
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
     /// Companies.
     pub fn companies(&self) -> CompanyServiceClient<Channel> {
         CompanyServiceClient::new(self.channel.clone())
@@ -140,9 +147,24 @@ impl Remote {
         WorkflowServiceClient::new(self.channel.clone())
     }
 
+    /// Connections.
+    pub fn connections(&self) -> ConnectionServiceClient<Channel> {
+        ConnectionServiceClient::new(self.channel.clone())
+    }
+
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Flows of ActivePieces.
+    pub fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

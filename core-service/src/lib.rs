@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{audit::AuditLog, clock::SharedClock, keys::KeyRing};
+use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing};
 use sqlx::PgPool;
 
 pub mod access;
@@ -18,6 +18,7 @@ mod contact;
 pub mod documents;
 pub mod invitations;
 pub mod jobs;
+pub mod mails;
 pub mod operators;
 pub mod outbox;
 pub mod requests;
@@ -58,4 +59,14 @@ pub struct App {
     pub audit: Arc<AuditLog>,
     /// Wakes this process's worker.
     pub job_signal: jobs::Signal,
+    /// How mails are sent.
+    pub mail: mails::MailConfig,
+    /// Wakes what sends them.
+    pub mail_signal: jobs::Signal,
+    /// The sessions whose tokens are refused.
+    pub revocations: Arc<Revocations>,
+    /// The users of other issuers.
+    pub directory: Arc<auth::identities::Directory>,
+    /// Whether nobody signs in before he has proved his e-mail address.
+    pub require_verified_email: bool,
 }

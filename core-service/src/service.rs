@@ -4,16 +4,20 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
     audit::{AuditLog, Schema, Sealer},
-    auth::{AuthLayer, Door, OperatorTokens, UserTokens, Verifier, api_keys::ApiKeys},
+    auth::{
+        AuthLayer, Door, External, IssuerKeys, OperatorTokens, Revocations, UserTokens, Verifier, api_keys::ApiKeys,
+    },
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
     lifecycle::Lifecycle,
     limits::Limits,
+    outbound::Outbound,
     server::{self, Health, Listener, Routes, ServerOptions},
 };
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
+    account_service_server::{self, AccountServiceServer},
     api_key_service_server::{self, ApiKeyServiceServer},
     audit_service_server::{self, AuditServiceServer},
     auth_service_server::{self, AuthServiceServer},
@@ -30,11 +34,11 @@ use crate::{
     access::api::AccessApi,
     api_keys::{StoredApiKeys, api::ApiKeysApi},
     audit::api::Audit,
-    auth::{Issuer, Passwords, SigningKeys, api::Auth},
+    auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
     invitations::api::Invitations,
-    jobs,
+    jobs, mails,
     operators::api::Operators,
     outbox,
     studios::{self, api::Studios},
@@ -43,8 +47,9 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     access_service_server::SERVICE_NAME,
+    account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
@@ -83,8 +88,19 @@ impl Service {
             keys: keys.clone(),
         };
         let api_keys = ApiKeys::new(config.key_ring.clone(), Arc::new(StoredApiKeys(pool.clone())));
-        let verifier = Verifier::new(users, config.peers, clock.clone())?.with_api_keys(api_keys);
         let operators = OperatorTokens::new(config.key_ring.clone(), clock.clone());
+        let revocations = Arc::new(Revocations::new(clock.clone()));
+        let directory = Directory::new(pool.clone(), &config.issuers);
+        let external = External::new(
+            &config.issuers,
+            &Outbound::new(&IssuerKeys::OUTBOUND)?,
+            directory.clone(),
+            clock.clone(),
+        );
+        let verifier = Verifier::new(users, config.peers, clock.clone())?
+            .refusing(revocations.clone())
+            .accepting(external)
+            .with_api_keys(api_keys);
         let limits = Limits::new(config.limits, clock.clone());
         let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
@@ -106,6 +122,11 @@ impl Service {
             passwords: Passwords::new().await?,
             outbox,
             job_signal: jobs::Signal::default(),
+            mail: config.mail,
+            mail_signal: jobs::Signal::default(),
+            revocations,
+            directory,
+            require_verified_email: config.require_verified_email,
         };
         Ok(Self {
             app: Arc::new(app),
@@ -143,6 +164,11 @@ impl Service {
         lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn(
+            "ended-sessions",
+            auth::hear_of_ended_sessions(app.clone(), lifecycle.soft()),
+        );
         let health = Health::new();
         let pool = app.pool.clone();
         health
@@ -164,6 +190,7 @@ fn routes(app: &Arc<App>) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .with(AccountServiceServer::new(Account::new(app.clone())))
         .with(ApiKeyServiceServer::new(ApiKeysApi::new(app.clone())))
         .with(AuditServiceServer::new(Audit::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))

@@ -6,16 +6,18 @@
 
 use std::sync::Arc;
 
-use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle};
+use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
 pub mod aside;
 pub mod audit;
 mod config;
+pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod pieces;
 pub mod places;
 pub mod providers;
 pub mod replicas;
@@ -23,6 +25,7 @@ pub mod requests;
 mod service;
 pub mod snapshots;
 pub mod start_rate;
+pub mod templates;
 pub mod worker;
 pub mod workflows;
 
@@ -39,6 +42,8 @@ pub struct App {
     pub executions: executions::Gathered,
     /// Where workflows and executions are.
     pub places: places::Places,
+    /// Which workflows run templates.
+    pub marks: templates::Marks,
     /// Where rendering and checking run.
     pub aside: aside::Aside,
     /// The root key ring: page tokens.
@@ -47,6 +52,10 @@ pub struct App {
     pub audit: Arc<AuditLog>,
     /// What users may do, and the text of their documents.
     pub core: Arc<CoreClient>,
+    /// Calls to the outside.
+    pub outbound: Outbound,
+    /// The way to ActivePieces.
+    pub pieces: pieces::Pieces,
     /// What serves models.
     pub providers: Arc<Providers>,
     /// What runs executions.

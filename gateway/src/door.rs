@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
-    routing::get,
+    routing::{any, get},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
@@ -26,9 +26,10 @@ use crate::{
     connect,
     forward::Forwarder,
     headers::{self, REQUEST_ID},
+    hooks::{self, Hooks},
     limits::Limits,
     pages::{self, Pages},
-    trace,
+    supabase, trace,
 };
 
 /// How long a browser may remember what it was told about an origin.
@@ -59,14 +60,24 @@ pub(crate) fn router(
         .layer(from_fn_with_state(pages.forwarder.clone(), trace::traced))
         .layer(cors(cors_origins))
         .layer(CatchPanicLayer::custom(|_| panicked()));
+    let hooks = Hooks {
+        forwarder: rpc.forwarder.clone(),
+        permits: rpc.permits.clone(),
+        limits: rpc.limits.clone(),
+    };
     Router::new()
         .route("/", get(pages::index))
         .route("/healthz", get(pages::live))
         .route("/readyz", get(pages::ready))
         .route("/.well-known/jwks.json", get(pages::keys))
+        .route("/auth/v1/.well-known/jwks.json", get(pages::keys))
         .route("/openapi.json", get(pages::openapi))
         .with_state(pages)
-        .fallback_service(axum::routing::any(answer).with_state(rpc))
+        .route(
+            "/hooks/activepieces/{token}",
+            any(hooks::activepieces).with_state(hooks),
+        )
+        .fallback_service(any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
         .layer(layers)
 }
@@ -85,7 +96,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -96,6 +107,10 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("tracestate"),
             HeaderName::from_static("x-grpc-web"),
             HeaderName::from_static("x-user-agent"),
+            // Those of supabase-js.
+            HeaderName::from_static("apikey"),
+            HeaderName::from_static("x-client-info"),
+            HeaderName::from_static("x-supabase-api-version"),
             REQUEST_ID,
         ])
         .expose_headers([
@@ -103,6 +118,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("grpc-message"),
             HeaderName::from_static("grpc-status-details-bin"),
             header::RETRY_AFTER,
+            HeaderName::from_static("x-supabase-api-version"),
             REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)
@@ -144,6 +160,9 @@ impl Protocol {
 
 async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
     let path = request.uri().path();
+    if supabase::serves(path) {
+        return sign_in(rpc, request).await;
+    }
     let known = rpc.forwarder.methods.find(path).is_some();
     if request.method() != Method::POST {
         return if known {
@@ -182,6 +201,19 @@ async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
     }
 }
 
+/// Supabase's way to sign in, let in as all calls are.
+async fn sign_in(rpc: Rpc, mut request: Request) -> Response {
+    if headers::too_large(request.headers()) {
+        return headers_too_large();
+    }
+    let admitted = rpc.limits.admit(&mut request);
+    let admitted = admitted.and_then(|()| rpc.permits.try_acquire_owned().map_err(|_| busy()));
+    match admitted {
+        Ok(_permit) => supabase::answer(rpc.forwarder, request).await,
+        Err(refusal) => supabase::refuse(refusal, request.headers()),
+    }
+}
+
 /// gRPC, and gRPC-Web translated to it.
 async fn grpc(
     forwarder: Arc<Forwarder>,
@@ -214,7 +246,7 @@ fn names_a_method(path: &str) -> bool {
     }
 }
 
-fn busy() -> Error {
+pub(crate) fn busy() -> Error {
     Error::ResourceExhausted {
         reason: "GATEWAY_BUSY",
         message: "the gateway is answering as many requests as it may".into(),
@@ -230,7 +262,7 @@ fn not_found() -> Response {
     )
 }
 
-fn not_allowed(allowed: &'static str, message: &str) -> Response {
+pub(crate) fn not_allowed(allowed: &'static str, message: &str) -> Response {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message);
     response
         .headers_mut()
@@ -271,6 +303,6 @@ fn headers_too_large() -> Response {
     )
 }
 
-fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
+pub(crate) fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
     connect::Error::Http(http, code, message.into()).into_response()
 }

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
-/// Services that take tokens of services or operators only: no caller of the gateway may have one.
-const INTERNAL: [&str; 3] = [
+/// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
+/// itself.
+const INTERNAL: [&str; 4] = [
     "studios.core.v1.AccessService",
     "studios.core.v1.OperatorService",
+    "studios.execution.v1.FlowCallbackService",
     "studios.execution.v1.ReplicaService",
 ];
 
@@ -132,6 +134,7 @@ mod tests {
             "/studios.core.v1.AccessService/CheckStudio",
             "/studios.execution.v1.ReplicaService/FollowRun",
             "/studios.core.v1.OperatorService/SuspendCompany",
+            "/studios.execution.v1.FlowCallbackService/TakeCallback",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

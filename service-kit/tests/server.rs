@@ -15,7 +15,7 @@ use service_kit::{
 };
 use studios_proto::core::{
     AccessDecision, ApiKeyAccess, CheckApiKeyRequest, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest,
-    FollowEventsResponse,
+    FollowEventsResponse, ResolveIdentityRequest, ResolveIdentityResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -43,6 +43,13 @@ struct Double {
 #[tonic::async_trait]
 impl AccessService for Double {
     type FollowEventsStream = tokio_stream::Empty<Result<FollowEventsResponse, Status>>;
+
+    async fn resolve_identity(
+        &self,
+        _: Request<ResolveIdentityRequest>,
+    ) -> Result<Response<ResolveIdentityResponse>, Status> {
+        Err(Status::unimplemented("identities"))
+    }
 
     async fn check_studio(&self, request: Request<CheckStudioRequest>) -> Result<Response<AccessDecision>, Status> {
         let caller = Caller::of(&request)?;
@@ -147,6 +154,7 @@ impl World {
             session_id: Some(SessionId::generate()),
             email: None,
             role: USER_ROLE.into(),
+            aal: None,
         })
     }
 

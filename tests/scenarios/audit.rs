@@ -20,16 +20,39 @@ const CORE: &str = "studios.core.v1.AuditService";
 const EXECUTION: &str = "studios.execution.v1.ExecutionAuditService";
 
 /// What changes something and is not recorded, and why.
-const UNRECORDED: &[(&str, &str)] = &[(
-    "studios.core.v1.AuthService/Refresh",
-    "a session that goes on as it was allowed to",
-)];
+const UNRECORDED: &[(&str, &str)] = &[
+    (
+        "studios.core.v1.AuthService/Refresh",
+        "a session that goes on as it was allowed to",
+    ),
+    (
+        "studios.core.v1.AuthService/RequestPasswordReset",
+        "nobody knows who asks, and what comes of it is recorded",
+    ),
+    (
+        "studios.core.v1.AccessService/ResolveIdentity",
+        "what another issuer knows of a user, as his first token says it",
+    ),
+    (
+        "studios.execution.v1.FlowCallbackService/TakeCallback",
+        "what a flow answers stands in the journal of its run",
+    ),
+];
 
 /// Rows whose requests leave things as they are, and which are made to change something elsewhere in the test.
 const LEFT_AS_IT_IS: &[&str] = &[
     "studios.core.v1.CompanyService/UpdateMembership",
     "studios.execution.v1.WorkflowService/PublishWorkflow",
     "studios.execution.v1.ExecutionService/ControlExecutions",
+];
+
+/// What needs a mail, an authenticator or ActivePieces to be done at all.
+const DONE_ELSEWHERE: &[&str] = &[
+    "studios.core.v1.AccountService/ConfirmTotp",
+    "studios.core.v1.AccountService/DisableTotp",
+    "studios.core.v1.AuthService/ConfirmEmail",
+    "studios.core.v1.AuthService/ResetPassword",
+    "studios.execution.v1.FlowService/ImportFlow",
 ];
 
 fn action(method: &str) -> String {
@@ -109,7 +132,7 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
     let mut silent = Vec::new();
     for row in ROWS.iter().filter(|row| !methods::reads(row.method)) {
         let token = match row.door {
-            Door::Public => None,
+            Door::Public | Door::Gateway => None,
             Door::Member => Some(it.token.clone()),
             Door::Service => Some(world.service_token(Some(&it.user))),
             Door::ServiceAlone => Some(world.service_token(None)),
@@ -120,7 +143,8 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
         let after = actions(&admin).await;
         let action = action(row.method);
         let is_recorded = count(&after, &action) > count(&before, &action);
-        let should = answer.is_ok() && !LEFT_AS_IT_IS.contains(&row.method);
+        let is_left = |list: &[&str]| list.contains(&row.method);
+        let should = answer.is_ok() && !is_left(DONE_ELSEWHERE) && !LEFT_AS_IT_IS.contains(&row.method);
         if should && !is_recorded && !UNRECORDED.iter().any(|it| it.0 == row.method) {
             silent.push(row.method);
         }
@@ -131,7 +155,8 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
     the_others(&world).await;
     let recorded = actions(&admin).await;
     for method in call::methods() {
-        let changes = !methods::reads(&method) && !UNRECORDED.iter().any(|it| it.0 == method);
+        let is_exempt = UNRECORDED.iter().any(|it| it.0 == method) || DONE_ELSEWHERE.contains(&&*method);
+        let changes = !methods::reads(&method) && !is_exempt;
         if changes && count(&recorded, &action(&method)) == 0 {
             silent.push(Box::leak(method.into_boxed_str()));
         }

@@ -1,6 +1,7 @@
 //! An installation of one test: all three services in process on port 0, over a database of its own.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -163,6 +164,11 @@ impl World {
     /// The root key ring.
     pub fn keys(&self) -> &KeyRing {
         &self.home.keys
+    }
+
+    /// Where its mails lie.
+    pub fn outbox(&self) -> PathBuf {
+        self.home.dir().join("outbox")
     }
 
     /// A service token of execution-service, acting for a user or for nobody.

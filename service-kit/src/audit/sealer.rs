@@ -27,7 +27,7 @@ const BATCH: i64 = 2000;
 pub struct Sealer {
     schema: Schema,
     pool: PgPool,
-    keys: AuditKeys,
+    ring: KeyRing,
     clock: SharedClock,
 }
 
@@ -37,7 +37,7 @@ impl Sealer {
         Self {
             schema,
             pool,
-            keys: AuditKeys::of(ring),
+            ring: ring.clone(),
             clock,
         }
     }
@@ -79,9 +79,11 @@ impl Sealer {
         let heads = store::heads(&mut tx, self.schema, &ids).await?;
         let heads: BTreeMap<_, _> = heads.into_iter().map(|it| (it.chain, it)).collect();
         let now = self.clock.now();
+        // Anew each time: the ring may have been renewed, and another replica have signed with its newest key.
+        let keys = AuditKeys::of(&self.ring);
         let (mut links, mut ends) = (NewLinks::default(), Vec::new());
         for (chain, entries) in &chains {
-            match self.extend(*chain, heads.get(chain), entries, now, &mut links) {
+            match self.extend(&keys, *chain, heads.get(chain), entries, now, &mut links) {
                 Some(end) => ends.push(end),
                 None => {
                     tracing::error!(chain = %chain, log = self.schema.name(), "the head of an audit chain is forged");
@@ -97,6 +99,7 @@ impl Sealer {
     /// Adds a chain's new links, and gives its new head; nothing where the old one is forged.
     fn extend(
         &self,
+        keys: &AuditKeys,
         chain: Uuid,
         head: Option<&Head>,
         entries: &[Entry],
@@ -106,7 +109,7 @@ impl Sealer {
         let mut hash: Option<Hash> = None;
         let mut seq = 0;
         if let Some(head) = head {
-            if !head.holds(self.schema, self.keys.public()) {
+            if !head.holds(self.schema, keys.public()) {
                 return None;
             }
             hash = head.hash.as_slice().try_into().ok();
@@ -121,7 +124,7 @@ impl Sealer {
             links.hash.push(next.to_vec());
             hash = Some(next);
         }
-        hash.map(|hash| self.keys.sign(self.schema, chain, seq, &hash, now))
+        hash.map(|hash| keys.sign(self.schema, chain, seq, &hash, now))
     }
 }
 

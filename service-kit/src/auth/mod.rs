@@ -5,18 +5,22 @@
 
 pub mod api_keys;
 mod cache;
+mod external;
 mod jwks;
 mod layer;
 pub mod operator;
+mod revocations;
 mod verifier;
 
 use std::sync::Arc;
 
 use api_keys::ApiKey;
+pub use external::{External, ExternalConfig, Identities, Identity, IssuerConfig, IssuerKeys};
 pub use jwks::{ClientJwks, JwksSource, StaticJwks};
 pub use layer::AuthLayer;
 pub(crate) use layer::is_open;
 pub use operator::{Operator, OperatorTokens};
+pub use revocations::{REMEMBERED, Revocations};
 pub use verifier::{Peer, UserTokens, Verified, Verifier};
 
 use crate::{

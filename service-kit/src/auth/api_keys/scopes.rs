@@ -11,12 +11,14 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 9] = [
+const CLOSED: [&str; 11] = [
     "AccessService",
+    "AccountService",
     "ApiKeyService",
     "AuditService",
     "AuthService",
     "ExecutionAuditService",
+    "FlowCallbackService",
     "InvitationService",
     "OperatorService",
     "ReplicaService",
