@@ -48,7 +48,7 @@ pub enum Command {
     Retire {
         /// The key's id.
         id: KeyId,
-        /// Drop it even where keyed hashes of what nobody keeps, such as recovery codes, are lost with it.
+        /// Drop it even where keyed hashes of what nobody keeps, API keys and recovery codes, are lost with it.
         #[arg(long)]
         lose_hashes: bool,
         /// Which installation.

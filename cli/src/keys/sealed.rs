@@ -15,7 +15,7 @@ pub struct Sealed {
 }
 
 /// All of them. One whose table a database lacks is passed over, and so are values that are empty: what was sealed is forgotten.
-pub const SEALED: [Sealed; 6] = [
+pub const SEALED: [Sealed; 7] = [
     Sealed {
         table: "core.signing_keys",
         column: "sealed_private_key",
@@ -47,6 +47,12 @@ pub const SEALED: [Sealed; 6] = [
         context: "uuid_send(subject)",
     },
     Sealed {
+        table: "execution.audit_subjects",
+        column: "sealed",
+        purpose: "audit.subjects",
+        context: "uuid_send(subject)",
+    },
+    Sealed {
         table: "execution.connections",
         column: "secret",
         purpose: "execution.connections.secret",
@@ -64,7 +70,13 @@ pub struct Hashed {
 }
 
 /// All of them.
-pub const HASHED: [Hashed; 1] = [Hashed {
-    table: "core.recovery_codes",
-    column: "code_hash",
-}];
+pub const HASHED: [Hashed; 2] = [
+    Hashed {
+        table: "core.api_keys",
+        column: "hash",
+    },
+    Hashed {
+        table: "core.recovery_codes",
+        column: "code_hash",
+    },
+];
