@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, Door, External, IssuerKeys, Revocations, UserTokens, Verifier},
+    audit::{AuditLog, Schema, Sealer},
+    auth::{
+        AuthLayer, Door, External, IssuerKeys, OperatorTokens, Revocations, UserTokens, Verifier, api_keys::ApiKeys,
+    },
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -15,9 +18,13 @@ use service_kit::{
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
     account_service_server::{self, AccountServiceServer},
+    api_key_service_server::{self, ApiKeyServiceServer},
+    audit_service_server::{self, AuditServiceServer},
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    invitation_service_server::{self, InvitationServiceServer},
+    operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     user_service_server::{self, UserServiceServer},
 };
@@ -25,22 +32,31 @@ use studios_proto::core::{
 use crate::{
     App, Config,
     access::api::AccessApi,
+    api_keys::{StoredApiKeys, api::ApiKeysApi},
+    audit::api::Audit,
     auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
-    jobs, mails, outbox,
+    invitations::api::Invitations,
+    jobs, mails,
+    operators::api::Operators,
+    outbox,
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 11] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
+    api_key_service_server::SERVICE_NAME,
+    audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    invitation_service_server::SERVICE_NAME,
+    operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
 ];
@@ -71,6 +87,8 @@ impl Service {
             audience: config.audience.clone(),
             keys: keys.clone(),
         };
+        let api_keys = ApiKeys::new(config.key_ring.clone(), Arc::new(StoredApiKeys(pool.clone())));
+        let operators = OperatorTokens::new(config.key_ring.clone(), clock.clone());
         let revocations = Arc::new(Revocations::new(clock.clone()));
         let directory = Directory::new(pool.clone(), &config.issuers);
         let external = External::new(
@@ -81,7 +99,8 @@ impl Service {
         );
         let verifier = Verifier::new(users, config.peers, clock.clone())?
             .refusing(revocations.clone())
-            .accepting(external);
+            .accepting(external)
+            .with_api_keys(api_keys);
         let limits = Limits::new(config.limits, clock.clone());
         let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
@@ -89,6 +108,7 @@ impl Service {
             studio_creations: studios::gather_creations(pool.clone(), lifecycle.clone()),
             company_reads: companies::gather_reads(pool.clone(), lifecycle.clone()),
             profile_reads: users::gather_reads(pool.clone(), lifecycle.clone()),
+            audit: Arc::new(AuditLog::new(Schema::Core, config.key_ring.clone(), clock.clone())),
             pool,
             worker_pool,
             keys: config.key_ring,
@@ -111,7 +131,7 @@ impl Service {
         Ok(Self {
             app: Arc::new(app),
             listener: Listener::bind(config.listen).await?.with_tls(config.tls),
-            auth: AuthLayer::new(Arc::new(verifier), door),
+            auth: AuthLayer::new(Arc::new(verifier), door).with_operators(operators),
             limits: Arc::new(limits),
             reflection: config.reflection,
             lifecycle,
@@ -140,6 +160,8 @@ impl Service {
         } = self;
         let _stops = lifecycle.soft().drop_guard();
         lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
+        let sealer = Sealer::new(Schema::Core, app.worker_pool.clone(), &app.keys, app.clock.clone());
+        lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
@@ -169,9 +191,13 @@ fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
         .with(AccountServiceServer::new(Account::new(app.clone())))
+        .with(ApiKeyServiceServer::new(ApiKeysApi::new(app.clone())))
+        .with(AuditServiceServer::new(Audit::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(InvitationServiceServer::new(Invitations::new(app.clone())))
+        .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(UserServiceServer::new(Users::new(app.clone())))
 }
@@ -181,6 +207,7 @@ fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
         Some(auth_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
+        Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }
 }
@@ -190,9 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signing_in_is_open_to_everybody_and_access_to_services_alone() {
+    fn only_signing_in_is_open_to_everybody_and_what_is_internal_to_services_and_operators() {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",
             "/studios.core.v1.AuthServiceX/SignIn",

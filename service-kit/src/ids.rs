@@ -91,6 +91,8 @@ ids! {
     BranchId
     /// A user's place in a company.
     MembershipId
+    /// An invitation to a company.
+    InvitationId
     /// A studio.
     StudioId
     /// A document.
@@ -119,6 +121,8 @@ ids! {
     TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
+    /// Anything that has an id.
+    AnyId
     /// A caller's name for a request, by which a repeated one is known.
     RequestId
 }
