@@ -122,15 +122,7 @@ fn targets_must_exist_and_every_stage_must_be_reached() {
 }
 
 #[test]
-fn what_is_not_served_yet_says_so() {
-    let draft = stages(&[json!({"kind": "activepieces", "connection_id": "", "flow_id": ""})]);
-    let found = found(draft);
-    assert_eq!(found[0].field, "draft.stages[0].activepieces");
-    assert!(found[0].description.ends_with("is not served yet"));
-}
-
-#[test]
-fn a_flow_has_a_connection_an_id_and_a_question() {
+fn a_flow_has_an_id_and_a_question() {
     let draft = stages(&[
         json!({"kind": "flowise", "connection_id": "", "flow_id": "", "question": ""}),
         json!({"kind": "flowise", "connection_id": "flows", "flow_id": "f", "question": "{{ inputs.x"}),
@@ -139,7 +131,6 @@ fn a_flow_has_a_connection_an_id_and_a_question() {
     assert_eq!(
         fields(draft),
         [
-            "draft.stages[0].flowise.connection_id",
             "draft.stages[0].flowise.flow_id",
             "draft.stages[0].flowise.question",
             "draft.stages[1].flowise.question",
