@@ -424,7 +424,7 @@ mod tests {
         );
         assert_eq!(
             failed(&whole[..50], json!({})),
-            "the step \"Add\" failed: Error: asked to fa"
+            "the step \"Add\" failed: Error: asked to f"
         );
         assert_eq!(failed("cut", json!({"step_1": {"errorMessage": whole}})), expected);
         assert_eq!(failed("plain", json!(null)), "the step \"Add\" failed: plain");
