@@ -68,7 +68,7 @@ impl RunState {
             "MEMORY_LIMIT_EXCEEDED" => Self::MemoryLimitExceeded,
             "LOG_SIZE_EXCEEDED" => Self::LogSizeExceeded,
             "INTERNAL_ERROR" => Self::InternalError,
-            other => Self::Unknown(other.chars().filter(|it| it.is_ascii_graphic()).take(40).collect()),
+            other => Self::Unknown(other.chars().filter(char::is_ascii_graphic).take(40).collect()),
         }
     }
 
