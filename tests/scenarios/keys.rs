@@ -31,6 +31,7 @@ const JOIN_CODE: &str = "studios.core.v1.CompanyService/GetJoinCode";
 const NEW_JOIN_CODE: &str = "studios.core.v1.CompanyService/RotateJoinCode";
 const SIGN_IN: &str = "studios.core.v1.AuthService/SignIn";
 const REFRESH: &str = "studios.core.v1.AuthService/Refresh";
+const VERIFY: &str = "studios.core.v1.AuditService/VerifyAuditLog";
 const GRACE: Duration = Duration::from_secs(10);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -188,6 +189,16 @@ async fn the_root_key_turns_while_everything_runs_and_the_old_one_is_dropped_onc
         .unwrap();
     assert_eq!(standing(&dir).await, [state(&second, "current", 3)]);
     assert_eq!(world.ok(JOIN_CODE, company.clone(), &it.token).await["code"], code);
+    // The chain of what was recorded before the key turned goes on, and proves itself without the key that was dropped.
+    let told = world.ok(VERIFY, company.clone(), &it.token).await;
+    let entries = |it: &Value| it["entries"].as_str().unwrap().parse::<i64>().unwrap();
+    let before = entries(&told);
+    world.ok(NEW_JOIN_CODE, company.clone(), &it.token).await;
+    let told = world
+        .until(VERIFY, company.clone(), &it.token, |it| entries(it) > before)
+        .await;
+    assert!(told["problems"].as_array().is_none_or(Vec::is_empty), "{told}");
+    let code = world.ok(JOIN_CODE, company.clone(), &it.token).await["code"].clone();
     world.lifecycle.shut_down(GRACE).await;
     drop(installation);
 

@@ -277,6 +277,11 @@ async fn retire(id: KeyId, lose_hashes: bool, place: &Place, output: Output) -> 
             "{count} of {table} are hashed with {id}, and would count no more: --lose-hashes drops it all the same"
         );
     }
+    let signed = store::signed_by(&mut tx, it.ring.keys(), id).await?;
+    ensure!(
+        signed == 0,
+        "{signed} chains of the audit log are signed with {id}: the services sign them anew within a minute once they run"
+    );
     let (text, dropped) = match &mut it.ring {
         Ring::Home(home, _) => {
             home.retire(id)?;

@@ -1,7 +1,10 @@
 //! SQL of sealed and hashed columns, as the owner of the tables. Their names are this program's own, never input.
 
 use anyhow::{Context, Result, ensure};
-use service_kit::keys::{KeyId, KeyRing};
+use service_kit::{
+    audit::AuditKeys,
+    keys::{KeyId, KeyRing},
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction, raw_sql};
 
 use super::{HASHED, Hashed, SEALED, Sealed};
@@ -151,6 +154,24 @@ pub(super) async fn close(database: &mut PgConnection) -> Result<Transaction<'_,
             .await?;
     }
     Ok(tx)
+}
+
+/// How many chains of the audit logs have a head that a key of the ring has signed.
+pub(super) async fn signed_by(tx: &mut PgConnection, ring: &KeyRing, id: KeyId) -> Result<i64> {
+    let signers = AuditKeys::of(ring);
+    let place = ring.ids().into_iter().position(|it| it == id);
+    let key = place.and_then(|place| signers.public().get(place));
+    let mut count = 0;
+    for table in ["core.audit_heads", "execution.audit_heads"] {
+        if is_present(tx, table).await? {
+            let sql = format!("select count(*) from {table} where key = $1");
+            count += sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql))
+                .bind(key)
+                .fetch_one(&mut *tx)
+                .await?;
+        }
+    }
+    Ok(count)
 }
 
 /// A transaction as the owner: an administrator need not be a superuser, and row level security binds him.

@@ -2,11 +2,13 @@
 //!
 //! A link that it adds comes after all that were committed when it looked, so the order of a chain is that of the commits, from
 //! one look to the next. It trusts a head only where it has its own signature: a forged one stops that chain, and is told.
+//! Once the key ring has another first key it signs every head anew, so that none depends on a key that is to be dropped.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use sqlx::{PgPool, types::Uuid};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Dispatch, instrument::WithSubscriber};
 
@@ -22,6 +24,11 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// How many entries it seals in a transaction.
 const BATCH: i64 = 2000;
+
+/// How many heads it signs anew in a transaction.
+const HEADS: i64 = 500;
+/// How long it believes that none is to be signed anew.
+const DONE_FOR: Duration = Duration::from_secs(30);
 
 /// Seals the log of a schema.
 pub struct Sealer {
@@ -45,6 +52,7 @@ impl Sealer {
     /// Seals until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let sealing = async {
+            let mut signed_by = None;
             loop {
                 // Twice a second would be two traces a second.
                 let sealed = self.seal().with_subscriber(Dispatch::none()).await;
@@ -54,6 +62,10 @@ impl Sealer {
                     Err(error) => {
                         tracing::warn!(error = ?error, log = self.schema.name(), "the audit log is not sealed");
                     }
+                }
+                let renewed = self.renew(&mut signed_by).with_subscriber(Dispatch::none()).await;
+                if let Err(error) = renewed {
+                    tracing::warn!(error = ?error, log = self.schema.name(), "the heads of the audit log are not signed anew");
                 }
                 tokio::time::sleep(EVERY).await;
             }
@@ -94,6 +106,39 @@ impl Sealer {
         store::set_heads(&mut tx, self.schema, &ends).await?;
         tx.commit().await?;
         Ok(links.seq.len() as u64)
+    }
+
+    /// Signs heads with the ring's first key that others of its keys have signed; `done` is the key that had signed all of them
+    /// when that was last looked at. Another replica may have learnt of the key later, so it is looked at again.
+    async fn renew(&self, done: &mut Option<(Vec<u8>, Instant)>) -> Result<()> {
+        let keys = AuditKeys::of(&self.ring);
+        let (first, others) = keys.public().split_first().expect("a ring has a key");
+        let is_done = done
+            .as_ref()
+            .is_some_and(|(by, at)| by == first && at.elapsed() < DONE_FOR);
+        if is_done || others.is_empty() {
+            return Ok(());
+        }
+        let mut tx = WorkerTx::begin(&self.pool, "audit.renew").await?;
+        if !store::may_seal(&mut tx, self.schema).await? {
+            return Ok(());
+        }
+        let old = store::heads_by(&mut tx, self.schema, others, HEADS).await?;
+        let now = self.clock.now();
+        let anew = old.iter().filter(|it| it.holds(self.schema, keys.public()));
+        let anew: Vec<_> = anew
+            .filter_map(|it| {
+                let hash: Hash = it.hash.as_slice().try_into().ok()?;
+                Some(keys.sign(self.schema, it.chain, it.seq, &hash, now))
+            })
+            .collect();
+        store::set_heads(&mut tx, self.schema, &anew).await?;
+        tx.commit().await?;
+        // A forged one stays as it is: it is told when its chain is to go on.
+        if anew.is_empty() {
+            *done = Some((first.clone(), Instant::now()));
+        }
+        Ok(())
     }
 
     /// Adds a chain's new links, and gives its new head; nothing where the old one is forged.

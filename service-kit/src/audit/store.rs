@@ -196,18 +196,32 @@ pub(super) async fn heads(tx: &mut PgConnection, schema: Schema, chains: &[Uuid]
     .bind(chains)
     .fetch_all(tx)
     .await?;
-    let read = |row: &PgRow| {
-        Ok(Head {
-            log: schema.name().to_owned(),
-            chain: row.try_get("chain")?,
-            seq: row.try_get("seq")?,
-            hash: row.try_get("hash")?,
-            signed_at: row.try_get("signed_at")?,
-            key: row.try_get("key")?,
-            signature: row.try_get("signature")?,
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(|it| head(schema, it)).collect()
+}
+
+/// So many heads that say they are signed by one of these keys.
+pub(super) async fn heads_by(tx: &mut PgConnection, schema: Schema, keys: &[Vec<u8>], limit: i64) -> Result<Vec<Head>> {
+    let rows = sqlx::query(
+        schema
+            .sql("select chain, seq, hash, signed_at, key, signature from @.audit_heads where key = any ($1) limit $2"),
+    )
+    .bind(keys)
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(|it| head(schema, it)).collect()
+}
+
+fn head(schema: Schema, row: &PgRow) -> Result<Head> {
+    Ok(Head {
+        log: schema.name().to_owned(),
+        chain: row.try_get("chain")?,
+        seq: row.try_get("seq")?,
+        hash: row.try_get("hash")?,
+        signed_at: row.try_get("signed_at")?,
+        key: row.try_get("key")?,
+        signature: row.try_get("signature")?,
+    })
 }
 
 /// Whether this transaction is the sealer of the schema until it ends.
