@@ -108,7 +108,8 @@ pub(super) async fn run(mut report: Report, effort: Effort) -> Result<Report> {
     let most = held(&provider(&url, true)?, streams).await?;
     report.count("streams_at_once", streams);
     report.figure("resident_mb_with_the_streams", most);
-    stub.end().await?;
+    // It serves until it is killed.
+    drop(stub);
     Ok(report)
 }
 
