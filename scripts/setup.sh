@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
-#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports
+#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports,
+#                                     a client of TUS, a server of S3
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
 buf=1.75.0
 deny=0.20.2
 machete=0.9.2
 openapi=2.11.0
+moto=5.2.5
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -25,18 +27,32 @@ cargo_tool() { # name version
     fi
 }
 
-page=$(dirname "$0")/../tests/browser
+tests=$(dirname "$0")/../tests
+
+npm_packages() { # folder
+    if ! cmp -s "$1/package-lock.json" "$1/node_modules/installed"; then
+        echo "setup: installing what $(basename "$1") imports" >&2
+        npm ci --silent --no-audit --no-fund --prefix "$1" >&2
+        cp "$1/package-lock.json" "$1/node_modules/installed"
+    fi
+}
 
 if [ "${1:-}" = --tests ]; then
     missing=()
     [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     command -v chromium >/dev/null || missing+=(chromium)
     command -v npm >/dev/null || missing+=(nodejs npm)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     apt_install "${missing[@]}"
-    if ! cmp -s "$page/package-lock.json" "$page/node_modules/installed"; then
-        echo "setup: installing what the browser tests import" >&2
-        npm ci --silent --no-audit --no-fund --prefix "$page" >&2
-        cp "$page/package-lock.json" "$page/node_modules/installed"
+    npm_packages "$tests/browser"
+    npm_packages "$tests/uploads"
+    venv=$tests/uploads/venv
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
+        echo "setup: installing moto $moto" >&2
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "moto[server]==$moto" >&2
+        echo "$moto" >"$venv/installed"
     fi
     exit
 fi

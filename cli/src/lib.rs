@@ -7,6 +7,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod files;
 pub mod home;
 pub mod migrate;
 pub mod output;
@@ -60,6 +61,9 @@ enum Command {
     /// Snapshots of workflows, and files of them.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
+    /// Files of studios.
+    #[command(subcommand)]
+    Files(files::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -85,6 +89,7 @@ pub async fn run() -> u8 {
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
+        Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

@@ -8,7 +8,8 @@ use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
         auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, studio_service_client::StudioServiceClient,
+        document_service_client::DocumentServiceClient, file_service_client::FileServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
         execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
@@ -111,6 +112,11 @@ impl Remote {
     /// Documents.
     pub fn documents(&self) -> DocumentServiceClient<Channel> {
         DocumentServiceClient::new(self.channel.clone())
+    }
+
+    /// Files.
+    pub fn files(&self) -> FileServiceClient<Channel> {
+        FileServiceClient::new(self.channel.clone())
     }
 
     /// Workflows.

@@ -86,6 +86,7 @@ impl Installation {
                     ("worker_database_url", expose(&role("studios_core_worker")?)),
                     ("key_ring", expose(&home.key_ring)),
                     ("peers", home.execution_service_jwk()?),
+                    ("objects", home.dir().join("objects").display().to_string()),
                 ]),
             )?,
             lifecycle.clone(),

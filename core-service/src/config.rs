@@ -19,7 +19,7 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::auth::AuthLimits;
+use crate::{auth::AuthLimits, files::Scanner, objects::Place};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -48,6 +48,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `limits_…`: how often somebody may sign in, register or refresh, over all replicas.
     pub auth_limits: AuthLimits,
+    /// `objects`, `objects_…`: where files' bytes lie; a folder by default.
+    pub objects: Place,
+    /// `max_file_bytes`: the largest file; 100 MiB by default.
+    pub max_file_bytes: NonZeroU32,
+    /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
+    pub scanner: Option<Scanner>,
     /// `reflection`: whether the contracts can be asked for; not by default.
     pub reflection: bool,
     /// Logs and traces.
@@ -83,6 +89,9 @@ impl Config {
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let limits = LimitsConfig::read(reader);
         let auth_limits = AuthLimits::read(reader);
+        let objects = Place::read(reader);
+        let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
+        let scanner = reader.optional("scanner");
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
@@ -98,6 +107,9 @@ impl Config {
             peers: peers?.0,
             limits,
             auth_limits,
+            objects,
+            max_file_bytes,
+            scanner,
             reflection,
             telemetry,
         })
@@ -106,6 +118,7 @@ impl Config {
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
+const FILE_BYTES: NonZeroU32 = NonZeroU32::new(100 << 20).expect("it is not zero");
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
 
 fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {

@@ -16,7 +16,9 @@ use studios_proto::core::{
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    file_service_server::{self, FileServiceServer},
     studio_service_server::{self, StudioServiceServer},
+    transfer_service_server::{self, TransferServiceServer},
     user_service_server::{self, UserServiceServer},
 };
 
@@ -26,6 +28,7 @@ use crate::{
     auth::{Issuer, Passwords, SigningKeys, api::Auth},
     companies::{self, api::Companies},
     documents::api::Documents,
+    files::{self, api::Files, transfer_api::Transfers},
     jobs, outbox,
     studios::{self, api::Studios},
     users::{self, api::Users},
@@ -33,12 +36,14 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     access_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    file_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
+    transfer_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
 ];
 
@@ -87,6 +92,8 @@ impl Service {
             },
             auth_limits: config.auth_limits,
             passwords: Passwords::new().await?,
+            objects: config.objects.open()?,
+            files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
             outbox,
             job_signal: jobs::Signal::default(),
         };
@@ -134,28 +141,39 @@ impl Service {
             health,
             reflection,
             limits,
+            // They begin their answer when all of a file has come; what may be silent in them is bounded where it is read.
+            unhurried: &[
+                "/studios.core.v1.FileService/UploadFile",
+                "/studios.core.v1.TransferService/WriteUpload",
+            ],
             ..ServerOptions::default()
         };
         tracing::info!(address = %listener.local_addr(), "serving");
-        server::serve(listener, routes(&app), auth, lifecycle, options).await
+        server::serve(listener, routes(&app, &lifecycle), auth, lifecycle, options).await
     }
 }
 
-fn routes(app: &Arc<App>) -> Routes {
+fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
+        .with(TransferServiceServer::new(Transfers::new(
+            app.clone(),
+            lifecycle.clone(),
+        )))
         .with(UserServiceServer::new(Users::new(app.clone())))
 }
 
 /// Who may call a method, by its path.
 fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
-        Some(auth_service_server::SERVICE_NAME) => Door::Public,
+        // The token of a signed URL, which a transfer's first message carries, is looked at there.
+        Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
         _ => Door::Member,
     }
@@ -166,11 +184,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signing_in_is_open_to_everybody_and_access_to_services_alone() {
+    fn only_signing_in_and_signed_urls_are_open_to_everybody_and_access_to_services_alone() {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
+        assert_eq!(door("/studios.core.v1.TransferService/WriteUpload"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",
+            "/studios.core.v1.FileService/UploadFile",
             "/studios.core.v1.AuthServiceX/SignIn",
             "/",
             "",

@@ -29,6 +29,7 @@ use crate::{
     limits::Limits,
     pages::{self, Pages},
     trace,
+    transfers::{self, Transfers},
 };
 
 /// How long a browser may remember what it was told about an origin.
@@ -54,9 +55,15 @@ pub(crate) fn router(
         permits: Arc::new(Semaphore::new(concurrent_requests)),
         limits: Arc::new(limits),
     };
+    let transfers = Transfers {
+        core: pages.forwarder.core.clone(),
+        permits: rpc.permits.clone(),
+        limits: rpc.limits.clone(),
+    };
     let layers = ServiceBuilder::new()
         .layer(from_fn(identify))
         .layer(from_fn_with_state(pages.forwarder.clone(), trace::traced))
+        .layer(from_fn(transfers::announced))
         .layer(cors(cors_origins))
         .layer(CatchPanicLayer::custom(|_| panicked()));
     Router::new()
@@ -68,6 +75,7 @@ pub(crate) fn router(
         .with_state(pages)
         .fallback_service(axum::routing::any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
+        .merge(transfers::router(transfers))
         .layer(layers)
 }
 
@@ -85,26 +93,36 @@ async fn identify(mut request: Request, next: Next) -> Response {
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("connect-protocol-version"),
-            HeaderName::from_static("connect-timeout-ms"),
-            HeaderName::from_static("grpc-timeout"),
-            HeaderName::from_static("traceparent"),
-            HeaderName::from_static("tracestate"),
-            HeaderName::from_static("x-grpc-web"),
-            HeaderName::from_static("x-user-agent"),
-            REQUEST_ID,
-        ])
-        .expose_headers([
-            HeaderName::from_static("grpc-status"),
-            HeaderName::from_static("grpc-message"),
-            HeaderName::from_static("grpc-status-details-bin"),
-            header::RETRY_AFTER,
-            REQUEST_ID,
-        ])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers(
+            transfers::ALLOWED
+                .into_iter()
+                .chain([
+                    header::AUTHORIZATION,
+                    header::CONTENT_TYPE,
+                    HeaderName::from_static("connect-protocol-version"),
+                    HeaderName::from_static("connect-timeout-ms"),
+                    HeaderName::from_static("grpc-timeout"),
+                    HeaderName::from_static("traceparent"),
+                    HeaderName::from_static("tracestate"),
+                    HeaderName::from_static("x-grpc-web"),
+                    HeaderName::from_static("x-user-agent"),
+                    REQUEST_ID,
+                ])
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers(
+            transfers::EXPOSED
+                .into_iter()
+                .chain([
+                    HeaderName::from_static("grpc-status"),
+                    HeaderName::from_static("grpc-message"),
+                    HeaderName::from_static("grpc-status-details-bin"),
+                    header::RETRY_AFTER,
+                    REQUEST_ID,
+                ])
+                .collect::<Vec<_>>(),
+        )
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
@@ -214,7 +232,8 @@ fn names_a_method(path: &str) -> bool {
     }
 }
 
-fn busy() -> Error {
+/// As many requests are answered as may be.
+pub(crate) fn busy() -> Error {
     Error::ResourceExhausted {
         reason: "GATEWAY_BUSY",
         message: "the gateway is answering as many requests as it may".into(),

@@ -18,6 +18,7 @@ mod pages;
 mod relay;
 mod server;
 mod trace;
+mod transfers;
 mod upload;
 
 use std::{io, net::SocketAddr, sync::Arc};

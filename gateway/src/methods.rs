@@ -7,8 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
-/// Services that take service tokens only: no caller of the gateway can have one.
-const INTERNAL: [&str; 2] = ["studios.core.v1.AccessService", "studios.execution.v1.ReplicaService"];
+/// Services that take service tokens only, which no caller of the gateway can have, and the one that its own pages call.
+const INTERNAL: [&str; 3] = [
+    "studios.core.v1.AccessService",
+    "studios.core.v1.TransferService",
+    "studios.execution.v1.ReplicaService",
+];
 
 /// Which service answers an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +130,7 @@ mod tests {
         let methods = Methods::public();
         for path in [
             "/studios.core.v1.AccessService/CheckStudio",
+            "/studios.core.v1.TransferService/GetUpload",
             "/studios.execution.v1.ReplicaService/FollowRun",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",

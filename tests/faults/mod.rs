@@ -7,6 +7,7 @@ mod claiming;
 mod crash;
 mod database;
 mod effects;
+mod files;
 mod hostile;
 mod journal;
 mod replicas;

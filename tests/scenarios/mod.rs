@@ -6,6 +6,7 @@ mod companies;
 mod control;
 mod documents;
 mod executions;
+mod files;
 mod gather;
 mod identity;
 mod kinds;

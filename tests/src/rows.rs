@@ -18,6 +18,8 @@ pub enum Door {
     Service,
     /// Services acting for nobody.
     ServiceAlone,
+    /// The gateway, for whoever holds a signed URL; it serves the method to nobody.
+    Gateway,
 }
 
 /// What an RPC reaches.
@@ -95,6 +97,17 @@ const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
         reach: Reach::Resource,
         body,
         answer: Code::Ok,
+    }
+}
+
+/// What the gateway alone calls, here with a token that nobody has made.
+const fn gateway(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Gateway,
+        reach: Reach::Resource,
+        body,
+        answer: Code::NotFound,
     }
 }
 
@@ -237,6 +250,56 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.core.v1.DocumentService/ReprocessDocument",
         |it| json!({ "id": it.document }),
+    ),
+    row("studios.core.v1.FileService/UploadFile", |it| {
+        json!({ "file": { "studioId": it.studio, "name": "note.txt", "mimeType": "text/plain", "sizeBytes": "5" }, "data": "aGVsbG8=" })
+    }),
+    row("studios.core.v1.FileService/CreateUpload", |it| {
+        json!({ "file": { "studioId": it.studio, "name": "note.txt", "mimeType": "text/plain", "sizeBytes": "5" } })
+    }),
+    row(
+        "studios.core.v1.FileService/GetFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/ListFiles",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.core.v1.FileService/ListFileVersions",
+        |it| json!({ "fileId": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/DownloadFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/CreateDownloadUrl",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/UpdateFile",
+        |it| json!({ "file": { "id": it.file, "name": "renamed.txt" } }),
+    ),
+    row(
+        "studios.core.v1.FileService/CleanUpFiles",
+        |it| json!({ "studioId": it.studio, "leastBytes": "1", "dryRun": true }),
+    ),
+    gateway(
+        "studios.core.v1.TransferService/GetUpload",
+        |_| json!({ "token": "e30.AAAA" }),
+    ),
+    gateway(
+        "studios.core.v1.TransferService/WriteUpload",
+        |_| json!({ "token": "e30.AAAA", "data": "aGVsbG8=" }),
+    ),
+    gateway(
+        "studios.core.v1.TransferService/EndUpload",
+        |_| json!({ "token": "e30.AAAA" }),
+    ),
+    gateway(
+        "studios.core.v1.TransferService/ReadDownload",
+        |_| json!({ "token": "e30.AAAA" }),
     ),
     service(
         "studios.core.v1.AccessService/CheckStudio",
@@ -453,6 +516,14 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.core.v1.DocumentService/DeleteDocument",
         |it| json!({ "id": it.document }),
+    ),
+    row(
+        "studios.core.v1.FileService/DeleteFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/UndeleteFile",
+        |it| json!({ "id": it.file }),
     ),
     row(
         "studios.core.v1.StudioService/DeleteStudio",

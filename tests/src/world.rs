@@ -1,6 +1,7 @@
 //! An installation of one test: all three services in process on port 0, over a database of its own.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -157,6 +158,11 @@ impl World {
         PgPool::connect(self.database_url.expose_secret())
             .await
             .expect("the database answers")
+    }
+
+    /// The folder where a company's files lie, and the one of its uploads under way.
+    pub fn objects(&self, company: &str) -> [PathBuf; 2] {
+        ["objects", "staging"].map(|it| self.home.dir().join("objects").join(it).join(company))
     }
 
     /// The root key ring.

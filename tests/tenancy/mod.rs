@@ -51,7 +51,7 @@ async fn no_rpc_lets_a_caller_reach_another_tenants_rows() {
 
     for row in ROWS {
         let token = match row.door {
-            Door::Public => None,
+            Door::Public | Door::Gateway => None,
             Door::Member => Some(victim.token.clone()),
             Door::Service => Some(world.service_token(Some(&victim.user))),
             Door::ServiceAlone => Some(world.service_token(None)),
@@ -100,7 +100,7 @@ fn refusals(row: &Row, world: &World, stranger: &Tenant) -> Vec<(&'static str, O
     let unauthenticated = Expected::Refused(Code::Unauthenticated);
     let as_stranger = world.service_token(Some(&stranger.user));
     match row.door {
-        Door::Public => Vec::new(),
+        Door::Public | Door::Gateway => Vec::new(),
         Door::Member => vec![
             ("another tenant", Some(stranger.token.clone()), foreign),
             ("nobody", None, unauthenticated),
@@ -153,6 +153,7 @@ fn mentions(answer: &Value, tenant: &Tenant) -> bool {
         &tenant.branch,
         &tenant.studio,
         &tenant.document,
+        &tenant.file,
         &tenant.workflow,
         &tenant.execution,
         &tenant.snapshot,
