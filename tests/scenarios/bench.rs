@@ -38,6 +38,7 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "read",
         "write",
         "users",
+        "transfer",
         "engine-long",
         "engine-waiting",
     ];

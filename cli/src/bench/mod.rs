@@ -21,6 +21,7 @@ mod seed;
 mod sql;
 mod start_up;
 mod stub;
+mod transfer;
 mod users;
 mod waiting;
 mod workflow;
@@ -65,6 +66,7 @@ enum Name {
     StartUp,
     Migrate,
     Users,
+    Transfer,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
     Stub,
@@ -74,7 +76,7 @@ enum Name {
 }
 
 /// What `all` runs. The others take minutes each.
-const SHORT: [Name; 7] = [
+const SHORT: [Name; 8] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -82,6 +84,7 @@ const SHORT: [Name; 7] = [
     Name::Read,
     Name::Write,
     Name::Users,
+    Name::Transfer,
 ];
 const MINUTES: [Name; 2] = [Name::EngineLong, Name::EngineWaiting];
 
@@ -107,6 +110,9 @@ impl Name {
             Self::Migrate => "the whole schema from nothing, the plan, and a run with nothing to do",
             Self::Users => {
                 "1,000 users of 500 companies at once: reads, writes, starts and watches through the gateway"
+            }
+            Self::Transfer => {
+                "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
             }
             Self::List | Self::All | Self::Stub | Self::Echo => "",
         }
@@ -216,6 +222,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::StartUp => start_up::run(report, effort).await,
         Name::Migrate => migrate::run(report, effort).await,
         Name::Users => users::run(report, effort).await,
+        Name::Transfer => transfer::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }
 }

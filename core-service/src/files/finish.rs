@@ -2,6 +2,7 @@
 //! ends the reservation.
 //!
 //! Every step may be done again after a crash: the object's id is the upload's, so a second try finds what the first one made.
+//! Before parts become an object the upload is said to be at its beginning: what is kept of it never outlives its parts.
 //! No network call is made inside a transaction; that identical content is there was looked up before, and is looked at again
 //! in the commit.
 
@@ -35,7 +36,6 @@ const TRIES: u32 = 3;
 
 pub(super) async fn finish(writer: &mut Writer<'_>) -> Result<File> {
     writer.put_rest().await?;
-    writer.keep(false).await?;
     writer.renew(COMPLETION).await?;
     let found = writer.inspector.clone().finish();
     if let Some(error) = objection(writer, &found) {
@@ -87,13 +87,15 @@ async fn known(writer: &Writer<'_>, found: &Found) -> Result<Option<ObjectId>> {
 }
 
 /// Makes the parts an object under its name, unless it is there.
-async fn place(writer: &Writer<'_>, object: ObjectId, found: &Found) -> Result<()> {
+async fn place(writer: &mut Writer<'_>, object: ObjectId, found: &Found) -> Result<()> {
     let (app, upload) = (writer.app, &writer.upload);
     let size = u64::try_from(upload.size_bytes).map_err(Error::internal)?;
     let to = Key::object(upload.company, &found.sha256, object);
     if app.objects.size(&to).await? == Some(size) {
         return Ok(());
     }
+    writer.start_over().await?;
+    let (app, upload) = (writer.app, &writer.upload);
     let staged = Key::staging(upload.company, upload.id);
     let multipart = upload.multipart.as_deref().unwrap_or_default();
     app.objects.complete(&staged, multipart, &upload.parts, size).await?;

@@ -165,6 +165,8 @@ pub(super) struct Writer<'a> {
     pending: Vec<Bytes>,
     pending_bytes: usize,
     kept_bytes: i64,
+    /// What a try that came to nothing has written parts by.
+    stale: Option<String>,
     renewed: Instant,
     /// Whether what comes is kept as it comes.
     is_kept: bool,
@@ -177,6 +179,7 @@ impl<'a> Writer<'a> {
             None => Inspector::new(),
         };
         let tail = Bytes::from(mem::take(&mut upload.tail));
+        let stale = upload.multipart.take_if(|_| upload.parts.is_empty());
         Ok(Self {
             app,
             user,
@@ -185,6 +188,7 @@ impl<'a> Writer<'a> {
             pending_bytes: tail.len(),
             pending: if tail.is_empty() { Vec::new() } else { vec![tail] },
             kept_bytes: upload.received_bytes,
+            stale,
             renewed: Instant::now(),
             is_kept: true,
             upload,
@@ -315,6 +319,9 @@ impl<'a> Writer<'a> {
         let multipart = match &self.upload.multipart {
             Some(id) => id.clone(),
             None => {
+                if let Some(stale) = self.stale.take() {
+                    self.app.objects.remove(&key, Some(&stale)).await?;
+                }
                 let id = self.app.objects.begin(&key).await?;
                 let mut tx = TenantTx::begin(&self.app.pool, "files.begin_parts", &Claims::user(self.user)).await?;
                 if !upload_store::set_multipart(&mut tx, self.upload.id, self.lease, &id).await? {
@@ -350,7 +357,29 @@ impl<'a> Writer<'a> {
             return Err(gone(self.upload.id));
         }
         tx.commit().await?;
+        self.upload.tail = Vec::new();
         self.kept_bytes = self.upload.received_bytes;
+        Ok(())
+    }
+
+    /// Keeps that nothing has come, if it is said that something has.
+    pub(super) async fn start_over(&mut self) -> Result<()> {
+        if self.kept_bytes == 0 {
+            return Ok(());
+        }
+        let nothing = Upload {
+            received_bytes: 0,
+            parts: Vec::new(),
+            tail: Vec::new(),
+            inspection: None,
+            ..self.upload.clone()
+        };
+        let mut tx = TenantTx::begin(&self.app.pool, "files.start_over", &Claims::user(self.user)).await?;
+        if !upload_store::save(&mut tx, &nothing, self.lease, false).await? {
+            return Err(gone(self.upload.id));
+        }
+        tx.commit().await?;
+        self.kept_bytes = 0;
         Ok(())
     }
 

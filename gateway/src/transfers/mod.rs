@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use axum::{Router, extract::Request, middleware::Next, response::Response, routing::any};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use service_kit::{error::Error, telemetry};
+use service_kit::{error::Error, limits::CLIENT_ADDRESS, telemetry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt;
 
-use crate::{connect, headers::forwarded, limits::Limits};
+use crate::{connect, headers::REQUEST_ID, limits::Limits};
 
 pub(crate) use headers::{ALLOWED, EXPOSED};
 
@@ -131,11 +131,13 @@ impl Refusal {
     }
 }
 
-/// A request to core-service with what of the caller's headers it may see.
+/// A request to core-service with what of the caller's headers it may see: not those that are of gRPC, which he does not speak.
 fn request<T>(given: &HeaderMap, message: T) -> tonic::Request<T> {
-    let mut passed = forwarded(given);
-    for name in [header::CONTENT_TYPE, header::TE, header::USER_AGENT] {
-        passed.remove(name);
+    let mut passed = HeaderMap::new();
+    for name in [header::AUTHORIZATION, REQUEST_ID, CLIENT_ADDRESS] {
+        if let Some(value) = given.get(&name) {
+            passed.insert(name, value.clone());
+        }
     }
     telemetry::inject_headers(&mut passed);
     let mut request = tonic::Request::new(message);
