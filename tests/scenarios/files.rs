@@ -86,16 +86,13 @@ async fn a_file_comes_back_as_it_went_whole_and_in_parts() {
         (&json!("FILE_STATE_READY"), &json!(1))
     );
     let id = id(&file);
+    let size = i64::try_from(bytes.len()).unwrap();
     assert!(download(&world, &it.token, &id, 0, 0).await.unwrap() == bytes);
     let middle = download(&world, &it.token, &id, 1_048_570, 20).await.unwrap();
     assert_eq!(middle, &bytes[1_048_570..1_048_590]);
-    let end = download(&world, &it.token, &id, bytes.len() as i64 - 3, 100)
-        .await
-        .unwrap();
+    let end = download(&world, &it.token, &id, size - 3, 100).await.unwrap();
     assert_eq!(end, &bytes[bytes.len() - 3..]);
-    let beyond = download(&world, &it.token, &id, bytes.len() as i64, 0)
-        .await
-        .unwrap_err();
+    let beyond = download(&world, &it.token, &id, size, 0).await.unwrap_err();
     assert_eq!(fields(&beyond), ["offset"]);
     let read = world
         .ok(&format!("{FILES}/GetFile"), json!({ "id": id }), &it.token)
