@@ -11,8 +11,8 @@ use studios_proto::core as proto;
 use time::OffsetDateTime;
 
 use super::{
-    Change, CleanUp, File, FileUpdate, Filter, Mime, State, Version, download::Stored, mime::name_objection,
-    reserve::NewFile, write::Checksum,
+    Change, CleanUp, File, FileUpdate, Filter, Mime, State, Version, checksum::Checksum, download::Stored,
+    mime::name_objection, reserve::NewFile,
 };
 use crate::documents::AccessLevel;
 

@@ -23,11 +23,13 @@ use tracing::{Span, field::display};
 use crate::{App, companies::memberships, documents::AccessLevel};
 
 pub mod api;
+mod checksum;
 mod convert;
 pub mod download;
 mod finish;
 mod inspect;
 mod mime;
+mod pending;
 mod reserve;
 pub(crate) mod scan;
 mod store;

@@ -14,14 +14,15 @@ use service_kit::{
     error::{Error, Result},
     ids::{LeaseId, UploadId, UserId},
 };
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    File, finish,
+    File,
+    checksum::{Checksum, Sum},
+    finish,
     inspect::Inspector,
+    pending::Pending,
     reserve::{self, LEASE, NewFile, Upload, gone, in_use},
     upload_store,
 };
@@ -38,13 +39,6 @@ const KEEP_BYTES: i64 = 8 << 20;
 
 /// How long a stream waits for its turn.
 const TURN: Duration = Duration::from_secs(20);
-
-/// A sum that a stream's bytes must have.
-#[derive(Clone, Debug)]
-pub(super) enum Checksum {
-    Sha1(Vec<u8>),
-    Sha256(Vec<u8>),
-}
 
 /// How far an upload is after a stream.
 pub(super) struct Written {
@@ -162,8 +156,7 @@ pub(super) struct Writer<'a> {
     pub(super) lease: LeaseId,
     pub(super) upload: Upload,
     pub(super) inspector: Inspector,
-    pending: Vec<Bytes>,
-    pending_bytes: usize,
+    pending: Pending,
     kept_bytes: i64,
     /// What a try that came to nothing has written parts by.
     stale: Option<String>,
@@ -178,15 +171,15 @@ impl<'a> Writer<'a> {
             Some(saved) => Inspector::load(saved)?,
             None => Inspector::new(),
         };
-        let tail = Bytes::from(mem::take(&mut upload.tail));
+        let mut pending = Pending::default();
+        pending.push(mem::take(&mut upload.tail).into());
         let stale = upload.multipart.take_if(|_| upload.parts.is_empty());
         Ok(Self {
             app,
             user,
             lease,
             inspector,
-            pending_bytes: tail.len(),
-            pending: if tail.is_empty() { Vec::new() } else { vec![tail] },
+            pending,
             kept_bytes: upload.received_bytes,
             stale,
             renewed: Instant::now(),
@@ -276,11 +269,10 @@ impl<'a> Writer<'a> {
         }
         self.inspector.look(&bytes);
         self.upload.received_bytes += length;
-        self.pending_bytes += bytes.len();
         self.pending.push(bytes);
         let part_bytes = usize::try_from(self.upload.part_bytes).map_err(Error::internal)?;
-        while self.pending_bytes >= part_bytes {
-            let part = self.cut(part_bytes);
+        while self.pending.len() >= part_bytes {
+            let part = self.pending.cut(part_bytes);
             self.put(part).await?;
         }
         // Only between parts, so that no tail has to be copied.
@@ -291,27 +283,6 @@ impl<'a> Writer<'a> {
             self.renew(LEASE).await?;
         }
         Ok(())
-    }
-
-    /// The first so many pending bytes.
-    fn cut(&mut self, mut length: usize) -> Vec<Bytes> {
-        self.pending_bytes -= length;
-        let mut part = Vec::new();
-        let mut rest = mem::take(&mut self.pending).into_iter();
-        for mut bytes in rest.by_ref() {
-            if bytes.len() > length {
-                part.push(bytes.split_to(length));
-                self.pending.push(bytes);
-                break;
-            }
-            length -= bytes.len();
-            part.push(bytes);
-            if length == 0 {
-                break;
-            }
-        }
-        self.pending.extend(rest);
-        part
     }
 
     async fn put(&mut self, part: Vec<Bytes>) -> Result<()> {
@@ -341,8 +312,8 @@ impl<'a> Writer<'a> {
 
     /// Puts what is pending as the last part.
     pub(super) async fn put_rest(&mut self) -> Result<()> {
-        if self.pending_bytes > 0 {
-            let rest = self.cut(self.pending_bytes);
+        if self.pending.len() > 0 {
+            let rest = self.pending.cut(usize::MAX);
             self.put(rest).await?;
         }
         Ok(())
@@ -350,7 +321,7 @@ impl<'a> Writer<'a> {
 
     /// Keeps how far the upload is.
     pub(super) async fn keep(&mut self, is_over: bool) -> Result<()> {
-        self.upload.tail = self.pending.concat();
+        self.upload.tail = self.pending.copied();
         self.upload.inspection = Some(self.inspector.save());
         let mut tx = TenantTx::begin(&self.app.pool, "files.keep_upload", &Claims::user(self.user)).await?;
         if !upload_store::save(&mut tx, &self.upload, self.lease, is_over).await? {
@@ -395,34 +366,5 @@ impl<'a> Writer<'a> {
 
     async fn finish(&mut self) -> Result<File> {
         finish::finish(self).await
-    }
-}
-
-enum Sum {
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
-impl Sum {
-    fn new(of: &Checksum) -> Self {
-        match of {
-            Checksum::Sha1(_) => Self::Sha1(Sha1::new()),
-            Checksum::Sha256(_) => Self::Sha256(Sha256::new()),
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha1(it) => it.update(bytes),
-            Self::Sha256(it) => it.update(bytes),
-        }
-    }
-
-    fn is(self, expected: &Checksum) -> bool {
-        match (self, expected) {
-            (Self::Sha1(it), Checksum::Sha1(sum)) => it.finalize()[..] == sum[..],
-            (Self::Sha256(it), Checksum::Sha256(sum)) => it.finalize()[..] == sum[..],
-            _ => false,
-        }
     }
 }
