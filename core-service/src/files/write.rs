@@ -163,6 +163,8 @@ pub(super) struct Writer<'a> {
     renewed: Instant,
     /// Whether what comes is kept as it comes.
     is_kept: bool,
+    /// Whether the stream ended otherwise than it should.
+    has_broken: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -184,6 +186,7 @@ impl<'a> Writer<'a> {
             stale,
             renewed: Instant::now(),
             is_kept: true,
+            has_broken: false,
             upload,
         })
     }
@@ -194,13 +197,16 @@ impl<'a> Writer<'a> {
 
     async fn take_and_keep(mut self, data: impl Stream<Item = Result<Bytes>> + Send) -> Result<Written> {
         let taken = self.take_all(data).await;
-        if taken.is_ok() && self.is_whole() {
+        // What came before a stream broke is good. Where it could not be written, or more came than may, it is as if none had.
+        let broken = match taken {
+            Err(error) if self.has_broken => Some(error),
+            taken => taken.map(|()| None)?,
+        };
+        if self.is_whole() {
             return self.finished().await;
         }
-        // What came before the stream broke is good: it was in order and within the size.
         self.keep(true).await?;
-        taken?;
-        Ok(self.written(None))
+        broken.map_or_else(|| Ok(self.written(None)), Err)
     }
 
     async fn take_checked(
@@ -246,9 +252,15 @@ impl<'a> Writer<'a> {
         let mut data = pin!(data);
         loop {
             match timeout(IDLE, data.next()).await {
-                Ok(Some(bytes)) => self.take(bytes?).await?,
+                Ok(Some(Ok(bytes))) => self.take(bytes).await?,
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(Error::DeadlineExceeded),
+                broken => {
+                    self.has_broken = true;
+                    return Err(match broken {
+                        Ok(Some(Err(error))) => error,
+                        _ => Error::DeadlineExceeded,
+                    });
+                }
             }
         }
     }
