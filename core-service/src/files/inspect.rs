@@ -112,8 +112,10 @@ impl Inspector {
 pub(super) fn objection(claimed: Mime, found: &Found) -> Option<String> {
     let wrong = |what: &str| Some(format!("the content is not {}: {what}", claimed.name()));
     if claimed.is_text() {
-        if let Some(kind) = infer::get(&found.head).filter(|it| !it.mime_type().starts_with("text/")) {
-            return wrong(&format!("it looks like {}", kind.mime_type()));
+        // Of other signatures some are two letters that a text may begin with.
+        let other = infer::get(&found.head).and_then(|it| Mime::parse(it.mime_type()));
+        if let Some(other) = other.filter(|it| !it.is_text()) {
+            return wrong(&format!("it looks like {}", other.name()));
         }
         if !found.is_text {
             return wrong("it is no text in UTF-8");
@@ -194,6 +196,8 @@ mod tests {
             (Mime::Png, png),
             (Mime::Pdf, b"%PDF-1.7\n"),
             (Mime::Plain, b"hello"),
+            (Mime::Plain, b"BMW and MZ are no pictures"),
+            (Mime::Markdown, b"MZ 1"),
             (Mime::Csv, "a;b\nä;ö".as_bytes()),
             (Mime::Html, b"\xef\xbb\xbf <p>x</p>"),
             (Mime::Json, b" {\"a\": 1}"),
