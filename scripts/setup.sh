@@ -2,7 +2,8 @@
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
 #   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports,
-#                                     a client of TUS, a server of S3
+#                                     a client of TUS, a server of S3,
+#                                     and two servers that speak the model providers' protocols (aimock, LiteLLM's proxy)
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
 buf=1.75.0
@@ -28,24 +29,28 @@ cargo_tool() { # name version
 }
 
 tests=$(dirname "$0")/../tests
-
-npm_packages() { # folder
-    if ! cmp -s "$1/package-lock.json" "$1/node_modules/installed"; then
-        echo "setup: installing what $(basename "$1") imports" >&2
-        npm ci --silent --no-audit --no-fund --prefix "$1" >&2
-        cp "$1/package-lock.json" "$1/node_modules/installed"
-    fi
-}
+peers=$tests/peers
 
 if [ "${1:-}" = --tests ]; then
     missing=()
     [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     command -v chromium >/dev/null || missing+=(chromium)
     command -v npm >/dev/null || missing+=(nodejs npm)
-    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     apt_install "${missing[@]}"
-    npm_packages "$tests/browser"
-    npm_packages "$tests/uploads"
+    for folder in "$tests/browser" "$tests/supabase" "$tests/uploads" "$peers"; do
+        if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed"; then
+            echo "setup: installing what the tests in $(basename "$folder") import" >&2
+            npm ci --silent --no-audit --no-fund --prefix "$folder" >&2
+            cp "$folder/package-lock.json" "$folder/node_modules/installed"
+        fi
+    done
+    if ! cmp -s "$peers/requirements.txt" "$peers/.venv/installed"; then
+        echo "setup: installing LiteLLM's proxy (once; it is large)" >&2
+        python3 -m venv "$peers/.venv"
+        "$peers/.venv/bin/pip" install --quiet --disable-pip-version-check -r "$peers/requirements.txt" >&2
+        cp "$peers/requirements.txt" "$peers/.venv/installed"
+    fi
     venv=$tests/uploads/venv
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
         echo "setup: installing moto $moto" >&2

@@ -11,5 +11,6 @@ mod contract;
 mod docs;
 mod faults;
 mod scenarios;
+mod supabase;
 mod tenancy;
 mod trace;

@@ -357,6 +357,7 @@ pub(crate) async fn run(command: &ControlCommand, output: Output) -> Result<bool
 
 fn tell(answer: Result<Response<Execution>, Status>, output: Output) -> Result<bool> {
     let execution = answer?.into_inner();
+    runs::tell_notes(&execution, output);
     output.result(runs::line(&execution), || message_json(&execution));
     Ok(true)
 }

@@ -126,6 +126,10 @@ fn noted(event: &Event) -> String {
         Event::EffectAnnounced(it) => format!("{:<12} is about to do {}", of(&it.attempt), it.effect),
         Event::OutcomeUnknown(it) => format!("{:<12} may or may not have been done", of(&it.attempt)),
         Event::ChildStarted(it) => format!("{:<12} runs as {}", of(&it.attempt), it.execution_id),
+        Event::FlowStarted(it) => {
+            let how = if it.uncertain { "may have started" } else { "started" };
+            format!("{:<12} {how} the ActivePieces flow {}", of(&it.attempt), it.flow_id)
+        }
         Event::DecisionDelegated(it) => {
             format!(
                 "{:<12} left by {} to {}",

@@ -2,13 +2,18 @@
 //!
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
+pub mod account;
 pub mod bench;
+pub mod connections;
 pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod files;
+pub mod flows;
 pub mod home;
+pub mod keys;
+pub mod mails;
 pub mod migrate;
 pub mod output;
 pub mod postgres;
@@ -16,6 +21,7 @@ pub mod remote;
 pub mod runs;
 pub mod settings;
 pub mod snapshots;
+pub mod templates;
 pub mod up;
 pub mod workflows;
 
@@ -51,10 +57,19 @@ enum Command {
     Migrate(migrate::Args),
     /// Print the settings of services that run apart, such as Compose's, made from an installation's keys.
     Settings(settings::Args),
+    /// The root keys that everything secret is sealed under: list them, rotate to a new one, drop an old one.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Check an installation and say what is wrong with it.
     Doctor(doctor::Args),
     /// Measure what the product reaches on this machine, and what the machine would allow.
     Bench(bench::Args),
+    /// Your own account: its sessions.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// What became of the installation's mails.
+    #[command(subcommand)]
+    Mail(mails::Command),
     /// Workflows.
     #[command(subcommand)]
     Workflow(runs::WorkflowCommand),
@@ -64,6 +79,15 @@ enum Command {
     /// Files of studios.
     #[command(subcommand)]
     Files(files::Command),
+    /// A company's connections to outside servers.
+    #[command(subcommand)]
+    Connection(connections::Command),
+    /// Templates: found, run, published, and the platform's catalogue.
+    #[command(subcommand, visible_alias = "template")]
+    Templates(templates::Command),
+    /// Flows of ActivePieces.
+    #[command(subcommand)]
+    Flows(flows::Command),
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
@@ -85,11 +109,17 @@ pub async fn run() -> u8 {
         Command::Demo(args) => demo::run(args, output).await.map(|outcome| outcome.completed),
         Command::Migrate(args) => migrate::command(args, output).await.map(|()| true),
         Command::Settings(args) => settings::run(args, output).map(|()| true),
+        Command::Keys(command) => keys::run(command, output).await.map(|()| true),
         Command::Doctor(args) => doctor::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await.map(|()| true),
+        Command::Account(command) => account::run(command, output).await.map(|()| true),
+        Command::Mail(command) => mails::run(command, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
         Command::Files(command) => files::run(command, output).await.map(|()| true),
+        Command::Connection(command) => connections::run(command, output).await,
+        Command::Templates(command) => templates::run(command, output).await,
+        Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
     };
     match done {

@@ -17,10 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use secrecy::{ExposeSecret, SecretString};
-use service_kit::{
-    clock::{Clock, SystemClock},
-    keys::KeyRing,
-};
+use service_kit::clock::{Clock, SystemClock};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
@@ -44,20 +41,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the cluster below `dir`, making it first where there is none. The superuser's password derives from the key
-    /// ring, so that the same directory and ring always fit.
-    pub fn start(dir: &Path, keys: &KeyRing, durability: Durability) -> Result<Self> {
+    /// Starts the cluster below `dir`, making it first where there is none, with the superuser's password.
+    pub fn start(dir: &Path, password: &SecretString, durability: Durability) -> Result<Self> {
         let binaries = find_binaries()?;
-        let password = SecretString::from(hex::encode(keys.derive("postgres-superuser")));
         let user = Unprivileged::find()?;
         let data = user.place(dir)?;
         if !data.join("PG_VERSION").exists() {
-            make(&binaries, &data, &user, &password)?;
+            make(&binaries, &data, &user, password)?;
         }
         let (port, stop, thread) = serve(&binaries, &data, &user, durability)?;
         Ok(Self {
             port,
-            password,
+            password: password.clone(),
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -65,9 +60,24 @@ impl Cluster {
 
     /// The administrative URL of one of its databases, over TCP.
     pub fn url(&self, database: &str) -> SecretString {
-        let password = self.password.expose_secret();
-        format!("postgres://postgres:{password}@127.0.0.1:{}/{database}", self.port).into()
+        url(&self.password, self.port, database)
     }
+
+    /// The administrative URL of a database of the cluster below `dir`, if a server serves it: another process's.
+    pub fn running(dir: &Path, password: &SecretString, database: &str) -> Result<Option<SecretString>> {
+        let data = Unprivileged::find()?.place(dir)?;
+        if running_server(&data).is_none() {
+            return Ok(None);
+        }
+        let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        let port = state.lines().nth(3).and_then(|it| it.trim().parse().ok());
+        Ok(port.map(|port| url(password, port, database)))
+    }
+}
+
+fn url(password: &SecretString, port: u16, database: &str) -> SecretString {
+    let password = password.expose_secret();
+    format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}").into()
 }
 
 impl Drop for Cluster {

@@ -7,13 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        auth_service_client::AuthServiceClient, company_service_client::CompanyServiceClient,
-        document_service_client::DocumentServiceClient, file_service_client::FileServiceClient,
-        studio_service_client::StudioServiceClient,
+        account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
+        company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
+        file_service_client::FileServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
-        execution_service_client::ExecutionServiceClient, snapshot_service_client::SnapshotServiceClient,
-        workflow_service_client::WorkflowServiceClient,
+        connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
+        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
+        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -99,6 +100,11 @@ impl Remote {
         AuthServiceClient::new(self.channel.clone())
     }
 
+    /// The caller's own account.
+    pub fn account(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
     /// Companies.
     pub fn companies(&self) -> CompanyServiceClient<Channel> {
         CompanyServiceClient::new(self.channel.clone())
@@ -124,9 +130,24 @@ impl Remote {
         WorkflowServiceClient::new(self.channel.clone())
     }
 
+    /// Connections.
+    pub fn connections(&self) -> ConnectionServiceClient<Channel> {
+        ConnectionServiceClient::new(self.channel.clone())
+    }
+
     /// Snapshots.
     pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
         SnapshotServiceClient::new(self.channel.clone())
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Flows of ActivePieces.
+    pub fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel.clone())
     }
 
     /// Executions.

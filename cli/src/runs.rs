@@ -241,6 +241,7 @@ pub async fn execution(command: &ExecutionCommand, output: Output) -> Result<boo
                 .cancel_execution(remote.request(request))
                 .await?
                 .into_inner();
+            tell_notes(&asked, output);
             output.result(line(&asked), || message_json(&asked));
             Ok(true)
         }
@@ -379,6 +380,13 @@ pub(crate) fn gather_inputs(pairs: &[String], file: Option<&PathBuf>) -> Result<
         inputs.insert(name.to_owned(), json_or_text(value));
     }
     Ok(inputs)
+}
+
+/// Says what a request could not reach.
+pub(crate) fn tell_notes(execution: &Execution, output: Output) {
+    for note in &execution.notes {
+        output.progress(note);
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub fn run(args: &Args, output: Output) -> Result<()> {
 /// The settings by their variables.
 pub fn settings(args: &Args) -> Result<Vec<(&'static str, String)>> {
     let home = Home::open(&args.dir)?;
-    let password = hex::encode(home.keys.derive("database-role/administrator"));
+    let password = home.administrator_password().expose_secret().to_owned();
     let mut admin = Url::parse(&format!("postgres://{}", args.database)).context("--database is not host:port/name")?;
     let set = admin
         .set_username(&args.admin)

@@ -21,17 +21,21 @@ use crate::{
     output::Output,
     postgres::{Cluster, Durability},
     remote::Gateway,
+    templates,
 };
 
+/// The database of the private PostgreSQL.
+pub(crate) const DATABASE: &str = "studios";
 const GRACE: Duration = Duration::from_secs(10);
 /// Whoever tries workflows out has their servers on this machine; either variable says otherwise.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
+const MAIL_OUTBOX: [&str; 2] = ["STUDIOS_CORE_MAIL_OUTBOX", "STUDIOS_MAIL_OUTBOX"];
 const OUTBOUND_ALLOW: [&str; 2] = ["STUDIOS_EXECUTION_OUTBOUND_ALLOW", "STUDIOS_OUTBOUND_ALLOW"];
 
 /// How the embedded installation is started.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The folder for the keys and the private PostgreSQL.
+    /// The folder for the keys, the private PostgreSQL, and the mails that no server takes.
     #[arg(long, default_value = ".studios")]
     pub dir: PathBuf,
     /// The gateway's port; 0 takes any free one.
@@ -74,24 +78,33 @@ impl Installation {
             took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
         );
+        let catalogue = templates::seed(&database_url).await?;
+        tracing::info!(
+            made = catalogue.made,
+            renewed = catalogue.renewed,
+            "templates up to date"
+        );
+
+        // The file, and not what is in it, so that a key that joins is seen.
+        let key_file = home.key_file().display().to_string();
 
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let role = |name: &str| passwords.url(&database_url, name);
-        let core = core_service::Service::bind(
-            core_service::Config::load(
-                None,
-                &settings([
-                    ("listen", any.to_string()),
-                    ("database_url", expose(&role("studios_core")?)),
-                    ("worker_database_url", expose(&role("studios_core_worker")?)),
-                    ("key_ring", expose(&home.key_ring)),
-                    ("peers", home.execution_service_jwk()?),
-                    ("objects", home.dir().join("objects").display().to_string()),
-                ]),
-            )?,
-            lifecycle.clone(),
-        )
-        .await?;
+        let mut core_settings = settings([
+            ("listen", any.to_string()),
+            ("database_url", expose(&role("studios_core")?)),
+            ("worker_database_url", expose(&role("studios_core_worker")?)),
+            ("key_ring_file", key_file.clone()),
+            ("peers", home.execution_service_jwk()?),
+            ("objects", home.dir().join("objects").display().to_string()),
+        ])
+        .to_vec();
+        if MAIL_OUTBOX.iter().all(|name| std::env::var_os(name).is_none()) {
+            let outbox = home.dir().join("outbox");
+            core_settings.push(("mail_outbox".into(), outbox.to_string_lossy().into_owned()));
+        }
+        let core =
+            core_service::Service::bind(core_service::Config::load(None, &core_settings)?, lifecycle.clone()).await?;
         let core_url = base_url(core.scheme(), core.local_addr())?;
         let mut services = vec![spawn(lifecycle, "core-service", core.serve())];
 
@@ -99,7 +112,7 @@ impl Installation {
             ("listen", any.to_string()),
             ("database_url", expose(&role("studios_execution")?)),
             ("engine_database_url", expose(&role("studios_engine")?)),
-            ("key_ring", expose(&home.key_ring)),
+            ("key_ring_file", key_file.clone()),
             ("service_key", expose(&home.execution_service_key)),
             ("core_url", core_url.to_string()),
         ])
@@ -113,7 +126,6 @@ impl Installation {
         )
         .await?;
         let execution_url = base_url(execution.scheme(), execution.local_addr())?;
-        services.push(spawn(lifecycle, "execution-service", execution.serve()));
 
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
         let gateway = gateway::Service::bind(
@@ -130,6 +142,8 @@ impl Installation {
         .await
         .with_context(|| format!("the gateway on {listen} (another port: --port)"))?;
         let gateway_url = base_url(gateway.scheme(), gateway.local_addr())?;
+        execution.reached_at(gateway_url.clone());
+        services.push(spawn(lifecycle, "execution-service", execution.serve()));
         services.push(spawn(lifecycle, "gateway", gateway.serve()));
         Ok(Self {
             gateway: gateway_url,
@@ -189,10 +203,10 @@ async fn database(args: &Args, home: &Home) -> Result<(Option<Cluster>, SecretSt
     if let Some(url) = &args.database_url {
         return Ok((None, url.clone()));
     }
-    let (dir, keys) = (home.dir().to_owned(), home.keys.clone());
-    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &keys, Durability::Full)).await??;
-    let url = cluster.url("studios");
-    migrate::ensure_database(&cluster.url("postgres"), "studios").await?;
+    let (dir, password) = (home.dir().to_owned(), home.superuser_password());
+    let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &password, Durability::Full)).await??;
+    let url = cluster.url(DATABASE);
+    migrate::ensure_database(&cluster.url("postgres"), DATABASE).await?;
     Ok((Some(cluster), url))
 }
 

@@ -7,10 +7,10 @@ use std::{
     str::FromStr,
 };
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use service_kit::{
-    auth::Peer,
+    auth::{ExternalConfig, Peer},
     config::{ConfigErrors, Reader, Refused},
     keys::KeyRing,
     limits::LimitsConfig,
@@ -19,7 +19,7 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::{auth::AuthLimits, files::Scanner, objects::Place};
+use crate::{auth::AuthLimits, files::Scanner, mails::MailConfig, objects::Place};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Config {
     pub database_connections: u32,
     /// `worker_database_connections`: how many the second one may open; 4 by default.
     pub worker_database_connections: u32,
-    /// `key_ring`: the installation's root keys.
+    /// `key_ring`, or `key_ring_file`: the installation's root keys.
     pub key_ring: KeyRing,
     /// `issuer`: who makes the access tokens, by name; studios by default.
     pub issuer: String,
@@ -54,6 +54,12 @@ pub struct Config {
     pub max_file_bytes: NonZeroU32,
     /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
     pub scanner: Option<Scanner>,
+    /// `issuers_<name>_…`: other issuers whose tokens are accepted.
+    pub issuers: ExternalConfig,
+    /// `mail_…`: how mails are sent.
+    pub mail: MailConfig,
+    /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
+    pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
     pub reflection: bool,
     /// Logs and traces.
@@ -79,7 +85,7 @@ impl Config {
     pub fn read(reader: &mut Reader) -> Result<Self, Refused> {
         let database_url = reader.secret("database_url");
         let worker_database_url = reader.secret("worker_database_url");
-        let key_ring = key_ring(reader);
+        let key_ring = KeyRing::read(reader);
         let peers = reader.get::<Peers>("peers");
         let listen = reader.get_or("listen", LISTEN);
         let tls = ServerTls::read(reader);
@@ -92,6 +98,9 @@ impl Config {
         let objects = Place::read(reader);
         let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
         let scanner = reader.optional("scanner");
+        let issuers = ExternalConfig::read(reader, &issuer);
+        let mail = MailConfig::read(reader);
+        let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
         Ok(Self {
@@ -110,6 +119,9 @@ impl Config {
             objects,
             max_file_bytes,
             scanner,
+            issuers,
+            mail,
+            require_verified_email,
             reflection,
             telemetry,
         })
@@ -120,11 +132,6 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5005
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const FILE_BYTES: NonZeroU32 = NonZeroU32::new(100 << 20).expect("it is not zero");
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
-
-fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {
-    let text = reader.secret("key_ring")?;
-    KeyRing::parse(text.expose_secret()).map_err(|error| reader.reject("key_ring", error))
-}
 
 struct Peers(Vec<Peer>);
 

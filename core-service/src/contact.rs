@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use service_kit::error::Violations;
 
 const LONGEST_EMAIL: usize = 254;
@@ -13,7 +14,8 @@ const LONGEST_LABEL: usize = 63;
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// An e-mail address in lower case.
-#[derive(Clone, PartialEq, Eq, Debug, sqlx::Type)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, sqlx::Type)]
+#[serde(into = "String", try_from = "String")]
 #[sqlx(transparent)]
 pub struct Email(String);
 
@@ -70,6 +72,14 @@ fn is_label(label: &str) -> bool {
 impl fmt::Display for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Email {
+    type Error = NotAnEmail;
+
+    fn try_from(text: String) -> Result<Self, NotAnEmail> {
+        text.parse()
     }
 }
 

@@ -3,7 +3,9 @@
 //! One folder per feature. A request comes in through a feature's `api`, is judged by its rules, and meets its rows in a
 //! tenant transaction, where row level security shows it nothing but what the caller's memberships reach.
 
-use service_kit::{clock::SharedClock, keys::KeyRing};
+use std::sync::Arc;
+
+use service_kit::{auth::Revocations, clock::SharedClock, keys::KeyRing};
 use sqlx::PgPool;
 
 pub mod access;
@@ -14,6 +16,7 @@ mod contact;
 pub mod documents;
 pub mod files;
 pub mod jobs;
+pub mod mails;
 pub mod objects;
 pub mod outbox;
 pub mod requests;
@@ -56,4 +59,14 @@ pub struct App {
     pub outbox: outbox::Tail,
     /// Wakes this process's worker.
     pub job_signal: jobs::Signal,
+    /// How mails are sent.
+    pub mail: mails::MailConfig,
+    /// Wakes what sends them.
+    pub mail_signal: jobs::Signal,
+    /// The sessions whose tokens are refused.
+    pub revocations: Arc<Revocations>,
+    /// The users of other issuers.
+    pub directory: Arc<auth::identities::Directory>,
+    /// Whether nobody signs in before he has proved his e-mail address.
+    pub require_verified_email: bool,
 }

@@ -3,16 +3,18 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, Door, UserTokens, Verifier},
+    auth::{AuthLayer, Door, External, IssuerKeys, Revocations, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
     lifecycle::Lifecycle,
     limits::Limits,
+    outbound::Outbound,
     server::{self, Health, Listener, Routes, ServerOptions},
 };
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
+    account_service_server::{self, AccountServiceServer},
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
@@ -25,19 +27,20 @@ use studios_proto::core::{
 use crate::{
     App, Config,
     access::api::AccessApi,
-    auth::{Issuer, Passwords, SigningKeys, api::Auth},
+    auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
     files::{self, api::Files, transfer_api::Transfers},
-    jobs, outbox,
+    jobs, mails, outbox,
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     access_service_server::SERVICE_NAME,
+    account_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
@@ -73,7 +76,17 @@ impl Service {
             audience: config.audience.clone(),
             keys: keys.clone(),
         };
-        let verifier = Verifier::new(users, config.peers, clock.clone())?;
+        let revocations = Arc::new(Revocations::new(clock.clone()));
+        let directory = Directory::new(pool.clone(), &config.issuers);
+        let external = External::new(
+            &config.issuers,
+            &Outbound::new(&IssuerKeys::OUTBOUND)?,
+            directory.clone(),
+            clock.clone(),
+        );
+        let verifier = Verifier::new(users, config.peers, clock.clone())?
+            .refusing(revocations.clone())
+            .accepting(external);
         let limits = Limits::new(config.limits, clock.clone());
         let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
@@ -96,6 +109,11 @@ impl Service {
             files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
             outbox,
             job_signal: jobs::Signal::default(),
+            mail: config.mail,
+            mail_signal: jobs::Signal::default(),
+            revocations,
+            directory,
+            require_verified_email: config.require_verified_email,
         };
         Ok(Self {
             app: Arc::new(app),
@@ -131,6 +149,11 @@ impl Service {
         lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn(
+            "ended-sessions",
+            auth::hear_of_ended_sessions(app.clone(), lifecycle.soft()),
+        );
         let health = Health::new();
         let pool = app.pool.clone();
         health
@@ -157,6 +180,7 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
+        .with(AccountServiceServer::new(Account::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))

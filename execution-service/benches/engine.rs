@@ -16,7 +16,7 @@ use execution_service::{
         request::Renderer,
         state::{Given, State},
     },
-    providers::{Call, OFFLINE, Offline, Parameters, Provider},
+    providers::{Call, OFFLINE, Offline, Provider},
 };
 use serde_json::{Map, Value, json};
 use service_kit::ids::{ChunkId, DocumentId, ExecutionId, VersionId, WorkflowId};
@@ -162,11 +162,9 @@ fn offline_model(criterion: &mut Criterion) {
             "Summarise the text in five bullet points.\n\nText:\n{}",
             prose(0, DOCUMENT_BYTES)
         ),
-        schema: None,
-        sources: Vec::new(),
-        parameters: Parameters::default(),
         timeout: Duration::from_mins(1),
         idempotency_key: "benchmark".into(),
+        ..Call::default()
     };
     let mut group = criterion.benchmark_group("offline model");
     group.sample_size(10);

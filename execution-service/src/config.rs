@@ -9,6 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::{
+    auth::ExternalConfig,
     client::ClientTls,
     config::{ConfigErrors, Reader, Refused},
     keys::{KeyError, KeyRing, SigningKey},
@@ -44,7 +45,7 @@ pub struct Config {
     pub core_url: Url,
     /// `tls_ca`, `tls_client_cert`, `tls_client_key`: TLS of the calls to `https` addresses.
     pub client_tls: ClientTls,
-    /// `key_ring`: the installation's root keys.
+    /// `key_ring`, or `key_ring_file`: the installation's root keys.
     pub key_ring: KeyRing,
     /// `service_key`: the private key that signs this service's tokens, PKCS#8 as PEM or in base64.
     pub service_key: SigningKey,
@@ -54,10 +55,14 @@ pub struct Config {
     pub audience: String,
     /// `max_running`: how many executions this process runs at a time; 256 by default.
     pub max_running: u32,
+    /// `issuers_<name>_…`: other issuers whose tokens are accepted; the same as core-service's.
+    pub issuers: ExternalConfig,
     /// `providers_<name>_…`: the model providers beside the offline one.
     pub providers: ProvidersConfig,
     /// `outbound_allow`: the hosts and ranges that workflows may call besides public addresses; none by default.
     pub outbound_allow: Vec<AllowRule>,
+    /// `public_url`: where others reach the gateway, which flows call back at their ends; without it nothing calls back.
+    pub public_url: Option<Url>,
     /// `limits_…`, `trusted_peers`: how often somebody may call a replica.
     pub limits: LimitsConfig,
     /// `limits_starts`: the runs that a company may start, over all replicas; `100/s burst 1000` by default, `off` for no
@@ -89,7 +94,7 @@ impl Config {
         let database_url = reader.secret("database_url");
         let engine_database_url = reader.secret("engine_database_url");
         let core_url = reader.get("core_url");
-        let key_ring = key_ring(reader);
+        let key_ring = KeyRing::read(reader);
         let service_key = service_key(reader);
         let listen = reader.get_or("listen", LISTEN);
         let tls = ServerTls::read(reader);
@@ -100,8 +105,10 @@ impl Config {
         let issuer = reader.get_or("issuer", "studios".to_owned());
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let max_running = reader.get_or("max_running", MAX_RUNNING);
+        let issuers = ExternalConfig::read(reader, &issuer);
         let providers = ProvidersConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
+        let public_url = reader.optional("public_url");
         let limits = LimitsConfig::read(reader);
         let start_limit = reader.get_or("limits_starts", start_rate::DEFAULT);
         let reflection = reader.get_or("reflection", false);
@@ -121,8 +128,10 @@ impl Config {
             issuer,
             audience,
             max_running: max_running.get(),
+            issuers,
             providers,
             outbound_allow,
+            public_url,
             limits,
             start_limit,
             reflection,
@@ -135,11 +144,6 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5005
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const ENGINE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(8).expect("it is not zero");
 const MAX_RUNNING: NonZeroU32 = NonZeroU32::new(256).expect("it is not zero");
-
-fn key_ring(reader: &mut Reader) -> Result<KeyRing, Refused> {
-    let text = reader.secret("key_ring")?;
-    KeyRing::parse(text.expose_secret()).map_err(|error| reader.reject("key_ring", error))
-}
 
 fn service_key(reader: &mut Reader) -> Result<SigningKey, Refused> {
     let text = reader.secret("service_key")?;

@@ -6,15 +6,17 @@
 
 use std::sync::Arc;
 
-use service_kit::{keys::KeyRing, lifecycle::Lifecycle};
+use service_kit::{keys::KeyRing, lifecycle::Lifecycle, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
 pub mod aside;
 mod config;
+pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod pieces;
 pub mod places;
 pub mod providers;
 pub mod replicas;
@@ -22,6 +24,7 @@ pub mod requests;
 mod service;
 pub mod snapshots;
 pub mod start_rate;
+pub mod templates;
 pub mod worker;
 pub mod workflows;
 
@@ -38,12 +41,18 @@ pub struct App {
     pub executions: executions::Gathered,
     /// Where workflows and executions are.
     pub places: places::Places,
+    /// Which workflows run templates.
+    pub marks: templates::Marks,
     /// Where rendering and checking run.
     pub aside: aside::Aside,
     /// The root key ring: page tokens.
     pub keys: KeyRing,
     /// What users may do, and the text of their documents.
     pub core: Arc<CoreClient>,
+    /// Calls to the outside.
+    pub outbound: Outbound,
+    /// The way to ActivePieces.
+    pub pieces: pieces::Pieces,
     /// What serves models.
     pub providers: Arc<Providers>,
     /// What runs executions.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, ClientJwks, Door, Peer, UserTokens, Verifier},
+    auth::{AuthLayer, ClientJwks, Door, External, IssuerKeys, Peer, Revocations, UserTokens, Verifier},
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -14,34 +14,46 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
+    connection_service_server::{self, ConnectionServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
+    flow_callback_service_server::{self, FlowCallbackServiceServer},
+    flow_service_server::{self, FlowServiceServer},
     model_service_server::{self, ModelServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
+    template_service_server::{self, TemplateServiceServer},
     workflow_service_server::{self, WorkflowServiceServer},
 };
+
+use url::Url;
 
 use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
-    executions, models,
+    connections, executions, models,
+    pieces::{self, Pieces},
     places::Places,
     providers::Providers,
     replicas::{self, Replicas},
     snapshots,
     start_rate::StartRate,
+    templates,
     worker::{Engine, EngineConfig},
     workflows,
 };
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 9] = [
+    connection_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
+    flow_callback_service_server::SERVICE_NAME,
+    flow_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
+    template_service_server::SERVICE_NAME,
     workflow_service_server::SERVICE_NAME,
 ];
 
@@ -71,17 +83,25 @@ impl Service {
             name: NAME.into(),
             key: config.service_key.public_jwk(),
         };
-        let verifier = Verifier::new(users, [replica], clock.clone())?;
+        let revocations = Arc::new(Revocations::new(clock.clone()));
         let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
-        let core = Arc::new(CoreClient::new(channel, identity.clone()));
+        let core = Arc::new(CoreClient::new(channel, identity.clone(), revocations.clone()));
+        let external = External::new(
+            &config.issuers,
+            &Outbound::new(&IssuerKeys::OUTBOUND)?,
+            core.clone(),
+            clock.clone(),
+        );
+        let verifier = Verifier::new(users, [replica], clock.clone())?
+            .refusing(revocations)
+            .accepting(external);
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
-        let providers = Arc::new(Providers::new(
-            &config.providers,
-            Outbound::new(&OutboundConfig {
-                allow: config.outbound_allow,
-                ..OutboundConfig::default()
-            })?,
-        ));
+        let outbound = Outbound::new(&OutboundConfig {
+            allow: config.outbound_allow,
+            ..OutboundConfig::default()
+        })?;
+        let pieces = Pieces::new(outbound.clone(), clock.clone());
+        let providers = Arc::new(Providers::new(&config.providers, outbound.clone()));
         let is_secure = config.tls.is_some();
         let listener = Listener::bind(config.listen).await?.with_tls(config.tls);
         let address = config
@@ -96,16 +116,22 @@ impl Service {
             address,
             max_running: config.max_running,
             aside: aside.clone(),
+            pieces: pieces.clone(),
+            keys: config.key_ring.clone(),
+            public_url: config.public_url,
         };
         let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
         let app = App {
             pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
             executions: executions::gather(pool.clone(), lifecycle.clone()),
             places: Places::default(),
+            marks: templates::Marks::default(),
             aside,
             pool,
             keys: config.key_ring,
             core,
+            outbound,
+            pieces,
             providers,
             engine,
             replicas,
@@ -129,6 +155,11 @@ impl Service {
     /// What it speaks there, as a URL says it.
     pub fn scheme(&self) -> &'static str {
         self.listener.scheme()
+    }
+
+    /// Says where others reach the gateway, where the configuration does not.
+    pub fn reached_at(&self, gateway: Url) {
+        self.app.engine.reached_at(gateway);
     }
 
     /// Serves until the lifecycle stops it; ending for another reason, it stops that softly.
@@ -159,22 +190,25 @@ impl Service {
     }
 }
 
-/// The replicas speak to each other alone.
+/// The replicas speak to each other alone; what a flow posts carries its right in itself.
 fn door(path: &str) -> Door {
-    let service = path.trim_start_matches('/').split('/').next();
-    if service == Some(replica_service_server::SERVICE_NAME) {
-        Door::Service
-    } else {
-        Door::Member
+    match path.trim_start_matches('/').split('/').next() {
+        Some(replica_service_server::SERVICE_NAME) => Door::Service,
+        Some(flow_callback_service_server::SERVICE_NAME) => Door::Public,
+        _ => Door::Member,
     }
 }
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
+        .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
+        .with(FlowCallbackServiceServer::new(pieces::Api::new(app.clone())))
+        .with(FlowServiceServer::new(pieces::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
+        .with(TemplateServiceServer::new(templates::Api::new(app.clone())))
         .with(WorkflowServiceServer::new(workflows::Api::new(app.clone())))
 }
 

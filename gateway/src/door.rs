@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
-    routing::get,
+    routing::{any, get},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
@@ -26,9 +26,10 @@ use crate::{
     connect,
     forward::Forwarder,
     headers::{self, REQUEST_ID},
+    hooks::{self, Hooks},
     limits::Limits,
     pages::{self, Pages},
-    trace,
+    supabase, trace,
     transfers::{self, Transfers},
 };
 
@@ -66,14 +67,24 @@ pub(crate) fn router(
         .layer(from_fn(transfers::announced))
         .layer(cors(cors_origins))
         .layer(CatchPanicLayer::custom(|_| panicked()));
+    let hooks = Hooks {
+        forwarder: rpc.forwarder.clone(),
+        permits: rpc.permits.clone(),
+        limits: rpc.limits.clone(),
+    };
     Router::new()
         .route("/", get(pages::index))
         .route("/healthz", get(pages::live))
         .route("/readyz", get(pages::ready))
         .route("/.well-known/jwks.json", get(pages::keys))
+        .route("/auth/v1/.well-known/jwks.json", get(pages::keys))
         .route("/openapi.json", get(pages::openapi))
         .with_state(pages)
-        .fallback_service(axum::routing::any(answer).with_state(rpc))
+        .route(
+            "/hooks/activepieces/{token}",
+            any(hooks::activepieces).with_state(hooks),
+        )
+        .fallback_service(any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
         .merge(transfers::router(transfers))
         .layer(layers)
@@ -93,7 +104,14 @@ async fn identify(mut request: Request, next: Next) -> Response {
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers(
             transfers::ALLOWED
                 .into_iter()
@@ -107,6 +125,10 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
                     HeaderName::from_static("tracestate"),
                     HeaderName::from_static("x-grpc-web"),
                     HeaderName::from_static("x-user-agent"),
+                    // Those of supabase-js.
+                    HeaderName::from_static("apikey"),
+                    HeaderName::from_static("x-client-info"),
+                    HeaderName::from_static("x-supabase-api-version"),
                     REQUEST_ID,
                 ])
                 .collect::<Vec<_>>(),
@@ -119,6 +141,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
                     HeaderName::from_static("grpc-message"),
                     HeaderName::from_static("grpc-status-details-bin"),
                     header::RETRY_AFTER,
+                    HeaderName::from_static("x-supabase-api-version"),
                     REQUEST_ID,
                 ])
                 .collect::<Vec<_>>(),
@@ -162,6 +185,9 @@ impl Protocol {
 
 async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
     let path = request.uri().path();
+    if supabase::serves(path) {
+        return sign_in(rpc, request).await;
+    }
     let known = rpc.forwarder.methods.find(path).is_some();
     if request.method() != Method::POST {
         return if known {
@@ -197,6 +223,19 @@ async fn answer(State(rpc): State<Rpc>, mut request: Request) -> Response {
             response.map(|body| held_by(permit, body))
         }
         (_, Err(refusal)) => grpc(rpc.forwarder, Some(refusal.into()), request).await.map(Body::new),
+    }
+}
+
+/// Supabase's way to sign in, let in as all calls are.
+async fn sign_in(rpc: Rpc, mut request: Request) -> Response {
+    if headers::too_large(request.headers()) {
+        return headers_too_large();
+    }
+    let admitted = rpc.limits.admit(&mut request);
+    let admitted = admitted.and_then(|()| rpc.permits.try_acquire_owned().map_err(|_| busy()));
+    match admitted {
+        Ok(_permit) => supabase::answer(rpc.forwarder, request).await,
+        Err(refusal) => supabase::refuse(refusal, request.headers()),
     }
 }
 
@@ -249,7 +288,7 @@ fn not_found() -> Response {
     )
 }
 
-fn not_allowed(allowed: &'static str, message: &str) -> Response {
+pub(crate) fn not_allowed(allowed: &'static str, message: &str) -> Response {
     let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message);
     response
         .headers_mut()
@@ -290,6 +329,6 @@ fn headers_too_large() -> Response {
     )
 }
 
-fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
+pub(crate) fn refuse(http: StatusCode, code: Code, message: &str) -> Response {
     connect::Error::Http(http, code, message.into()).into_response()
 }

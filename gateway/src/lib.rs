@@ -1,6 +1,7 @@
 //! The gateway: the one address that browsers, curl and other clients need.
 //!
-//! It speaks gRPC-Web and native gRPC, which it passes on frame by frame, and Connect's JSON, which it turns into gRPC. It
+//! It speaks gRPC-Web and native gRPC, which it passes on frame by frame, and Connect's JSON and Supabase's way to sign in,
+//! which it turns into gRPC. It
 //! judges nobody: services check who calls. It keeps from them what is too large, too long or not meant for them.
 
 mod config;
@@ -10,6 +11,7 @@ mod deadline;
 mod door;
 mod forward;
 mod headers;
+mod hooks;
 mod jwks;
 mod limits;
 mod methods;
@@ -17,6 +19,7 @@ pub mod openapi;
 mod pages;
 mod relay;
 mod server;
+mod supabase;
 mod trace;
 mod transfers;
 mod upload;

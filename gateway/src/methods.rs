@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
-/// Services that take service tokens only, which no caller of the gateway can have, and the one that its own pages call.
-const INTERNAL: [&str; 3] = [
+/// Services that take service tokens only, which no caller of the gateway can have, or that the gateway calls itself.
+const INTERNAL: [&str; 4] = [
     "studios.core.v1.AccessService",
     "studios.core.v1.TransferService",
+    "studios.execution.v1.FlowCallbackService",
     "studios.execution.v1.ReplicaService",
 ];
 
@@ -132,6 +133,7 @@ mod tests {
             "/studios.core.v1.AccessService/CheckStudio",
             "/studios.core.v1.TransferService/GetUpload",
             "/studios.execution.v1.ReplicaService/FollowRun",
+            "/studios.execution.v1.FlowCallbackService/TakeCallback",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

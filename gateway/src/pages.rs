@@ -37,7 +37,8 @@ pub(crate) async fn index(State(pages): State<Pages>) -> Json<Value> {
             "tus": "files up, in parts that can be gone on with: POST /files/uploads, or the URL that CreateUpload answers with",
         },
         "services": pages.forwarder.methods.services(),
-        "pages": ["/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json"],
+        "pages": ["/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/auth/v1/.well-known/jwks.json"],
+        "supabase": ["/auth/v1/signup", "/auth/v1/token", "/auth/v1/user", "/auth/v1/logout", "/auth/v1/recover"],
         "documentation": {
             "openapi": "/openapi.json",
             "connect": "https://connectrpc.com/docs/protocol",

@@ -109,6 +109,7 @@ fn claims() -> UserClaims {
         session_id: Some(SessionId::generate()),
         email: Some("ada@studios.example".into()),
         role: USER_ROLE.into(),
+        aal: None,
     }
 }
 

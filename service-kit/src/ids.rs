@@ -109,14 +109,22 @@ ids! {
     SessionId
     /// A piece of background work.
     JobId
+    /// A mail.
+    MailId
     /// A model that stages call.
     ModelId
+    /// A company's connection to a provider.
+    ConnectionId
     /// A workflow.
     WorkflowId
     /// An immutable, published version of a workflow.
     VersionId
     /// A workflow as somebody kept it.
     SnapshotId
+    /// A pre-built automation.
+    TemplateId
+    /// An immutable version of a template.
+    TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
     /// A caller's name for a request, by which a repeated one is known.

@@ -53,6 +53,9 @@ pub struct UserClaims {
     pub email: Option<String>,
     /// [`USER_ROLE`].
     pub role: String,
+    /// How surely it is the user: `aal1` by a password, `aal2` by a second factor besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aal: Option<String>,
 }
 
 /// What a service's token says. Times are seconds since 1970.

@@ -15,6 +15,7 @@ use service_kit::{
 };
 use studios_proto::core::{
     AccessDecision, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest, FollowEventsResponse,
+    ResolveIdentityRequest, ResolveIdentityResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -42,6 +43,13 @@ struct Double {
 #[tonic::async_trait]
 impl AccessService for Double {
     type FollowEventsStream = tokio_stream::Empty<Result<FollowEventsResponse, Status>>;
+
+    async fn resolve_identity(
+        &self,
+        _: Request<ResolveIdentityRequest>,
+    ) -> Result<Response<ResolveIdentityResponse>, Status> {
+        Err(Status::unimplemented("identities"))
+    }
 
     async fn check_studio(&self, request: Request<CheckStudioRequest>) -> Result<Response<AccessDecision>, Status> {
         let caller = Caller::of(&request)?;
@@ -142,6 +150,7 @@ impl World {
             session_id: Some(SessionId::generate()),
             email: None,
             role: USER_ROLE.into(),
+            aal: None,
         })
     }
 

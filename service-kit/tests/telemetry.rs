@@ -21,6 +21,7 @@ use service_kit::{
 };
 use studios_proto::core::{
     AccessDecision, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest, FollowEventsResponse,
+    ResolveIdentityRequest, ResolveIdentityResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -38,6 +39,13 @@ struct Double;
 #[tonic::async_trait]
 impl AccessService for Double {
     type FollowEventsStream = tokio_stream::Empty<Result<FollowEventsResponse, Status>>;
+
+    async fn resolve_identity(
+        &self,
+        _: Request<ResolveIdentityRequest>,
+    ) -> Result<Response<ResolveIdentityResponse>, Status> {
+        Err(Status::unimplemented("identities"))
+    }
 
     async fn check_studio(&self, _: Request<CheckStudioRequest>) -> Result<Response<AccessDecision>, Status> {
         Ok(Response::new(AccessDecision {

@@ -56,14 +56,16 @@ fn judge(row: &Row, status: u16, body: &[u8]) -> Result<(), String> {
     let answer: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let refusal = match row.answer {
         Code::FailedPrecondition => Some("failed_precondition"),
+        Code::InvalidArgument => Some("invalid_argument"),
         Code::NotFound => Some("not_found"),
+        Code::Unauthenticated => Some("unauthenticated"),
         _ => None,
     };
     if let Some(code) = refusal {
         return if answer["code"] == code {
             Ok(())
         } else {
-            Err("not failed_precondition".into())
+            Err(format!("not {code}"))
         };
     }
     DynamicMessage::deserialize(method.output(), &answer).map_err(|error| error.to_string())?;

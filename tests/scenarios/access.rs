@@ -129,7 +129,7 @@ async fn every_change_of_an_answer_is_told() {
     for (kind, user, studio) in told {
         let message = next_news(&mut events).await;
         let expected = json!({ "companyId": it.company, "kind": format!("ACCESS_EVENT_KIND_{kind}"), "userId": user,
-            "studioId": studio });
+            "studioId": studio, "sessionId": "" });
         assert_eq!(message["event"], expected);
     }
 }

@@ -39,6 +39,7 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "write",
         "users",
         "transfer",
+        "provider",
         "engine-long",
         "engine-waiting",
     ];

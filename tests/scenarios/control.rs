@@ -209,6 +209,38 @@ async fn signals_are_kept_in_order_for_the_waits_that_come_and_sent_once_under_a
     assert_reason(&late, Code::FailedPrecondition, "EXECUTION_ENDED");
 }
 
+#[tokio::test]
+async fn a_signal_that_would_not_be_kept_is_refused() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let workflow = it
+        .add_workflow(&world, "Gated", json!([waits("gate", "never"), waits("next", "go")]))
+        .await;
+    let execution = it.start(&world, &workflow, json!({})).await;
+    reasons(&world, &it, &execution, "SIGNAL").await;
+    // As a thousand callers would leave them.
+    let admin = world.admin().await;
+    let mut tx = admin.begin().await.unwrap();
+    let id: Uuid = execution.parse().unwrap();
+    for statement in [
+        "insert into execution.execution_commands (execution_id, seq, company_id, studio_id, kind, payload, issued_by)
+         select r.execution_id, n, r.company_id, r.studio_id, 'signal', jsonb_build_object('name', 'go', 'payload', n), $2
+         from execution.runs r cross join generate_series(1, 1000) n where r.execution_id = $1",
+        "update execution.runs set commands_seq = 1000 where execution_id = $1 and $2::uuid is not null",
+    ] {
+        let done = sqlx::query(statement)
+            .bind(id)
+            .bind(it.user.parse::<Uuid>().unwrap())
+            .execute(&mut *tx);
+        done.await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let more = json!({ "executionId": execution, "name": "go", "payload": 1, "requestId": key() });
+    let refused = refused(&world, &it, "SendSignal", more).await;
+    assert_reason(&refused, Code::ResourceExhausted, "TOO_MANY_SIGNALS");
+    assert!(refused.message().contains("1000"), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_run_goes_on_in_a_new_one_with_what_was_paid_for() {
     let model = Model::start(|n, _| match n {

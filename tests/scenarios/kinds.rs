@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use studios_tests::{
     deployment::Deployment,
     model::{Model, Reply},
+    refusal::fields,
     tenant::Tenant,
     world::World,
 };
@@ -22,6 +23,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 const EXECUTIONS: &str = "studios.execution.v1.ExecutionService";
+const WORKFLOWS: &str = "studios.execution.v1.WorkflowService";
 
 /// An installation of its own processes with the stub as the company's model `stub`.
 async fn with_stub(model: &Model) -> (Deployment, World, Tenant) {
@@ -134,6 +136,44 @@ async fn a_workflow_runs_within_another_and_its_end_is_that_stages() {
     assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
     let attempts = attempts(&world, &it, &ended).await;
     assert_eq!(attempts[0]["output"], "opened", "{attempts:?}");
+}
+
+#[tokio::test]
+async fn a_workflow_that_cannot_be_run_within_another_is_found_at_publishing() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let stranger = Tenant::with_studio(&world).await;
+    let stages = json!([{ "name": "gate", "wait": { "signal": "go" } }]);
+    let inner = it.add_workflow(&world, "Inner", stages.clone()).await;
+    let foreign = stranger.add_workflow(&world, "Theirs", stages).await;
+    let outer = json!([{ "name": "whole", "workflow": { "workflowId": inner } }]);
+    let outer = it.add_workflow(&world, "Outer", outer).await;
+    let child = |name: &str, id: &str, version: u32| json!({ "name": name, "workflow": { "workflowId": id, "version": version } });
+    let draft = json!({ "stages": [
+        child("a", &outer, 0),
+        child("b", &inner, 1),
+        child("c", &inner, 2),
+        child("d", &foreign, 0),
+        child("e", &Uuid::now_v7().to_string(), 0),
+    ] });
+    let update = json!({ "workflow": { "id": outer, "draft": draft } });
+    world
+        .ok(&format!("{WORKFLOWS}/UpdateWorkflow"), update, &it.token)
+        .await;
+    let refused = world
+        .refused(
+            &format!("{WORKFLOWS}/PublishWorkflow"),
+            json!({ "id": outer, "requestId": Uuid::now_v7() }),
+            &it.token,
+        )
+        .await;
+    let wrong = [
+        "draft.stages[0].workflow.workflow_id",
+        "draft.stages[2].workflow.version",
+        "draft.stages[3].workflow.workflow_id",
+        "draft.stages[4].workflow.workflow_id",
+    ];
+    assert_eq!(fields(&refused), wrong);
 }
 
 #[tokio::test]

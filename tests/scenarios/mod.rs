@@ -1,26 +1,36 @@
 //! What users do, through the real services.
 
 mod access;
+mod account;
 mod bench;
+mod catalogue;
 mod companies;
+mod connections;
 mod control;
 mod documents;
 mod executions;
 mod files;
+mod flows;
+mod flows_client;
 mod gather;
 mod identity;
+mod issuers;
+mod keys;
 mod kinds;
 mod limits;
 mod lists;
+mod mails;
 mod manual;
 mod memberships;
 mod migrations;
 mod people;
 mod pooler;
+mod providers;
 mod reach;
 mod snapshots;
 mod streaming;
 mod studios;
+mod templates;
 mod terminal;
 mod tls;
 mod trial;

@@ -2,12 +2,18 @@
 
 use std::process::{Command, Output};
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use studios_tests::{process::program, tenant::Tenant, world::World};
+use studios_tests::{
+    mail::mail,
+    process::program,
+    tenant::{PASSWORD, Tenant},
+    world::World,
+};
 
 const PIER: &str = "The pier is lit at night. Ships report to the harbour office.";
 
-async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
+pub(super) async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
     let mut command = Command::new(program("studios"));
     command
         .args(arguments)
@@ -19,7 +25,7 @@ async fn studios(world: &World, it: &Tenant, arguments: &[&str]) -> Output {
         .expect("`make test` builds it")
 }
 
-fn lines(output: &Output) -> Vec<Value> {
+pub(super) fn lines(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
@@ -323,4 +329,37 @@ async fn files_go_up_and_down_and_are_cleaned_up_from_a_terminal() {
     assert_eq!(listed(&[]).await, 1);
     let none = studios(&world, &it, &["files", "cleanup", &it.studio]).await;
     assert_eq!(none.status.code(), Some(2), "a clean-up has a condition: {none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_listed_and_ended_and_mails_looked_up_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::user(&world).await;
+    let sign_in = json!({ "email": it.email, "password": PASSWORD });
+    for _ in 0..2 {
+        let method = "studios.core.v1.AuthService/SignIn";
+        world.call(method, sign_in.clone(), None).await.unwrap();
+    }
+    let listed = lines(&studios(&world, &it, &["account", "sessions", "--json"]).await);
+    let others: Vec<_> = listed.iter().filter(|it| it["current"] == false).collect();
+    assert_eq!((listed.len(), others.len()), (3, 2));
+    let one = others[0]["id"].as_str().unwrap();
+    let ended = studios(&world, &it, &["account", "revoke", one, "--json"]).await;
+    assert_eq!(lines(&ended)[0]["ended"], one);
+    let ended = studios(&world, &it, &["account", "revoke", "--others"]).await;
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "1 other session ended\n");
+    let wrong = studios(&world, &it, &["account", "revoke"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+
+    mail(&world, &it.email, "Confirm your e-mail address").await;
+    let mut list = Command::new(program("studios"));
+    list.args(["mail", "list", "--json"])
+        .env("DATABASE_URL", world.database_url.expose_secret());
+    let listed = tokio::task::spawn_blocking(move || list.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let mails = lines(&listed);
+    assert_eq!((mails.len(), &mails[0]["kind"]), (1, &json!("verification")));
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains(&it.email));
 }

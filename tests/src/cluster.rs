@@ -14,6 +14,7 @@ use studios_cli::{
     home::Home,
     migrate::{self, Mode, RolePasswords},
     postgres::{Cluster, Durability},
+    templates,
 };
 use tokio::sync::OnceCell;
 
@@ -64,8 +65,8 @@ impl TestCluster {
             .home
             .join(format!("apart-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&dir).expect("the folder is writable");
-        let keys = Home::open(&self.home).expect("the keys are there").keys;
-        let own = keys.clone();
+        let home = Home::open(&self.home).expect("the keys are there");
+        let (keys, own) = (home.keys.clone(), home.superuser_password());
         let cluster = tokio::task::spawn_blocking(move || Cluster::start(&dir, &own, Durability::Full))
             .await
             .expect("starting does not panic")
@@ -95,9 +96,9 @@ impl TestCluster {
     async fn start() -> Self {
         let dir = fresh_dir();
         let home = Home::open(&dir).expect("the folder is writable");
-        let keys = home.keys.clone();
+        let password = home.superuser_password();
         let place = dir.clone();
-        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &keys, Durability::None))
+        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::None))
             .await
             .expect("starting does not panic")
             .expect("PostgreSQL starts");
@@ -107,6 +108,9 @@ impl TestCluster {
         migrate::run(&cluster.url(TEMPLATE), &RolePasswords::derive(&home.keys), Mode::Apply)
             .await
             .expect("the schema is made");
+        templates::seed(&cluster.url(TEMPLATE))
+            .await
+            .expect("the catalogue is seeded");
         Self { cluster, home: dir }
     }
 }

@@ -77,6 +77,10 @@ impl Deployment {
             ("STUDIOS_KEY_RING", ring.clone()),
             ("STUDIOS_CORE_PEERS", home.execution_service_jwk().expect("a key")),
             ("STUDIOS_CORE_OBJECTS", home.dir().join("objects").display().to_string()),
+            (
+                "STUDIOS_CORE_MAIL_OUTBOX",
+                home.dir().join("outbox").display().to_string(),
+            ),
         ];
         let core_settings = [&own, shared].concat();
         let core = Process::start("core-service", &core_settings);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::tenant::{PASSWORD, Tenant, summary_stage};
+use crate::tenant::{PASSWORD, Tenant, new_template, summary_stage};
 
 /// Who may knock.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub enum Door {
     Service,
     /// Services acting for nobody.
     ServiceAlone,
-    /// The gateway, for whoever holds a signed URL; it serves the method to nobody.
+    /// The gateway itself; the request carries its right.
     Gateway,
 }
 
@@ -50,6 +50,12 @@ impl Row {
     /// The state that the requests before leave a thing in refuses this one.
     const fn refused(mut self) -> Self {
         self.answer = Code::FailedPrecondition;
+        self
+    }
+
+    /// What it shows opens nothing.
+    const fn unauthenticated(mut self) -> Self {
+        self.answer = Code::Unauthenticated;
         self
     }
 
@@ -100,14 +106,13 @@ const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
     }
 }
 
-/// What the gateway alone calls, here with a token that nobody has made.
 const fn gateway(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
     Row {
         method,
         door: Door::Gateway,
-        reach: Reach::Resource,
+        reach: Reach::Caller,
         body,
-        answer: Code::NotFound,
+        answer: Code::Ok,
     }
 }
 
@@ -126,14 +131,52 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "refreshToken": it.refresh_token }),
     ),
     public(
-        "studios.core.v1.AuthService/SignOut",
-        |it| json!({ "refreshToken": it.refresh_token }),
+        "studios.core.v1.AuthService/RequestPasswordReset",
+        |it| json!({ "email": it.email }),
     ),
+    // Tokens come by mail; this one is none.
+    public("studios.core.v1.AuthService/ConfirmEmail", |_| json!({ "token": "none" })).unauthenticated(),
+    public(
+        "studios.core.v1.AuthService/ResetPassword",
+        |_| json!({ "token": "none", "newPassword": PASSWORD }),
+    )
+    .unauthenticated(),
     public("studios.core.v1.AuthService/GetJwks", |_| json!({})),
     caller("studios.core.v1.UserService/GetProfile", |_| json!({})),
     caller(
         "studios.core.v1.UserService/UpdateProfile",
         |it| json!({ "user": { "id": it.user, "fullName": "Renamed User" } }),
+    ),
+    caller("studios.core.v1.AccountService/SendVerification", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/ChangePassword",
+        |_| json!({ "currentPassword": PASSWORD, "newPassword": PASSWORD }),
+    ),
+    caller("studios.core.v1.AccountService/ChangeEmail", |_| {
+        json!({ "password": PASSWORD, "newEmail": format!("{}@example.com", Uuid::now_v7().simple()) })
+    }),
+    caller("studios.core.v1.AccountService/ListSessions", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/RevokeSession",
+        |_| json!({ "id": Uuid::now_v7().to_string() }),
+    )
+    .unknown(),
+    caller("studios.core.v1.AccountService/RevokeOtherSessions", |_| json!({})),
+    caller(
+        "studios.core.v1.AccountService/EnrolTotp",
+        |_| json!({ "password": PASSWORD }),
+    ),
+    // What is none of six digits is never the app's.
+    Row {
+        answer: Code::InvalidArgument,
+        ..caller(
+            "studios.core.v1.AccountService/ConfirmTotp",
+            |_| json!({ "code": "no code" }),
+        )
+    },
+    caller(
+        "studios.core.v1.AccountService/DisableTotp",
+        |_| json!({ "password": PASSWORD }),
     ),
     caller("studios.core.v1.CompanyService/ListPlans", |_| json!({})),
     caller("studios.core.v1.CompanyService/ListCompanies", |_| json!({})),
@@ -285,22 +328,27 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.FileService/CleanUpFiles",
         |it| json!({ "studioId": it.studio, "leastBytes": "1", "dryRun": true }),
     ),
+    // A token opens the door to whoever has it; this one nobody has made.
     gateway(
         "studios.core.v1.TransferService/GetUpload",
         |_| json!({ "token": "e30.AAAA" }),
-    ),
+    )
+    .unknown(),
     gateway(
         "studios.core.v1.TransferService/WriteUpload",
         |_| json!({ "token": "e30.AAAA", "data": "aGVsbG8=" }),
-    ),
+    )
+    .unknown(),
     gateway(
         "studios.core.v1.TransferService/EndUpload",
         |_| json!({ "token": "e30.AAAA" }),
-    ),
+    )
+    .unknown(),
     gateway(
         "studios.core.v1.TransferService/ReadDownload",
         |_| json!({ "token": "e30.AAAA" }),
-    ),
+    )
+    .unknown(),
     service(
         "studios.core.v1.AccessService/CheckStudio",
         |it| json!({ "studioId": it.studio }),
@@ -316,6 +364,35 @@ pub const ROWS: &[Row] = &[
         reach: Reach::Caller,
         body: |_| json!({}),
         answer: Code::Ok,
+    },
+    row("studios.execution.v1.ConnectionService/CreateConnection", |it| {
+        let name = format!("connection {}", Uuid::now_v7());
+        json!({ "connection": { "companyId": it.company, "name": name, "kind": "CONNECTION_KIND_OPENAI",
+            "baseUrl": "https://models.example/v1", "secret": "s", "enabled": true } })
+    }),
+    row(
+        "studios.execution.v1.ConnectionService/GetConnection",
+        |it| json!({ "id": it.connection }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/ListConnections",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/UpdateConnection",
+        |it| json!({ "connection": { "id": it.connection, "options": { "header": "x-key" } } }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/TestConnection",
+        |it| json!({ "id": it.connection }),
+    ),
+    // Whose token this would be, nobody has configured.
+    Row {
+        method: "studios.core.v1.AccessService/ResolveIdentity",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "issuer": "https://nobody.example", "subject": "ada" }),
+        answer: Code::Unauthenticated,
     },
     row("studios.execution.v1.ModelService/CreateModel", |it| {
         let name = format!("model {}", Uuid::now_v7());
@@ -406,6 +483,42 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "studioId": it.studio, "content": it.snapshot_file }),
     ),
     row(
+        "studios.execution.v1.TemplateService/ListTemplates",
+        |it| json!({ "companyId": it.company, "owner": "TEMPLATE_OWNER_COMPANY" }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/GetTemplate",
+        |it| json!({ "id": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/ListTemplateVersions",
+        |it| json!({ "templateId": it.template }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/RunTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "inputs": { "text": "The pier is lit." }, "requestId": Uuid::now_v7().to_string() }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CreateTemplate",
+        |it| new_template(&format!("Template {}", Uuid::now_v7()), &it.form_workflow),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/PublishTemplateVersion",
+        |it| json!({ "templateId": it.template, "version": { "workflowId": it.form_workflow, "sampleInput": { "text": "The pier is lit." } } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/UpdateTemplate",
+        |it| json!({ "template": { "id": it.template, "description": "Says a text in very few words." } }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/CopyTemplate",
+        |it| json!({ "templateId": it.template, "studioId": it.studio, "name": format!("Copy {}", Uuid::now_v7()) }),
+    ),
+    row(
+        "studios.execution.v1.TemplateService/DeleteTemplate",
+        |it| json!({ "id": it.template }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetExecution",
         |it| json!({ "id": it.execution }),
     ),
@@ -492,6 +605,21 @@ pub const ROWS: &[Row] = &[
         "studios.execution.v1.ExecutionService/DryRunWorkflow",
         |it| json!({ "workflowId": it.workflow, "outputs": { "summary": ["Ships report."] } }),
     ),
+    row(
+        "studios.execution.v1.FlowService/ListFlows",
+        |it| json!({ "connectionId": it.connection }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.FlowService/ImportFlow",
+        |it| json!({ "connectionId": it.connection, "flowId": "Obm4LgAFBZlmoo2Aq1vXI", "studioId": it.studio }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.FlowService/ListFlowRuns",
+        |it| json!({ "executionId": it.execution }),
+    ),
+    gateway("studios.execution.v1.FlowCallbackService/TakeCallback", |_| json!({ "token": "forged" })),
     service(
         "studios.execution.v1.ReplicaService/FollowRun",
         |it| json!({ "executionId": it.execution }),
@@ -508,6 +636,10 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.WorkflowService/UndeleteWorkflow",
         |it| json!({ "id": it.workflow }),
+    ),
+    row(
+        "studios.execution.v1.ConnectionService/DeleteConnection",
+        |it| json!({ "id": it.connection }),
     ),
     row(
         "studios.execution.v1.ModelService/DeleteModel",
@@ -538,4 +670,9 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.branch }),
     )
     .refused(),
+    // The last one: it ends the session that the others call with.
+    public(
+        "studios.core.v1.AuthService/SignOut",
+        |it| json!({ "refreshToken": it.refresh_token }),
+    ),
 ];

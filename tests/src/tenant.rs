@@ -30,6 +30,8 @@ pub struct Tenant {
     pub file: String,
     /// The company's model.
     pub model: String,
+    /// The company's connection.
+    pub connection: String,
     /// The studio's published workflow.
     pub workflow: String,
     /// A finished execution of it.
@@ -38,10 +40,16 @@ pub struct Tenant {
     pub snapshot: String,
     /// The same as a file, in base64.
     pub snapshot_file: String,
+    /// A published workflow that takes a text.
+    pub form_workflow: String,
+    /// The company's template of it.
+    pub template: String,
 }
 
 /// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
+/// The secret of every test connection: what it is in, it must not be in.
+pub const SECRET: &str = "canary-3f9c1b7e5d2a8046-end7";
 const TEXT: &str = "# Harbour rules\n\nShips report to the harbour office before they enter. The harbour office gives each ship \
 a berth and a time.\n\n## Fees\n\nThe fee depends on the length of the ship. A ship of 20 metres pays 40 coins a day. Fees are paid \
 before the ship leaves.\n\n## Safety\n\nOpen fire is forbidden on every pier. The pier is lit at night.\n";
@@ -60,6 +68,9 @@ impl Tenant {
         tenant.model = id(&world
             .ok("studios.execution.v1.ModelService/CreateModel", model, &tenant.token)
             .await);
+        tenant.connection = tenant
+            .add_connection(world, "Harbour office", "http", "http://127.0.0.1:9/")
+            .await;
         tenant.workflow = tenant
             .add_workflow(world, "Summary", json!([summary_stage("offline")]))
             .await;
@@ -76,7 +87,39 @@ impl Tenant {
             )
             .await;
         tenant.snapshot_file = text(&file["content"]);
+        tenant.form_workflow = tenant.add_form_workflow(world, "Say it").await;
+        tenant.template = tenant
+            .add_template(world, "Say it shorter", &tenant.form_workflow)
+            .await;
         tenant
+    }
+
+    /// Makes and publishes a workflow that takes a text and a tone, which has a default.
+    pub async fn add_form_workflow(&self, world: &World, name: &str) -> String {
+        let schema = json!({ "type": "object", "required": ["text"], "additionalProperties": false, "properties": {
+            "text": { "type": "string", "minLength": 5 },
+            "tone": { "type": "string", "enum": ["plain", "warm"], "default": "plain" } } });
+        let stage = json!({ "name": "say", "llm": { "model": "offline", "prompt": "Summarise in a {{ inputs.tone }} tone.\n\n{{ inputs.text }}" } });
+        let body = json!({ "workflow": { "studioId": self.studio, "name": name, "draft": { "stages": [stage], "inputSchema": schema } } });
+        let workflow = id(&world
+            .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &self.token)
+            .await);
+        world
+            .ok(
+                "studios.execution.v1.WorkflowService/PublishWorkflow",
+                json!({ "id": workflow }),
+                &self.token,
+            )
+            .await;
+        workflow
+    }
+
+    /// Makes a template of such a workflow.
+    pub async fn add_template(&self, world: &World, name: &str, workflow: &str) -> String {
+        let body = new_template(name, workflow);
+        id(&world
+            .ok("studios.execution.v1.TemplateService/CreateTemplate", body, &self.token)
+            .await)
     }
 
     /// Makes a user with a company, a branch and a studio, and nothing in it.
@@ -127,10 +170,13 @@ impl Tenant {
             document: String::new(),
             file: String::new(),
             model: String::new(),
+            connection: String::new(),
             workflow: String::new(),
             execution: String::new(),
             snapshot: String::new(),
             snapshot_file: String::new(),
+            form_workflow: String::new(),
+            template: String::new(),
         }
     }
 
@@ -174,6 +220,21 @@ impl Tenant {
             )
             .await;
         document
+    }
+
+    /// Makes a connection of the company with [`SECRET`].
+    pub async fn add_connection(&self, world: &World, name: &str, kind: &str, base_url: &str) -> String {
+        let kind = format!("CONNECTION_KIND_{}", kind.to_uppercase());
+        let connection = json!({ "companyId": self.company, "name": name, "kind": kind, "baseUrl": base_url,
+            "secret": SECRET, "enabled": true });
+        let body = json!({ "connection": connection });
+        id(&world
+            .ok(
+                "studios.execution.v1.ConnectionService/CreateConnection",
+                body,
+                &self.token,
+            )
+            .await)
     }
 
     /// Registers the stub provider's model as the company's model `stub`.
@@ -220,6 +281,15 @@ impl Tenant {
             )
             .await)
     }
+}
+
+/// A request for a template of a workflow that takes a text.
+pub fn new_template(name: &str, workflow: &str) -> Value {
+    json!({
+        "template": { "name": name, "description": "Says a text in fewer words.", "area": "TEMPLATE_AREA_OTHER",
+            "complexity": "TEMPLATE_COMPLEXITY_BEGINNER", "estimatedMinutes": 2, "tags": ["short"] },
+        "version": { "workflowId": workflow, "sampleInput": { "text": "The pier is lit at night." } },
+    })
 }
 
 /// A stage that summarises the documents named in the inputs.

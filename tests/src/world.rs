@@ -170,6 +170,11 @@ impl World {
         &self.home.keys
     }
 
+    /// Where its mails lie.
+    pub fn outbox(&self) -> PathBuf {
+        self.home.dir().join("outbox")
+    }
+
     /// A service token of execution-service, acting for a user or for nobody.
     pub fn service_token(&self, user: Option<&str>) -> String {
         let der = BASE64_STANDARD

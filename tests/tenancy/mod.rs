@@ -157,6 +157,7 @@ fn mentions(answer: &Value, tenant: &Tenant) -> bool {
         &tenant.workflow,
         &tenant.execution,
         &tenant.snapshot,
+        &tenant.template,
     ]
     .into_iter()
     .any(|id| text.contains(id.as_str()))

@@ -9,6 +9,8 @@ use super::rig::PROVIDER;
 
 /// The model whose answers have 8 KB; the stub knows it by its name upstream.
 pub(super) const LARGE_MODEL: &str = "stub-8kb";
+/// The model whose streamed answer takes a few seconds, a piece at a time.
+pub(super) const HELD_MODEL: &str = "stub-held";
 /// How many attempts a run of [`three`] records.
 pub(super) const STAGES: u32 = 3;
 

@@ -14,6 +14,7 @@ mod load;
 mod long;
 mod migrate;
 mod peer;
+mod provider;
 mod read;
 mod report;
 mod rig;
@@ -67,6 +68,7 @@ enum Name {
     Migrate,
     Users,
     Transfer,
+    Provider,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
     Stub,
@@ -76,7 +78,7 @@ enum Name {
 }
 
 /// What `all` runs. The others take minutes each.
-const SHORT: [Name; 8] = [
+const SHORT: [Name; 9] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -85,6 +87,7 @@ const SHORT: [Name; 8] = [
     Name::Write,
     Name::Users,
     Name::Transfer,
+    Name::Provider,
 ];
 const MINUTES: [Name; 2] = [Name::EngineLong, Name::EngineWaiting];
 
@@ -113,6 +116,9 @@ impl Name {
             }
             Self::Transfer => {
                 "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
+            }
+            Self::Provider => {
+                "a call of a model alone: its CPU, what it adds to the bare exchange, 1,000 streams at once"
             }
             Self::List | Self::All | Self::Stub | Self::Echo => "",
         }
@@ -223,6 +229,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::Migrate => migrate::run(report, effort).await,
         Name::Users => users::run(report, effort).await,
         Name::Transfer => transfer::run(report, effort).await,
+        Name::Provider => provider::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }
 }

@@ -51,8 +51,9 @@ impl Ground {
     pub(super) async fn make() -> Result<Self> {
         let dir = fresh_dir()?;
         let home = Home::open(dir.path())?;
-        let (place, keys) = (dir.path().to_owned(), home.keys.clone());
-        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &keys, Durability::Full)).await??;
+        let (place, password) = (dir.path().to_owned(), home.superuser_password());
+        let cluster =
+            tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::Full)).await??;
         Ok(Self { cluster, home, dir })
     }
 

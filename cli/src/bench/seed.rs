@@ -99,6 +99,7 @@ impl Population {
                     session_id: Some(SessionId::generate()),
                     email: Some(format!("user-{user}@example.com")),
                     role: USER_ROLE.into(),
+                    aal: None,
                 })?;
                 let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
                 // As every client of ours sends it: never in a table that a connection shares.

@@ -1,17 +1,25 @@
 //! The model that benchmarks call: OpenAI's chat completions over HTTP, answered at once, as one JSON or as a stream.
 
-use std::{convert::Infallible, net::Ipv4Addr};
+use std::{convert::Infallible, net::Ipv4Addr, time::Duration};
 
 use anyhow::Result;
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Collected, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{definitions::LARGE_MODEL, load};
+use super::{
+    definitions::{HELD_MODEL, LARGE_MODEL},
+    load,
+};
 use crate::output::Output;
 
 /// What every call is answered with; the benchmarks' checks look for its first word.
@@ -19,6 +27,11 @@ pub(super) const ANSWER: &str = "OK: three stages, each with a prompt, an answer
 
 /// How long the answers of the model are that answers at length.
 const LARGE_BYTES: usize = 8 << 10;
+/// How many pieces the answer has that takes a while, and how far they are apart.
+const HELD_PIECES: u64 = 25;
+const HELD_PAUSE: Duration = Duration::from_millis(200);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves until the process is ended. One thread does it all: the stub is to cost little beside what is measured.
 pub(super) async fn serve() -> Result<()> {
@@ -48,6 +61,8 @@ async fn listen() -> Result<()> {
 
 #[derive(Clone)]
 struct Answers {
+    /// A piece and the end of the answer that takes a while.
+    held: [Bytes; 2],
     usual: Answer,
     large: Answer,
 }
@@ -98,13 +113,34 @@ impl Answers {
     fn new() -> Self {
         let mut large = format!("{ANSWER} ").repeat(LARGE_BYTES / ANSWER.len());
         large.truncate(LARGE_BYTES);
+        let usual = Answer::of(ANSWER);
+        let streamed = usual.streamed.clone();
+        let end = streamed.windows(2).position(|it| it == b"\n\n").map_or(0, |it| it + 2);
         Self {
-            usual: Answer::of(ANSWER),
+            held: [streamed.slice(..end), streamed.slice(end..)],
+            usual,
             large: Answer::of(&large),
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    /// A piece at a time.
+    fn slowly(&self) -> Body {
+        let [piece, end] = self.held.clone();
+        let pieces = stream::iter(0..=HELD_PIECES).then(move |place| {
+            let bytes = if place < HELD_PIECES {
+                piece.clone()
+            } else {
+                end.clone()
+            };
+            async move {
+                tokio::time::sleep(HELD_PAUSE).await;
+                Ok(Frame::data(bytes))
+            }
+        });
+        StreamBody::new(pieces).boxed_unsync()
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         const STREAM: &[u8] = br#""stream":true"#;
         let body = request
             .into_body()
@@ -118,12 +154,13 @@ impl Answers {
         } else {
             &self.usual
         };
-        let (answer, kind) = if says(STREAM) {
-            (&answer.streamed, "text/event-stream")
-        } else {
-            (&answer.whole, "application/json")
+        let full = |bytes: &Bytes| Full::new(bytes.clone()).boxed_unsync();
+        let (answer, kind) = match says(STREAM) {
+            true if says(HELD_MODEL.as_bytes()) => (self.slowly(), "text/event-stream"),
+            true => (full(&answer.streamed), "text/event-stream"),
+            false => (full(&answer.whole), "application/json"),
         };
-        let mut response = Response::new(Full::new(answer.clone()));
+        let mut response = Response::new(answer);
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

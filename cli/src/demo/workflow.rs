@@ -58,6 +58,7 @@ pub(super) fn definition(model: &str) -> Definition {
             "required": ["document_ids"],
             "additionalProperties": false
         }))),
+        output_schema: None,
     }
 }
 

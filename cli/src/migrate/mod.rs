@@ -13,7 +13,7 @@ use serde_json::json;
 use service_kit::keys::KeyRing;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator, raw_sql};
 
-use self::roles::OWNER;
+pub(crate) use self::roles::OWNER;
 pub use self::roles::{LOGIN_ROLES, RolePasswords};
 use crate::output::Output;
 

@@ -10,7 +10,7 @@ use service_kit::keys::KeyRing;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 /// The owner of the schemas; nobody signs in as it.
-pub(super) const OWNER: &str = "studios_owner";
+pub(crate) const OWNER: &str = "studios_owner";
 
 /// The services' login roles.
 pub const LOGIN_ROLES: [&str; 4] = [

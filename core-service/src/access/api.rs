@@ -15,7 +15,7 @@ use studios_proto::core::{self as proto, access_service_server::AccessService};
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use crate::{App, outbox::Follower};
+use crate::{App, auth::identities, outbox::Follower};
 
 /// Serves `AccessService`.
 #[derive(Clone)]
@@ -58,6 +58,21 @@ impl AccessService for AccessApi {
         })
         .await?;
         Ok(Response::new(decision.into()))
+    }
+
+    async fn resolve_identity(
+        &self,
+        request: Request<proto::ResolveIdentityRequest>,
+    ) -> Result<Response<proto::ResolveIdentityResponse>, Status> {
+        // Whoever could say who he is, would be anybody.
+        if Caller::of(&request).is_ok() {
+            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
+        }
+        let identity = convert::identity(request.into_inner())?;
+        let user = identities::resolve(&self.app, &identity).await?;
+        Ok(Response::new(proto::ResolveIdentityResponse {
+            user_id: user.to_string(),
+        }))
     }
 
     async fn follow_events(

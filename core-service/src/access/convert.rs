@@ -1,6 +1,7 @@
 //! Access decisions, and the events that change them, as the contract writes them.
 
 use service_kit::{
+    auth::Identity,
     error::{Error, Result},
     update,
 };
@@ -15,6 +16,20 @@ pub(super) fn after(request: &proto::FollowEventsRequest) -> Result<Option<i64>>
         return Err(Error::invalid("after", "must not be negative"));
     }
     Ok(request.after)
+}
+
+/// An identity that a service has verified.
+pub(super) fn identity(request: proto::ResolveIdentityRequest) -> Result<Identity> {
+    if request.issuer.is_empty() || request.subject.is_empty() {
+        return Err(Error::invalid("subject", "an identity has an issuer and a subject"));
+    }
+    Ok(Identity {
+        issuer: request.issuer,
+        subject: request.subject,
+        email: Some(request.email).filter(|it| !it.is_empty()),
+        email_verified: request.email_verified,
+        full_name: Some(request.full_name).filter(|it| !it.is_empty()),
+    })
 }
 
 impl From<Decision> for proto::AccessDecision {
@@ -54,6 +69,10 @@ impl From<Told> for proto::FollowEventsResponse {
 
 impl From<Published> for proto::AccessEvent {
     fn from(published: Published) -> Self {
+        let session = match published.event {
+            Some(Event::SessionEnded { session }) => session.to_string(),
+            _ => String::new(),
+        };
         let (kind, user, studio) = match published.event {
             Some(Event::MembershipChanged { user, .. }) => (Kind::MembershipChanged, Some(user), None),
             Some(Event::PlanChanged { .. }) => (Kind::PlanChanged, None, None),
@@ -61,6 +80,7 @@ impl From<Published> for proto::AccessEvent {
             Some(Event::StudioDeleted { studio, .. }) => (Kind::StudioDeleted, None, Some(studio)),
             Some(Event::StudioUndeleted { studio, .. }) => (Kind::StudioUndeleted, None, Some(studio)),
             Some(Event::CompanyDeleted { .. }) => (Kind::CompanyDeleted, None, None),
+            Some(Event::SessionEnded { .. }) => (Kind::SessionEnded, None, None),
             None => (Kind::Unspecified, None, None),
         };
         Self {
@@ -68,6 +88,7 @@ impl From<Published> for proto::AccessEvent {
             kind: kind.into(),
             user_id: user.map(|it| it.to_string()).unwrap_or_default(),
             studio_id: studio.map(|it| it.to_string()).unwrap_or_default(),
+            session_id: session,
         }
     }
 }

@@ -6,8 +6,8 @@ use service_kit::{
 };
 use studios_proto::core as proto;
 
-use super::{ACCESS_TOKEN_LIFETIME, Password, RefreshToken, Registration, Session};
-use crate::{contact::Email, users};
+use super::{ACCESS_TOKEN_LIFETIME, Credentials, Password, RefreshToken, Registered, Registration, Session};
+use crate::{contact::Email, mails::MailToken, users};
 
 impl TryFrom<proto::RegisterRequest> for Registration {
     type Error = Error;
@@ -26,15 +26,42 @@ impl TryFrom<proto::RegisterRequest> for Registration {
     }
 }
 
-pub(super) fn credentials(request: &proto::SignInRequest) -> Result<(Email, Password)> {
+pub(super) fn credentials(request: &proto::SignInRequest) -> Result<Credentials> {
     let mut violations = Violations::new();
     let email = Email::read(&mut violations, "email", &request.email);
     let password = Password::given(&mut violations, "password", &request.password);
     violations.finish()?;
-    Ok((
-        email.expect("a missing one is a violation"),
-        password.expect("a missing one is a violation"),
-    ))
+    Ok(Credentials {
+        email: email.expect("a missing one is a violation"),
+        password: password.expect("a missing one is a violation"),
+        code: request.code.clone().into(),
+    })
+}
+
+pub(super) fn email(text: &str) -> Result<Email> {
+    let mut violations = Violations::new();
+    let email = Email::read(&mut violations, "email", text);
+    violations.finish()?;
+    Ok(email.expect("a missing one is a violation"))
+}
+
+/// The token of a mail; only its absence is a mistake of form, another text is a wrong token.
+pub(super) fn mail_token(text: &str) -> Result<MailToken> {
+    if text.is_empty() {
+        return Err(Error::invalid("token", "must not be empty"));
+    }
+    text.parse()
+}
+
+/// The token of a mail, and the password from now on.
+pub(super) fn reset(request: &proto::ResetPasswordRequest) -> Result<(MailToken, Password)> {
+    let mut violations = Violations::new();
+    let password = Password::chosen(&mut violations, "new_password", &request.new_password);
+    if request.token.is_empty() {
+        violations.add("token", "must not be empty");
+    }
+    violations.finish()?;
+    Ok((request.token.parse()?, password.expect("a missing one is a violation")))
 }
 
 /// A refresh token; only its absence is a mistake of form, another text is a wrong token.
@@ -43,6 +70,18 @@ pub(super) fn refresh_token(text: &str) -> Result<RefreshToken> {
         return Err(Error::invalid("refresh_token", "must not be empty"));
     }
     text.parse()
+}
+
+impl From<Registered> for proto::Session {
+    fn from(registered: Registered) -> Self {
+        match registered {
+            Registered::SignedIn(session) => session.into(),
+            Registered::Unproved(user) => Self {
+                user: Some(user.into()),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 impl From<Session> for proto::Session {

@@ -3,16 +3,16 @@
 //! A session is a family of refresh tokens: each is spent by its first use and followed by the next. A spent token that comes
 //! again is in two hands, or its answer was lost: the one before the newest, and within seconds older ones too, get the newest
 //! once more; anything else ends the session for all who have it. Access tokens are short-lived JWTs that nobody has to ask
-//! about; what ends a session stops the next refresh, not the token in use. An unknown e-mail and a wrong password take the
-//! same time and get the same answer.
+//! about; of a session that ended all replicas hear by the outbox, and refuse its tokens. An unknown e-mail and a wrong
+//! password take the same time and get the same answer.
 
 use std::{sync::Arc, time::Duration};
 
+use secrecy::{ExposeSecret, SecretString};
 use service_kit::{
     db::{self, Claims, TenantTx, WorkerTx},
     error::{Error, Result},
     ids::{SessionId, UserId},
-    limits::ClientAddress,
     token::{USER_ROLE, UserClaims},
 };
 use sqlx::PgPool;
@@ -21,17 +21,28 @@ use time::OffsetDateTime;
 use crate::{
     App,
     contact::Email,
+    mails::{self, Mail},
+    outbox::{self, Event},
     users::{self, User},
 };
 
+pub mod account;
 pub mod api;
+mod by_mail;
 mod convert;
+mod device;
+mod ended;
+pub mod identities;
 mod limits;
 mod password;
 mod refresh_token;
+mod second_factor;
 mod signing;
 mod store;
 
+pub use by_mail::{confirm_email, request_reset, reset_password};
+pub use device::Device;
+pub use ended::hear_of_ended_sessions;
 pub use limits::{AuthLimits, remove_expired as remove_expired_rates};
 pub use password::{Password, Passwords};
 pub use refresh_token::RefreshToken;
@@ -65,7 +76,13 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    fn access_token(&self, user: &User, session: SessionId, now: OffsetDateTime) -> Result<String> {
+    fn access_token(
+        &self,
+        user: &User,
+        session: SessionId,
+        second_factor: bool,
+        now: OffsetDateTime,
+    ) -> Result<String> {
         self.keys.sign(&UserClaims {
             iss: self.name.clone(),
             sub: user.id,
@@ -75,6 +92,7 @@ impl Issuer {
             session_id: Some(session),
             email: user.email.clone(),
             role: USER_ROLE.into(),
+            aal: Some(if second_factor { "aal2" } else { "aal1" }.into()),
         })
     }
 }
@@ -87,6 +105,25 @@ pub struct Session {
     pub refresh_token: RefreshToken,
     /// Whose session it is.
     pub user: User,
+}
+
+/// Who has registered.
+pub enum Registered {
+    /// A user, who is signed in.
+    SignedIn(Session),
+    /// A user who has to prove his address first, or a made-up one where the address is somebody's already.
+    Unproved(User),
+}
+
+/// What somebody signs in with.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The registered address.
+    pub email: Email,
+    /// The password.
+    pub password: Password,
+    /// The second factor's code, or a recovery code; may be empty.
+    pub code: SecretString,
 }
 
 /// What a new user gives.
@@ -106,6 +143,10 @@ pub struct Registration {
 enum Ended {
     SignOut,
     TokenReuse,
+    Revoked,
+    PasswordChanged,
+    PasswordReset,
+    SecondFactor,
 }
 
 /// A refresh token that was presented, with what is known of its session.
@@ -115,6 +156,7 @@ struct Presented {
     expires_at: OffsetDateTime,
     ended_at: Option<OffsetDateTime>,
     spent_at: Option<OffsetDateTime>,
+    second_factor: bool,
 }
 
 /// What a presented refresh token leads to.
@@ -145,44 +187,96 @@ impl Presented {
     }
 }
 
-/// Makes a user with an e-mail and a password and signs him in.
-pub async fn register(app: &App, new: &Registration, from: Option<ClientAddress>) -> Result<Session> {
-    limits::registration(app, from).await?;
+/// Makes a user with an e-mail and a password, and signs him in if he need not prove his address first.
+pub async fn register(app: &App, new: &Registration, device: &Device) -> Result<Registered> {
+    limits::registration(app, device.address).await?;
     let hash = app.passwords.hash(&new.password).await?;
-    db::retry("auth.register", || async {
+    let registered = db::retry("auth.register", || async {
         let user = UserId::generate();
         let mut tx = TenantTx::begin(&app.pool, "auth.register", &Claims::user(user)).await?;
         users::store::insert(&mut tx, user, &new.email, &new.full_name).await?;
         store::insert_identity(&mut tx, user, &new.email, &hash).await?;
-        open_session(app, tx, user).await
+        let mail = Mail::Verification { to: new.email.clone() };
+        mails::enqueue(&mut tx, &app.keys, Some(user), &mail).await?;
+        if !app.require_verified_email {
+            return open_session(app, tx, user, device, false)
+                .await
+                .map(Registered::SignedIn);
+        }
+        let made = users::store::find(&mut tx, user).await?.ok_or(CREDENTIALS_WRONG)?;
+        tx.commit().await?;
+        Ok(Registered::Unproved(made))
     })
-    .await
+    .await;
+    app.mail_signal.wake();
+    match registered {
+        Err(Error::AlreadyExists { .. }) if app.require_verified_email => {
+            by_mail::tell_owner(app, &new.email, device).await?;
+            Ok(Registered::Unproved(made_up(app, new)))
+        }
+        other => other,
+    }
 }
 
-/// Opens a session for whoever knows the password.
-pub async fn sign_in(app: &App, email: &Email, password: &Password, from: Option<ClientAddress>) -> Result<Session> {
-    let attempt = limits::Attempt::begin(app, email, from).await?;
+/// Somebody like a user who has just registered.
+fn made_up(app: &App, new: &Registration) -> User {
+    let now = app.clock.now();
+    User::fresh(UserId::generate(), &new.email, &new.full_name, now)
+}
+
+/// Opens a session for whoever knows the password, and has the second factor where there is one.
+pub async fn sign_in(app: &App, given: &Credentials, device: &Device) -> Result<Session> {
+    let attempt = limits::Attempt::begin(app, &given.email, device.address).await?;
     let mut tx = nobodys(app, "auth.find_by_email").await?;
-    let known = store::find_user_by_email(&mut tx, email).await?;
+    let known = store::find_user_by_email(&mut tx, &given.email).await?;
     tx.commit().await?;
     // An unknown e-mail takes every step that a known one takes, under an id that nobody has.
     let user = known.unwrap_or_else(UserId::generate);
     let mut tx = TenantTx::begin(&app.pool, "auth.password", &Claims::user(user)).await?;
-    let hash = store::password_hash(&mut tx, user).await?;
+    let stored = store::credential(&mut tx, user).await?;
     tx.commit().await?;
-    if !app.passwords.verify(password, hash.as_deref()).await? {
+    let hash = stored.as_ref().map(|it| it.password_hash.as_str());
+    let matches = app.passwords.verify(&given.password, hash).await?;
+    let Some(stored) = stored.filter(|_| matches) else {
         return Err(CREDENTIALS_WRONG);
+    };
+    if app.require_verified_email && !stored.email_verified {
+        attempt.succeeded(app).await?;
+        by_mail::remind(app, user, &given.email, device).await?;
+        return Err(Error::FailedPrecondition {
+            reason: "EMAIL_NOT_VERIFIED",
+            message: "the e-mail address must be proved first; a mail is on its way".into(),
+        });
     }
-    attempt.succeeded(app).await?;
-    db::retry("auth.sign_in", || async {
-        let tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
-        open_session(app, tx, user).await
+    let code = given.code.expose_secret();
+    let counted = if stored.second_factor && !code.is_empty() {
+        Some(limits::CodeAttempt::begin(app, user).await?)
+    } else {
+        None
+    };
+    let opened = db::retry("auth.sign_in", || async {
+        let mut tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
+        let second_factor = second_factor::pass(app, &mut tx, user, &given.email, code).await?;
+        open_session(app, tx, user, device, second_factor).await
     })
-    .await
+    .await;
+    match &opened {
+        Ok(_) => {
+            attempt.succeeded(app).await?;
+            if let Some(counted) = counted {
+                counted.succeeded(app).await?;
+                app.mail_signal.wake();
+            }
+        }
+        // The password was right: this was the first of two steps.
+        Err(Error::Unauthenticated(second_factor::CODE_REQUIRED)) => attempt.succeeded(app).await?,
+        Err(_) => {}
+    }
+    opened
 }
 
 /// Spends a refresh token for new tokens of its session.
-pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
+pub async fn refresh(app: &App, token: &RefreshToken, device: &Device) -> Result<Session> {
     let Some((user, mut tx)) = enter(app, token, "auth.refresh").await? else {
         return Err(Error::Unauthenticated("REFRESH_TOKEN_INVALID"));
     };
@@ -195,14 +289,14 @@ pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
             let successor = token.successor(&app.keys);
             store::spend_token(&mut tx, token.hash(), now).await?;
             store::insert_token(&mut tx, successor.hash(), presented.session, user).await?;
-            hand_out(app, tx, user, presented.session, successor, now).await
+            store::session_used(&mut tx, presented.session, now, device).await?;
+            hand_out(app, tx, user, &presented, successor, now).await
         }
         Verdict::Repeat { behind } => {
             if let Some(newest) = newest(app, &mut tx, token, behind).await? {
-                return hand_out(app, tx, user, presented.session, newest, now).await;
+                return hand_out(app, tx, user, &presented, newest, now).await;
             }
-            store::end_session(&mut tx, presented.session, now, Ended::TokenReuse).await?;
-            tx.commit().await?;
+            end_session(app, tx, presented.session, Ended::TokenReuse).await?;
             tracing::warn!(user = %user, session = %presented.session, "refresh token reused: session ended");
             Err(Error::Unauthenticated("REFRESH_TOKEN_REUSED"))
         }
@@ -212,15 +306,23 @@ pub async fn refresh(app: &App, token: &RefreshToken) -> Result<Session> {
 
 /// The unspent token of a spent one's session, if it is at most so many behind it.
 async fn newest(app: &App, tx: &mut TenantTx, spent: &RefreshToken, behind: usize) -> Result<Option<RefreshToken>> {
-    let followers = std::iter::successors(Some(spent.successor(&app.keys)), |it| Some(it.successor(&app.keys)));
-    for token in followers.take(behind) {
+    let mut last = spent.clone();
+    for _ in 0..behind {
+        let mut follower = None;
+        for token in last.successors(&app.keys) {
+            if let Some(known) = store::lock_token(tx, token.hash()).await? {
+                follower = Some((token, known));
+                break;
+            }
+        }
         // Under another key ring nothing follows: the answer cannot be given again.
-        let Some(known) = store::lock_token(tx, token.hash()).await? else {
+        let Some((token, known)) = follower else {
             return Ok(None);
         };
         if known.spent_at.is_none() {
             return Ok(Some(token));
         }
+        last = token;
     }
     Ok(None)
 }
@@ -230,10 +332,34 @@ pub async fn sign_out(app: &App, token: &RefreshToken) -> Result<()> {
     let Some((_, mut tx)) = enter(app, token, "auth.sign_out").await? else {
         return Ok(());
     };
-    if let Some(presented) = store::lock_token(&mut tx, token.hash()).await? {
-        store::end_session(&mut tx, presented.session, app.clock.now(), Ended::SignOut).await?;
+    match store::lock_token(&mut tx, token.hash()).await? {
+        Some(presented) => end_session(app, tx, presented.session, Ended::SignOut).await,
+        None => tx.commit().await,
     }
-    tx.commit().await
+}
+
+/// Ends a session of the transaction's user that has not ended yet, tells all replicas, and commits.
+async fn end_session(app: &App, mut tx: TenantTx, session: SessionId, why: Ended) -> Result<()> {
+    let has_ended = store::end_session(&mut tx, session, app.clock.now(), why).await?;
+    if has_ended {
+        outbox::publish(&mut tx, &Event::SessionEnded { session }).await?;
+    }
+    tx.commit().await?;
+    if has_ended {
+        app.revocations.add(session);
+    }
+    Ok(())
+}
+
+/// Ends all sessions of the transaction's user but one, tells all replicas, commits, and says how many they were.
+async fn end_others(app: &App, mut tx: TenantTx, user: UserId, but: Option<SessionId>, why: Ended) -> Result<usize> {
+    let ended = store::end_sessions(&mut tx, user, but, app.clock.now(), why).await?;
+    for session in &ended {
+        outbox::publish(&mut tx, &Event::SessionEnded { session: *session }).await?;
+    }
+    tx.commit().await?;
+    ended.iter().for_each(|it| app.revocations.add(*it));
+    Ok(ended.len())
 }
 
 /// Removes at most `limit` sessions that ran out a day ago or earlier, and says how many they were.
@@ -259,14 +385,26 @@ async fn enter(app: &App, token: &RefreshToken, name: &'static str) -> Result<Op
     Ok(Some((user, tx)))
 }
 
-async fn open_session(app: &App, mut tx: TenantTx, user: UserId) -> Result<Session> {
+async fn open_session(
+    app: &App,
+    mut tx: TenantTx,
+    user: UserId,
+    device: &Device,
+    second_factor: bool,
+) -> Result<Session> {
     let now = app.clock.now();
-    let session = SessionId::generate();
+    let opened = Presented {
+        session: SessionId::generate(),
+        expires_at: now + SESSION_LIFETIME,
+        ended_at: None,
+        spent_at: None,
+        second_factor,
+    };
     let refresh_token = RefreshToken::generate();
     users::store::signed_in(&mut tx, user, now).await?;
-    store::insert_session(&mut tx, session, user, now + SESSION_LIFETIME).await?;
-    store::insert_token(&mut tx, refresh_token.hash(), session, user).await?;
-    hand_out(app, tx, user, session, refresh_token, now).await
+    store::insert_session(&mut tx, &opened, user, device).await?;
+    store::insert_token(&mut tx, refresh_token.hash(), opened.session, user).await?;
+    hand_out(app, tx, user, &opened, refresh_token, now).await
 }
 
 /// Commits, and gives out a session's newest tokens.
@@ -274,12 +412,14 @@ async fn hand_out(
     app: &App,
     mut tx: TenantTx,
     user: UserId,
-    session: SessionId,
+    session: &Presented,
     refresh_token: RefreshToken,
     now: OffsetDateTime,
 ) -> Result<Session> {
     let user = users::store::find(&mut tx, user).await?.ok_or(CREDENTIALS_WRONG)?;
-    let access_token = app.issuer.access_token(&user, session, now)?;
+    let access_token = app
+        .issuer
+        .access_token(&user, session.session, session.second_factor, now)?;
     tx.commit().await?;
     Ok(Session {
         access_token,
@@ -300,6 +440,7 @@ mod tests {
             expires_at: NOW + Duration::from_secs(1),
             ended_at: None,
             spent_at: None,
+            second_factor: false,
         }
     }
 

@@ -25,9 +25,18 @@ impl RefreshToken {
     /// The one that follows it; another one under another key ring.
     #[must_use]
     pub fn successor(&self, keys: &KeyRing) -> Self {
-        let mac = keys.mac(PURPOSE, &self.0);
-        let tag = mac.last_chunk().expect("a tag of SHA-256 stands at the end");
-        Self(*tag)
+        Self::tagged(&keys.mac(PURPOSE, &self.0))
+    }
+
+    /// Those that may follow it already: a key ring that has turned since has more than one.
+    pub fn successors(&self, keys: &KeyRing) -> impl Iterator<Item = Self> {
+        keys.mac_each(PURPOSE, &self.0)
+            .into_iter()
+            .map(|mac| Self::tagged(&mac))
+    }
+
+    fn tagged(mac: &[u8]) -> Self {
+        Self(*mac.last_chunk().expect("a tag of SHA-256 stands at the end"))
     }
 
     /// What is stored of it. A fast hash will do: nobody guesses 32 such bytes.
@@ -80,6 +89,10 @@ mod tests {
         assert_ne!(next.successor(&keys), next);
         assert_ne!(token.successor(&KeyRing::generate()), next);
         assert_ne!(RefreshToken::generate().successor(&keys), next);
+        let (old, new) = ("01".repeat(32), "02".repeat(32));
+        let ring = |text: &str| KeyRing::parse(text).unwrap();
+        let either: Vec<_> = token.successors(&ring(&format!("{new},{old}"))).collect();
+        assert_eq!(either, [&new, &old].map(|it| token.successor(&ring(it))));
     }
 
     #[test]

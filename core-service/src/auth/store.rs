@@ -7,7 +7,7 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Ended, Presented};
+use super::{Device, Ended, Presented};
 use crate::contact::Email;
 
 pub(super) async fn find_user_by_email(tx: &mut PgConnection, email: &Email) -> Result<Option<UserId>> {
@@ -55,27 +55,75 @@ pub(super) async fn insert_identity(
     Ok(())
 }
 
-pub(super) async fn password_hash(tx: &mut PgConnection, user: UserId) -> Result<Option<String>> {
-    let hash = sqlx::query_scalar!(
-        "select password_hash from core.password_identities where user_id = $1",
+/// What a user signs in with, as it is stored.
+pub(super) struct Credential {
+    pub(super) email: Email,
+    pub(super) password_hash: String,
+    pub(super) email_verified: bool,
+    /// Whether a code is asked for besides.
+    pub(super) second_factor: bool,
+}
+
+pub(super) async fn credential(tx: &mut PgConnection, user: UserId) -> Result<Option<Credential>> {
+    let credential = sqlx::query_as!(
+        Credential,
+        r#"select p.email as "email: Email", p.password_hash, u.email_verified,
+                  exists (select from core.totp_factors f where f.user_id = u.id and f.confirmed_at is not null)
+                      as "second_factor!"
+           from core.password_identities p join core.users u on u.id = p.user_id where p.user_id = $1"#,
         user.as_uuid()
     )
     .fetch_optional(tx)
     .await?;
-    Ok(hash)
+    Ok(credential)
+}
+
+/// Sets another password. Says whether there was one.
+pub(super) async fn set_password(tx: &mut PgConnection, user: UserId, hash: &str) -> Result<bool> {
+    let done = sqlx::query!(
+        "update core.password_identities set password_hash = $2 where user_id = $1",
+        user.as_uuid(),
+        hash,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn insert_session(
     tx: &mut PgConnection,
-    id: SessionId,
+    session: &Presented,
     user: UserId,
-    expires_at: OffsetDateTime,
+    device: &Device,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into core.sessions (id, user_id, expires_at) values ($1, $2, $3)",
-        id.as_uuid(),
+        "insert into core.sessions (id, user_id, expires_at, second_factor, address, user_agent)
+         values ($1, $2, $3, $4, $5, $6)",
+        session.session.as_uuid(),
         user.as_uuid(),
-        expires_at,
+        session.expires_at,
+        session.second_factor,
+        device.address.map(|it| it.to_string()),
+        device.user_agent.as_deref(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes when and where a session was used last.
+pub(super) async fn session_used(
+    tx: &mut PgConnection,
+    id: SessionId,
+    at: OffsetDateTime,
+    device: &Device,
+) -> Result<()> {
+    sqlx::query!(
+        "update core.sessions set last_used_at = $2, address = $3, user_agent = $4 where id = $1",
+        id.as_uuid(),
+        at,
+        device.address.map(|it| it.to_string()),
+        device.user_agent.as_deref(),
     )
     .execute(tx)
     .await?;
@@ -103,7 +151,7 @@ pub(super) async fn insert_token(
 pub(super) async fn lock_token(tx: &mut PgConnection, hash: [u8; 32]) -> Result<Option<Presented>> {
     let presented = sqlx::query_as!(
         Presented,
-        r#"select s.id as "session: SessionId", s.expires_at, s.ended_at, t.spent_at
+        r#"select s.id as "session: SessionId", s.expires_at, s.ended_at, t.spent_at, s.second_factor
            from core.refresh_tokens t join core.sessions s on s.user_id = t.user_id and s.id = t.session_id
            where t.token_hash = $1
            for update"#,
@@ -125,9 +173,9 @@ pub(super) async fn spend_token(tx: &mut PgConnection, hash: [u8; 32], at: Offse
     Ok(())
 }
 
-/// Ends a session that has not ended yet.
-pub(super) async fn end_session(tx: &mut PgConnection, id: SessionId, at: OffsetDateTime, why: Ended) -> Result<()> {
-    sqlx::query!(
+/// Ends a session that has not ended yet. Says whether it was so.
+pub(super) async fn end_session(tx: &mut PgConnection, id: SessionId, at: OffsetDateTime, why: Ended) -> Result<bool> {
+    let done = sqlx::query!(
         "update core.sessions set ended_at = $2, ended_reason = $3 where id = $1 and ended_at is null",
         id.as_uuid(),
         at,
@@ -135,7 +183,29 @@ pub(super) async fn end_session(tx: &mut PgConnection, id: SessionId, at: Offset
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends all sessions of a user but one, and answers which they were.
+pub(super) async fn end_sessions(
+    tx: &mut PgConnection,
+    user: UserId,
+    but: Option<SessionId>,
+    at: OffsetDateTime,
+    why: Ended,
+) -> Result<Vec<SessionId>> {
+    let ended = sqlx::query_scalar!(
+        r#"update core.sessions set ended_at = $3, ended_reason = $4
+           where user_id = $1 and ended_at is null and id is distinct from $2
+           returning id as "id: SessionId""#,
+        user.as_uuid(),
+        but.map(SessionId::as_uuid),
+        at,
+        why as Ended,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(ended)
 }
 
 /// Removes at most `limit` sessions that ran out before a moment, with their tokens; for the background work's role.

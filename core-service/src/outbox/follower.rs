@@ -1,11 +1,16 @@
 //! One who follows the outbox: what came after his position, then what comes, and heartbeats while nothing does.
 //!
 //! He reads the outbox himself until he has caught up with its end, and again when he could not keep pace; otherwise he lives
-//! on what the tail reads for all. His cursor is the position of an event, so that he can go on after it later.
+//! on what the tail reads for all. His cursor is the position of an event, so that he can go on after it later. Who begins anew
+//! is told which sessions ended lately: of them he cannot have heard.
 
 use std::{collections::VecDeque, time::Duration};
 
-use service_kit::error::{Error, Result};
+use service_kit::{
+    auth::REMEMBERED,
+    error::{Error, Result},
+};
+use sqlx::PgConnection;
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::Instant,
@@ -52,7 +57,10 @@ impl Follower {
         };
         if after.is_none() {
             let begun = Instant::now();
-            follower.cursor = store::newest(&mut *tail.transaction().await?).await?;
+            let mut tx = tail.transaction().await?;
+            let position = store::newest(&mut tx).await?;
+            follower.cursor = position;
+            follower.tell_ended(&mut tx, position).await?;
             follower.beat(begun);
         }
         Ok(follower)
@@ -106,10 +114,19 @@ impl Follower {
         } else {
             let newest = store::newest(&mut tx).await?;
             self.reset(newest);
+            self.tell_ended(&mut tx, newest).await?;
         }
         if !self.is_behind {
             self.beat(begun);
         }
+        Ok(())
+    }
+
+    /// Tells of the sessions that ended lately, as of this position; some may be told again.
+    async fn tell_ended(&mut self, tx: &mut PgConnection, position: i64) -> Result<()> {
+        let ended = store::ended_sessions(tx, REMEMBERED).await?;
+        let told = ended.into_iter().map(|it| Told::Event(Published { position, ..it }));
+        self.told.extend(told);
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use service_kit::{
     db::WorkerTx,
     error::Result,
-    ids::{CompanyId, StudioId, UserId},
+    ids::{CompanyId, SessionId, StudioId, UserId},
 };
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 mod follower;
 mod store;
@@ -68,10 +69,15 @@ pub enum Event {
         /// The company.
         company: CompanyId,
     },
+    /// A session ended before its time.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 impl Event {
-    /// The company that it is about.
+    /// The company that it is about; that of all zeros, which nobody has, where it is about none.
     pub fn company(self) -> CompanyId {
         match self {
             Self::MembershipChanged { company, .. }
@@ -80,6 +86,7 @@ impl Event {
             | Self::StudioDeleted { company, .. }
             | Self::StudioUndeleted { company, .. }
             | Self::CompanyDeleted { company } => company,
+            Self::SessionEnded { .. } => Uuid::nil().into(),
         }
     }
 }
@@ -95,7 +102,8 @@ pub struct Published {
     pub event: Option<Event>,
 }
 
-/// Adds an event, and answers its position. The caller of `tx` must have a place in the company, or have had it before.
+/// Adds an event, and answers its position. The caller of `tx` must have a place in the company, or have had it before, or be
+/// the session's user.
 pub async fn publish(tx: &mut PgConnection, event: &Event) -> Result<i64> {
     store::publish(tx, event).await
 }

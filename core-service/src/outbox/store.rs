@@ -29,6 +29,13 @@ impl From<Row> for Published {
 }
 
 pub(super) async fn publish(tx: &mut PgConnection, event: &Event) -> Result<i64> {
+    if let Event::SessionEnded { session } = event {
+        let position = sqlx::query_scalar!(
+            r#"select core.publish_session_end($1) as "position!""#,
+            session.as_uuid()
+        );
+        return Ok(position.fetch_one(tx).await?);
+    }
     let (kind, payload) = written(event);
     let position = sqlx::query_scalar!(
         r#"select core.publish_event($1, $2, $3) as "position!""#,
@@ -59,6 +66,19 @@ pub(super) async fn from(tx: &mut PgConnection, position: i64, limit: i64) -> Re
 pub(super) async fn newest(tx: &mut PgConnection) -> Result<i64> {
     let newest = sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "newest!" from core.outbox"#);
     Ok(newest.fetch_one(tx).await?)
+}
+
+/// The ends of sessions that are no older.
+pub(super) async fn ended_sessions(tx: &mut PgConnection, age: Duration) -> Result<Vec<Published>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select position, company_id as "company: CompanyId", kind, payload
+           from core.outbox where kind = 'session_ended' and created_at > now() - make_interval(secs => $1)"#,
+        age.as_secs_f64(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(Published::from).collect())
 }
 
 /// Which session of the server this is.
@@ -107,6 +127,7 @@ fn written(event: &Event) -> (&'static str, Value) {
         Event::StudioDeleted { studio, .. } => ("studio_deleted", json!({ "studio_id": studio })),
         Event::StudioUndeleted { studio, .. } => ("studio_undeleted", json!({ "studio_id": studio })),
         Event::CompanyDeleted { .. } => ("company_deleted", json!({})),
+        Event::SessionEnded { session } => ("session_ended", json!({ "session_id": session })),
     }
 }
 
@@ -131,13 +152,16 @@ fn read(company: CompanyId, kind: &str, payload: &Value) -> Option<Event> {
             studio: studio()?,
         },
         "company_deleted" => Event::CompanyDeleted { company },
+        "session_ended" => Event::SessionEnded {
+            session: payload.get("session_id")?.as_str()?.parse().ok()?,
+        },
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use service_kit::ids::{StudioId, UserId};
+    use service_kit::ids::{SessionId, StudioId, UserId};
 
     use super::*;
 
@@ -151,6 +175,9 @@ mod tests {
             Event::StudioDeleted { company, studio },
             Event::StudioUndeleted { company, studio },
             Event::CompanyDeleted { company },
+            Event::SessionEnded {
+                session: SessionId::generate(),
+            },
         ];
         for event in events {
             let (kind, payload) = written(&event);

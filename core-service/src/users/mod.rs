@@ -18,7 +18,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::App;
+use crate::{App, contact::Email};
 
 pub mod api;
 mod convert;
@@ -94,6 +94,28 @@ pub enum Change {
     Preferences(Map<String, Value>),
     /// All saved prompts.
     SavedPrompts(Vec<SavedPrompt>),
+}
+
+impl User {
+    /// Somebody who has just been made, as the database makes him.
+    pub(crate) fn fresh(id: UserId, email: &Email, full_name: &str, at: OffsetDateTime) -> Self {
+        Self {
+            id,
+            email: Some(email.to_string()),
+            profile: Profile {
+                full_name: full_name.to_owned(),
+                preferences: Map::new(),
+                saved_prompts: Vec::new(),
+            },
+            max_snapshots: 50,
+            plan: "free".into(),
+            subscription: Subscription::Active,
+            last_sign_in_at: None,
+            revision: 1,
+            created_at: at,
+            updated_at: at,
+        }
+    }
 }
 
 impl Profile {

@@ -3,6 +3,7 @@
 use service_kit::{
     db::Claims,
     error::{Error, Result},
+    ids::SessionId,
 };
 use studios_proto::core::{
     self as proto, AccessDecision, Chunk, FollowEventsResponse, SearchResult, follow_events_response as follow,
@@ -29,6 +30,14 @@ pub(super) fn news(message: &FollowEventsResponse) -> Result<(News, i64)> {
         None => return Err(Error::internal("core-service told something unknown")),
     };
     Ok((news, message.position))
+}
+
+/// The session that ended, if that is what a message tells.
+pub(super) fn ended_session(message: &FollowEventsResponse) -> Result<Option<SessionId>> {
+    match &message.news {
+        Some(follow::News::Event(event)) if !event.session_id.is_empty() => id(&event.session_id).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn access(decision: &AccessDecision) -> Result<Access> {
@@ -72,7 +81,7 @@ pub(super) fn chunk(chunk: Chunk, document_title: &str) -> Result<Found> {
     })
 }
 
-fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
+pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.parse()
         .map_err(|_| Error::internal("core-service answered with a malformed id"))
 }

@@ -46,6 +46,9 @@ async fn listen(core: &CoreClient, tries: &mut u32) -> Error {
         let answer = in_time(access.follow_events(call)).await?;
         let mut stream = answer.into_inner();
         while let Some(message) = in_time(stream.message()).await? {
+            if let Some(session) = convert::ended_session(&message)? {
+                core.revocations.add(session);
+            }
             let (news, position) = convert::news(&message)?;
             core.cache.hear(news, position);
             if std::mem::take(tries) > 0 {

@@ -8,6 +8,7 @@
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use service_kit::{
+    auth::Revocations,
     client,
     db::Claims,
     error::{Error, Result},
@@ -30,6 +31,7 @@ mod answers;
 mod cache;
 mod convert;
 mod follow;
+mod identity;
 
 /// How long core-service may take to say what a user may do, connecting to it included.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -110,16 +112,18 @@ pub struct CoreClient {
     documents: DocumentServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
+    revocations: Arc<Revocations>,
 }
 
 impl CoreClient {
-    /// Over a channel to core-service, with tokens that `identity` signs.
-    pub fn new(channel: Channel, identity: Arc<ServiceIdentity>) -> Self {
+    /// Over a channel to core-service, with tokens that `identity` signs. `revocations` is told of sessions that end.
+    pub fn new(channel: Channel, identity: Arc<ServiceIdentity>, revocations: Arc<Revocations>) -> Self {
         Self {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel),
             identity,
             cache: Arc::default(),
+            revocations,
         }
     }
 

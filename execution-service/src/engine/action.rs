@@ -31,6 +31,15 @@ pub enum Action {
         /// The execution.
         execution: ExecutionId,
     },
+    /// Wait until the flow that was started for this call has ended, and record how as its attempt.
+    AwaitRun {
+        /// The call it was started by.
+        call: Call,
+        /// Since when.
+        since: OffsetDateTime,
+        /// Until when at most.
+        until: OffsetDateTime,
+    },
     /// Wait until people have decided, each decision recorded, or until something happens by itself.
     AwaitPerson(Box<Waiting>),
     /// Wait until a signal is recorded, or until its deadline.
@@ -95,6 +104,8 @@ pub struct Call {
     pub model: Option<String>,
     /// Whether it was announced in the journal.
     pub intended: bool,
+    /// How often people said that it is to be made once more, as it was not.
+    pub round: u32,
 }
 
 /// An execution to begin.

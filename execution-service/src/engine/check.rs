@@ -18,6 +18,9 @@ use super::{
 };
 use crate::providers::clean;
 
+pub use demands::Demands;
+
+mod demands;
 mod visits;
 
 /// Up to so many bytes, an expression of that size is looked for in microseconds.
@@ -127,6 +130,14 @@ pub fn answer(stage: &Stage, text: &str, seen: Seen<'_>) -> Checked {
     }
 }
 
+/// What to tell a model whose answer is no JSON, or not as the schema wants it that it was given: it may then get it right.
+/// Nothing where that is not what is wrong.
+pub fn correctable<'c>(stage: &Stage, checked: &'c Checked) -> Option<&'c str> {
+    let failure = checked.failure.as_ref().filter(|_| asks_for_json(stage))?;
+    let is_form = matches!(failure.reason.as_str(), "not_json" | "schema");
+    is_form.then_some(&checked.verdict.notes)
+}
+
 /// Checks an output that is JSON already. `text` is what an expression is looked for in.
 pub fn value(stage: &Stage, output: Value, text: &str, seen: Seen<'_>) -> Checked {
     finish(stage, output, text, false, seen)
@@ -134,26 +145,11 @@ pub fn value(stage: &Stage, output: Value, text: &str, seen: Seen<'_>) -> Checke
 
 /// What is wrong with an output that a person puts in the place of one that waits: the form is what its stage demands of any.
 pub fn edited(stage: &Stage, output: &Value) -> Vec<Problem> {
-    let schemas = demanded(stage);
-    schemas
-        .iter()
-        .filter_map(|it| Schema::compile(it).ok())
-        .flat_map(|it| it.problems(output))
-        .take(MAX_PROBLEMS)
-        .collect()
-}
-
-/// The schemas that an output of the stage must fit.
-fn demanded(stage: &Stage) -> Vec<Value> {
-    let mut schemas = Vec::new();
-    if let Kind::Llm(llm) = &stage.kind {
-        schemas.extend(llm.response_schema.clone());
-    }
-    schemas.extend(variables_schema(stage));
-    if let Validation::JsonSchema { schema } = &stage.validation {
-        schemas.push(schema.clone());
-    }
-    schemas
+    let Ok(schemas) = stage.demands.of(stage) else {
+        return Vec::new();
+    };
+    let problems = schemas.iter().flat_map(|it| it.problems(output));
+    problems.take(MAX_PROBLEMS).collect()
 }
 
 /// Whether the model is asked for JSON.
@@ -189,14 +185,11 @@ fn variables_schema(stage: &Stage) -> Option<Value> {
 }
 
 fn finish(stage: &Stage, output: Value, text: &str, cleaned: bool, seen: Seen<'_>) -> Checked {
-    let schemas = demanded(stage);
-    let mut problems = Vec::new();
-    for schema in &schemas {
-        match Schema::compile(schema) {
-            Ok(schema) => problems.extend(schema.problems(&output)),
-            Err(error) => return unusable(&format!("the schema cannot be used: {error}")),
-        }
-    }
+    let schemas = match stage.demands.of(stage) {
+        Ok(schemas) => schemas,
+        Err(error) => return unusable(&format!("the schema cannot be used: {error}")),
+    };
+    let problems: Vec<_> = schemas.iter().flat_map(|it| it.problems(&output)).collect();
     let mut reason = "schema";
     let mut notes: Vec<String> = problems.into_iter().map(described).take(MAX_PROBLEMS).collect();
     let mut result = if schemas.is_empty() {
@@ -333,7 +326,8 @@ fn refused(reason: &str, notes: String) -> Checked {
     rejected(CheckResult::Fail, notes, failure)
 }
 
-fn described(problem: Problem) -> String {
+/// A problem in words, with its place.
+pub(super) fn described(problem: Problem) -> String {
     if problem.pointer.is_empty() {
         problem.description
     } else {

@@ -1,8 +1,7 @@
 //! What a workflow does, as the engine reads it and as it is stored (JSON, in drafts and in published versions).
 //!
-//! Every kind of stage and check has its place here from the start, so that a stored definition never changes its shape;
-//! `Kind::is_served` and `Validation::is_served` say which of them can be published today. A published definition is
-//! immutable and has passed the checks of publishing; the engine nevertheless meets a bad one with a failure, not a panic.
+//! A stored definition never changes its shape. A published one is immutable and has passed the checks of publishing; the
+//! engine nevertheless meets a bad one with a failure, not a panic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +14,9 @@ mod people;
 mod routing;
 mod validation;
 
-pub use kinds::{Approval, Fan, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
+use super::check::Demands;
+
+pub use kinds::{Approval, Fan, Flow, FlowMode, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
 pub use people::{Approvers, Policy, Rank};
 pub use routing::{Retry, Route};
 pub use validation::{Judge, Validation, VariableType};
@@ -32,6 +33,10 @@ pub const MAX_TRANSITION_LIMIT: u32 = 10_000;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(2);
 /// The longest that one attempt may take.
 pub const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a flow may take where nothing is said: its own 10 minutes and the 2.5 that it may stand in a queue.
+pub const DEFAULT_FLOW_TIMEOUT: Duration = Duration::from_mins(15);
+/// The longest that a flow may take: it may pause for 30 days.
+pub const MAX_FLOW_TIMEOUT: Duration = Duration::from_hours(31 * 24);
 /// How many chunks a retrieval takes where nothing is said.
 pub const DEFAULT_RETRIEVAL_LIMIT: u32 = 8;
 /// The most chunks a retrieval may take.
@@ -62,6 +67,9 @@ pub struct Definition {
     /// JSON Schema of the inputs a start takes; without one any object will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Value>,
+    /// JSON Schema of the output of the stage that a run ends with; without one any output will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 impl Definition {
@@ -121,6 +129,9 @@ pub struct Stage {
     /// Provider settings that are passed on as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_overrides: Option<Map<String, Value>>,
+    /// What its output must fit, made ready.
+    #[serde(skip)]
+    pub demands: Demands,
 }
 
 /// What a stage does.
@@ -132,12 +143,7 @@ pub enum Kind {
     /// Finds chunks of the studio's documents.
     Retrieve(Retrieval),
     /// Runs an ActivePieces flow.
-    Activepieces {
-        /// The connection it runs over.
-        connection_id: String,
-        /// The flow.
-        flow_id: String,
-    },
+    Activepieces(Flow),
     /// Runs a Flowise flow.
     Flowise {
         /// The connection it runs over.
@@ -165,7 +171,7 @@ impl Kind {
         match self {
             Self::Llm(_) => "llm",
             Self::Retrieve(_) => "retrieve",
-            Self::Activepieces { .. } => "activepieces",
+            Self::Activepieces(_) => "activepieces",
             Self::Flowise { .. } => "flowise",
             Self::Http(_) => "http",
             Self::Workflow(_) => "workflow",
@@ -175,17 +181,33 @@ impl Kind {
         }
     }
 
-    /// Whether a definition with such a stage can be published today.
-    pub const fn is_served(&self) -> bool {
-        !matches!(self, Self::Activepieces { .. } | Self::Flowise { .. })
-    }
-
     /// Whether a map can run such a stage for its items.
     pub const fn is_body(&self) -> bool {
         matches!(
             self,
-            Self::Llm(_) | Self::Retrieve(_) | Self::Http(_) | Self::Workflow(_)
+            Self::Llm(_)
+                | Self::Retrieve(_)
+                | Self::Http(_)
+                | Self::Workflow(_)
+                | Self::Activepieces(_)
+                | Self::Flowise { .. }
         )
+    }
+
+    /// How long one attempt may take where nothing is said.
+    pub const fn usual_timeout(&self) -> Duration {
+        match self {
+            Self::Activepieces(_) => DEFAULT_FLOW_TIMEOUT,
+            _ => DEFAULT_TIMEOUT,
+        }
+    }
+
+    /// The longest that one attempt may take.
+    pub const fn longest_timeout(&self) -> Duration {
+        match self {
+            Self::Activepieces(_) => MAX_FLOW_TIMEOUT,
+            _ => MAX_TIMEOUT,
+        }
     }
 
     /// What the stage retrieves, if it does.
@@ -270,7 +292,6 @@ mod tests {
             definition.stages[1].kind.retrieval().unwrap().max_chunks(),
             DEFAULT_RETRIEVAL_LIMIT
         );
-        assert!(definition.stages[2].kind.is_served());
         assert_eq!(serde_json::to_value(&definition).unwrap(), stored);
     }
 

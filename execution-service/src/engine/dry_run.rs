@@ -208,6 +208,7 @@ impl<'a> Run<'a> {
                 None => self.apply(*payload),
             },
             Action::AwaitChild { of, .. } => return Some(End::Stopped(Stop::NoOutput(of))),
+            Action::AwaitRun { call, .. } => return Some(End::Stopped(Stop::NoOutput(call.key.of_try()))),
             Action::AwaitResume { .. } => return Some(End::Stopped(Stop::TooLong)),
         }
         None

@@ -20,7 +20,7 @@ mod fork;
 
 pub use attempt::{AttemptFailure, AttemptPayload, CheckResult, ModelUse, Source, StageTry, Verdict};
 pub use bytes::{MalformedEntry, canonical};
-pub use control::{Child, Delegated, Intent, Of, Paused, Resumed, Signal};
+pub use control::{Child, Delegated, FlowRun, Intent, Of, Paused, Resumed, Signal};
 pub use decision::{Decision, Ruling, decision_on, passed};
 pub use fork::{Forked, Kept};
 
@@ -57,6 +57,8 @@ pub enum Payload {
     Unknown(Of),
     /// An execution of another workflow was begun for a stage.
     Child(Child),
+    /// A flow of ActivePieces was started for a stage.
+    FlowRun(FlowRun),
     /// A person decided what waited for that.
     Decision(Box<Decision>),
     /// A person left his decision to another.
@@ -89,6 +91,7 @@ impl Payload {
             Self::Intent(_) => "intent",
             Self::Unknown(_) => "unknown",
             Self::Child(_) => "child",
+            Self::FlowRun(_) => "flow_run",
             Self::Decision(_) => "decision",
             Self::Delegated(_) => "delegated",
             Self::Reminded(_) => "reminded",
@@ -129,6 +132,7 @@ impl Payload {
             Self::Decision(it) => Some(&it.of),
             Self::Intent(it) => Some(&it.of),
             Self::Child(it) => Some(&it.of),
+            Self::FlowRun(it) => Some(&it.of),
             Self::Delegated(it) => Some(&it.of),
             Self::Unknown(it) | Self::Reminded(it) | Self::Escalated(it) | Self::Expired(it) => Some(&it.of),
             Self::Attempt(_)

@@ -70,6 +70,8 @@ pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source])
         Kind::Retrieve(retrieval) => renderer.query(retrieval),
         Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
         Kind::Approval(approval) => renderer.question(&approval.question),
+        Kind::Activepieces(_) => Ok(renderer.flow()),
+        Kind::Flowise { question, .. } => renderer.question(question),
         other => Err(AttemptFailure::lasting(
             FailureClass::Validation,
             "kind",
@@ -173,7 +175,7 @@ mod tests {
     fn a_prompt_that_is_not_the_one_that_was_sent_is_not_shown() {
         let (mut definition, inputs, journal) = run();
         if let Kind::Llm(llm) = &mut definition.stages[1].kind {
-            llm.prompt.push('!');
+            llm.prompt = format!("{}!", &*llm.prompt).into();
         }
         assert_eq!(prompt(&definition, &inputs, &journal, 3), Err(ReplayError::Differs));
     }

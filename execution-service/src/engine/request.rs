@@ -14,7 +14,7 @@ use super::{
     failure::FailureClass,
     journal::{AttemptFailure, Source},
     passages::Passages,
-    template::{self, TemplateError},
+    template::{Template, TemplateError},
 };
 
 /// The variable with the chunks that were retrieved.
@@ -99,8 +99,8 @@ pub struct Rendering {
     inputs: Map<String, Value>,
     /// What failures call the second of the templates.
     what: &'static str,
-    system: String,
-    prompt: String,
+    system: Template,
+    prompt: Template,
     sources: Option<Vec<Source>>,
 }
 
@@ -111,7 +111,7 @@ impl Rendering {
         let repeats = templates.iter().any(|it| it.contains("{%"));
         let given: usize = self.inputs.values().map(size).sum();
         let found: usize = self.sources.iter().flatten().map(|it| it.content.len()).sum();
-        let written: usize = templates.iter().map(|it| it.len()).sum();
+        let written: usize = templates.iter().map(|it| it.as_str().len()).sum();
         !repeats && given + found + written <= LIGHT_BYTES
     }
 
@@ -143,7 +143,7 @@ impl Renderer<'_> {
         let query = Rendering {
             inputs: self.variables([&retrieval.query])?,
             what: "query",
-            system: String::new(),
+            system: Template::default(),
             prompt: retrieval.query.clone(),
             sources: None,
         };
@@ -168,24 +168,35 @@ impl Renderer<'_> {
 
     /// What an approval stage asks, as a prompt without a system message.
     pub fn question(&self, question: &str) -> Result<Prompt, AttemptFailure> {
+        let question = Template::from(question);
         let asked = Rendering {
-            inputs: self.variables([question])?,
+            inputs: self.variables([&question])?,
             what: "question",
-            system: String::new(),
-            prompt: question.to_owned(),
+            system: Template::default(),
+            prompt: question,
             sources: None,
         };
         asked.prompt()
     }
 
+    /// What a flow is sent, but for what it calls back by.
+    pub fn flow(&self) -> Prompt {
+        Prompt {
+            inputs: self.mapped.clone(),
+            system: String::new(),
+            prompt: Value::Object(self.mapped.clone()).to_string(),
+        }
+    }
+
     /// An HTTP request.
     pub fn http(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
-        let mut inputs = self.variables([&http.url, &http.body])?;
+        let (url, body) = (Template::from(&*http.url), Template::from(&*http.body));
+        let mut inputs = self.variables([&url, &body])?;
         for value in http.headers.values() {
-            inputs.extend(self.variables([value])?);
+            inputs.extend(self.variables([&Template::from(&**value)])?);
         }
-        let text = |what: &str, template: &str| render(what, template, &inputs, None);
-        let url = text("url", &http.url)?;
+        let text = |what: &str, template: &Template| render(what, template, &inputs, None);
+        let url = text("url", &url)?;
         let parsed = url::Url::parse(&url).ok();
         let is_web = parsed.is_some_and(|it| matches!(it.scheme(), "http" | "https") && it.username().is_empty());
         if !is_web {
@@ -194,14 +205,14 @@ impl Renderer<'_> {
         }
         let mut headers = BTreeMap::new();
         for (name, value) in &http.headers {
-            let value = text("header", value)?;
+            let value = text("header", &Template::from(&**value))?;
             if http::HeaderValue::from_str(&value).is_err() {
                 let message = format!("the header {name} that was rendered has characters that no header has");
                 return Err(AttemptFailure::lasting(FailureClass::Validation, "header", message));
             }
             headers.insert(name.clone(), value);
         }
-        let body = text("body", &http.body)?;
+        let body = text("body", &body)?;
         Ok(HttpRequest {
             method: http.method.clone(),
             url,
@@ -242,13 +253,12 @@ impl Renderer<'_> {
     }
 
     /// The mapped variables, the notes where there are some, and what else of the context the templates name.
-    fn variables<const N: usize>(&self, templates: [&str; N]) -> Result<Map<String, Value>, AttemptFailure> {
+    fn variables<const N: usize>(&self, templates: [&Template; N]) -> Result<Map<String, Value>, AttemptFailure> {
         let mut variables = self.mapped.clone();
         for template in templates {
-            let names = template::variables(template).map_err(|error| unusable("template", &error))?;
-            for name in names {
-                if let Some(value) = self.context.root(&name) {
-                    variables.insert(name, value);
+            for name in template.names().map_err(|error| unusable("template", &error))? {
+                if let Some(value) = self.context.root(name) {
+                    variables.insert(name.clone(), value);
                 }
             }
         }
@@ -261,7 +271,7 @@ impl Renderer<'_> {
 
 fn render(
     what: &str,
-    template: &str,
+    template: &Template,
     variables: &Map<String, Value>,
     sources: Option<&[Source]>,
 ) -> Result<String, AttemptFailure> {
@@ -274,7 +284,7 @@ fn render(
     if let Some(sources) = sources {
         values.insert(CHUNKS.into(), minijinja::Value::from_object(Passages(sources.to_vec())));
     }
-    template::render(template, values).map_err(|error| unusable(what, &error))
+    template.render(values).map_err(|error| unusable(what, &error))
 }
 
 /// About how many bytes a value has as text.
@@ -480,6 +490,7 @@ mod tests {
             body: "{{ t }}".into(),
             headers: [("X-Topic".to_owned(), header.to_owned())].into(),
             repeatable: false,
+            connection_id: None,
         };
         let rendered = |http: Http| with(json!({"t": "x y"}), "", |renderer| renderer.http(&http));
         let request = rendered(http("https://example.com/a?t={{ inputs.topic }}", "{{ t }}")).unwrap();

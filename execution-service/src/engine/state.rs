@@ -42,7 +42,7 @@ mod tries;
 mod wait;
 mod way;
 
-/// How many signals that nobody waits for yet are kept; further ones are lost.
+/// How many signals that nobody waits for yet are kept; who sends more is refused.
 pub const MAX_SIGNALS: usize = 1_000;
 
 /// What an execution was started with; the same one through all of its state's life.
@@ -171,8 +171,13 @@ impl State {
                 }
             }),
             (Payload::Unknown(it), _) => self.at(given, &it.of, |job, of| {
-                if matches!(job.phase, Phase::Intended | Phase::Lost) {
+                if matches!(job.phase, Phase::Intended | Phase::Lost | Phase::Run(_)) {
                     job.phase = Phase::outcome(of.clone(), at);
+                }
+            }),
+            (Payload::FlowRun(it), _) => self.at(given, &it.of, |job, _| {
+                if matches!(job.phase, Phase::Intended | Phase::Lost) {
+                    job.phase = Phase::Run(at);
                 }
             }),
             (Payload::Child(child), _) => self.at(given, &child.of, |job, _| {
@@ -279,6 +284,12 @@ impl State {
     /// Whether its journal has ended.
     pub const fn is_over(&self) -> bool {
         matches!(self.step, Step::Over)
+    }
+
+    /// Whether a signal of this name would be lost: nobody waits for it, and no more are kept.
+    pub fn loses(&self, signal: &str) -> bool {
+        let is_heard = matches!(&self.step, Step::At(job) if job.listens_for(signal));
+        !is_heard && self.signals_kept >= MAX_SIGNALS
     }
 
     /// Whether somebody asked to begin nothing new.

@@ -15,7 +15,10 @@ use minijinja::{
     syntax::SyntaxConfig,
 };
 
+pub use kept::Template;
+
 mod filters;
+mod kept;
 mod metered;
 mod subset;
 
@@ -72,6 +75,14 @@ pub fn render(template: &str, values: BTreeMap<String, Value>) -> Result<String,
         return Ok(String::new());
     }
     subset::check(template)?;
+    rendered(template, values)
+}
+
+/// The same of a template that is known to be within the subset.
+fn rendered(template: &str, values: BTreeMap<String, Value>) -> Result<String, TemplateError> {
+    if template.is_empty() {
+        return Ok(String::new());
+    }
     let parsed = parse(template, "", syntax())?;
     let mut generator = CodeGenerator::new("", template);
     generator.compile_stmt(&metered::statement(&parsed));
@@ -194,6 +205,25 @@ mod tests {
     fn variables_are_those_the_template_does_not_bring_itself() {
         let names = variables("{% for x in list %}{{ x }}{{ inputs.a }}{% endfor %}{{ stage_1.output }}").unwrap();
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["inputs", "list", "stage_1"]);
+    }
+
+    #[test]
+    fn a_kept_template_is_as_strict_as_its_text_and_known_to_its_clones() {
+        let kept = Template::from("{{ a.b }} {{ c }}");
+        let names: Vec<_> = kept.clone().names().unwrap().iter().cloned().collect();
+        assert_eq!(names, ["a", "c"]);
+        let given = json!({"a": {"b": 1}, "c": "x"});
+        for _ in 0..2 {
+            assert_eq!(kept.render(values(given.clone())).unwrap(), "1 x");
+        }
+        assert!(kept.render(values(json!({"a": {}}))).is_err());
+        for wrong in ["{{ a ~ a }}", "{{ a", "{% set b = a %}"] {
+            let kept = Template::from(wrong);
+            assert_eq!(kept.names().unwrap_err(), variables(wrong).unwrap_err());
+            assert_eq!(kept.render(BTreeMap::new()).unwrap_err(), variables(wrong).unwrap_err());
+        }
+        assert_eq!(serde_json::to_value(&kept).unwrap(), json!("{{ a.b }} {{ c }}"));
+        assert_eq!(Template::default().render(BTreeMap::new()).unwrap(), "");
     }
 
     #[test]

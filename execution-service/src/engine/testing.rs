@@ -6,6 +6,7 @@ use time::{Duration, OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
 use super::{
+    check::Demands,
     definition::{DEFAULT_TIMEOUT, Kind, Llm, Retry, Stage, Validation},
     failure::FailureClass,
     journal::{
@@ -23,7 +24,7 @@ pub(super) fn stage(name: &str) -> Stage {
         kind: Kind::Llm(Llm {
             model: "m".into(),
             prompt: "p".into(),
-            system: String::new(),
+            system: "".into(),
             response_schema: None,
             fallback_models: Vec::new(),
             config: serde_json::Map::new(),
@@ -40,6 +41,7 @@ pub(super) fn stage(name: &str) -> Stage {
         next_on_fail: None,
         timeout: DEFAULT_TIMEOUT,
         provider_overrides: None,
+        demands: Demands::default(),
     }
 }
 

@@ -9,7 +9,11 @@ use studios_proto::execution::{self as proto, execution_service_server::Executio
 use tonic::{Request, Response, Status};
 
 use super::{again, attempts, bulk, control, convert, decide, dry, explain, trial, wait, waiting, watch};
-use crate::App;
+use crate::{
+    App,
+    pieces::started::{self, Asked},
+    templates,
+};
 
 const START: &str = "/studios.execution.v1.ExecutionService/StartExecution";
 const DECIDE: &str = "/studios.execution.v1.ExecutionService/DecideAttempt";
@@ -40,7 +44,7 @@ impl Api {
 
     async fn begin_again(&self, caller: Caller, again: &again::Again) -> Result<Response<proto::Execution>, Status> {
         let execution = db::retry("executions.again", || again::begin(&self.app, &caller, again));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 }
 
@@ -55,7 +59,7 @@ impl ExecutionService for Api {
         let caller = Caller::of(&request)?;
         let new = convert::new(START, request.get_ref())?;
         let execution = db::retry("executions.start", || super::start(&self.app, &caller, &new));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 
     async fn get_execution(
@@ -65,7 +69,7 @@ impl ExecutionService for Api {
         let caller = Caller::of(&request)?;
         let id = Violations::only_id("id", &request.get_ref().id)?;
         let execution = db::retry("executions.get", || super::get(&self.app, &caller, id));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 
     async fn list_executions(
@@ -78,7 +82,10 @@ impl ExecutionService for Api {
         let page = Page::parse(&self.app.keys, LIST, &filter, request.page_size, &request.page_token)?;
         let rows = db::retry("executions.list", || super::list(&self.app, &caller, &filter, &page)).await?;
         let (executions, next_page_token) = page.finish(&self.app.keys, LIST, &filter, rows, |it| it.id);
-        let executions = executions.into_iter().map(Into::into).collect();
+        let workflows = executions.iter().map(|it| it.workflow).collect::<Vec<_>>();
+        let mut marks = templates::marks(&self.app, &workflows).await?.into_iter();
+        let marked = |it: super::Summary| convert::marked(it.into(), marks.next().flatten());
+        let executions = executions.into_iter().map(marked).collect();
         Ok(Response::new(proto::ListExecutionsResponse {
             executions,
             next_page_token,
@@ -121,8 +128,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Cancel).await?;
         let execution = db::retry("executions.cancel", || control::cancel(&self.app, &caller, id, &reason));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn pause_execution(
@@ -131,8 +142,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let (id, reason) = convert::with_reason(&request.get_ref().id, &request.get_ref().reason)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Pause).await?;
         let execution = db::retry("executions.pause", || control::pause(&self.app, &caller, id, &reason));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn resume_execution(
@@ -141,8 +156,12 @@ impl ExecutionService for Api {
     ) -> Result<Response<proto::Execution>, Status> {
         let caller = Caller::of(&request)?;
         let id = Violations::only_id("id", &request.get_ref().id)?;
+        let notes = started::notes(&self.app, &caller, id, Asked::Resume).await?;
         let execution = db::retry("executions.resume", || control::resume(&self.app, &caller, id));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(proto::Execution {
+            notes,
+            ..shown(&self.app, execution.await?).await?
+        }))
     }
 
     async fn send_signal(
@@ -152,7 +171,7 @@ impl ExecutionService for Api {
         let caller = Caller::of(&request)?;
         let send = convert::signal(SIGNAL, request.get_ref())?;
         let execution = db::retry("executions.signal", || control::signal(&self.app, &caller, &send));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 
     async fn decide_attempt(
@@ -162,7 +181,7 @@ impl ExecutionService for Api {
         let caller = Caller::of(&request)?;
         let decision = convert::decide(DECIDE, request.get_ref())?;
         let execution = db::retry("executions.decide", || decide::decide(&self.app, &caller, &decision));
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 
     async fn delegate_decision(
@@ -174,7 +193,7 @@ impl ExecutionService for Api {
         let execution = db::retry("executions.delegate", || {
             decide::delegate(&self.app, &caller, &delegate)
         });
-        Ok(Response::new(execution.await?.into()))
+        Ok(Response::new(shown(&self.app, execution.await?).await?))
     }
 
     async fn list_waiting(
@@ -286,7 +305,7 @@ impl ExecutionService for Api {
         let caller = Caller::of(&request)?;
         let (id, at_most) = convert::wait(request.get_ref())?;
         let execution = wait::wait(&self.app, &caller, id, at_most).await?;
-        Ok(Response::new(execution.into()))
+        Ok(Response::new(shown(&self.app, execution).await?))
     }
 
     async fn watch_execution(
@@ -299,6 +318,12 @@ impl ExecutionService for Api {
         let events = events.map(move |it| it.map(|event| convert::event(id, event)).map_err(Status::from));
         Ok(Response::new(events.boxed()))
     }
+}
+
+/// An execution as the contract writes it, with the template that it runs.
+pub(crate) async fn shown(app: &App, execution: super::Execution) -> service_kit::error::Result<proto::Execution> {
+    let mut marks = templates::marks(app, &[execution.summary.workflow]).await?;
+    Ok(convert::marked(execution.into(), marks.pop().flatten()))
 }
 
 /// The page, with no more attempts than its bytes allow. They count for more here than in [`attempts::list`], so where that

@@ -301,6 +301,7 @@ fn approved(at: OffsetDateTime, decision: &Decision) -> Value {
 const fn is_wait(action: &Action) -> bool {
     match action {
         Action::AwaitChild { .. }
+        | Action::AwaitRun { .. }
         | Action::AwaitPerson(_)
         | Action::AwaitSignal { .. }
         | Action::AwaitTime { .. }

@@ -21,7 +21,7 @@ use super::{
     standing::{Read, Standing},
     store,
 };
-use crate::{App, access::Access, requests, worker::Wish};
+use crate::{App, access::Access, engine::state::MAX_SIGNALS, requests, worker::Wish};
 
 /// How many commands may be on their way to a run, cancels aside.
 const MAX_ON_THEIR_WAY: i64 = 1_000;
@@ -68,8 +68,15 @@ pub(super) async fn signal(app: &App, caller: &Caller, send: &Send) -> Result<Ex
         name: send.name.clone(),
         payload: send.payload.clone(),
     };
-    let command = Command::of(app, &access, send.execution, "executions.signal");
-    command.keyed(send.key.as_ref()).leave(&wish).await
+    let command = Command::of(app, &access, send.execution, "executions.signal").keyed(send.key.as_ref());
+    // So few commands cannot have filled the place that there is for signals: the journal need not be looked at.
+    if let Some(execution) = command.left_among(&wish, None, MAX_SIGNALS).await? {
+        return Ok(execution);
+    }
+    let name = send.name.clone();
+    command
+        .leave_if(&wish, Arc::new(move |standing| can_hear(standing, &name)))
+        .await
 }
 
 /// Whether it can be asked to pause, and why not.
@@ -92,6 +99,20 @@ pub(super) fn can_resume(standing: &Standing) -> Result<()> {
         reason: "NOT_PAUSED",
         message: "nobody asked the execution to pause".into(),
     })
+}
+
+/// Whether a signal is kept until somebody waits for it, and why not.
+fn can_hear(standing: &Standing, signal: &str) -> Result<()> {
+    if standing.loses(signal) {
+        return Err(Error::ResourceExhausted {
+            reason: "TOO_MANY_SIGNALS",
+            message: format!(
+                "{MAX_SIGNALS} signals that nobody waited for yet are kept for the execution; no more can be"
+            ),
+            retry_after: None,
+        });
+    }
+    Ok(())
 }
 
 /// Whether a command means something where a run stands, and why not.
@@ -124,12 +145,12 @@ impl<'a> Command<'a> {
     }
 
     /// Leaves it, whatever the run is at.
-    pub(super) async fn leave(self, wish: &Wish) -> Result<Execution> {
+    pub(super) async fn leave(&self, wish: &Wish) -> Result<Execution> {
         self.left(wish, None).await
     }
 
     /// Leaves it if it fits where the run stands when it comes to it. Whether it does may take long to find out.
-    pub(super) async fn leave_if(self, wish: &Wish, fits: Fits) -> Result<Execution> {
+    pub(super) async fn leave_if(&self, wish: &Wish, fits: Fits) -> Result<Execution> {
         let id = self.execution;
         let mut tx = TenantTx::begin(&self.app.pool, self.name, &self.access.claims).await?;
         // Taken for a look alone: dropped, the transaction leaves the key as it was.
@@ -147,15 +168,30 @@ impl<'a> Command<'a> {
         self.left(wish, Some((standing, fits))).await
     }
 
-    async fn left(self, wish: &Wish, judged: Option<(Standing, Fits)>) -> Result<Execution> {
+    async fn left(&self, wish: &Wish, judged: Option<(Standing, Fits)>) -> Result<Execution> {
+        let left = self.left_among(wish, judged, usize::MAX).await?;
+        Ok(left.expect("no count is beyond the largest"))
+    }
+
+    /// Leaves it unless so many commands were left before it already, whatever became of those.
+    async fn left_among(
+        &self,
+        wish: &Wish,
+        judged: Option<(Standing, Fits)>,
+        most: usize,
+    ) -> Result<Option<Execution>> {
         let id = self.execution;
         let mut tx = TenantTx::begin(&self.app.pool, self.name, &self.access.claims).await?;
         if requests::claim(&mut tx, self.key, id).await?.is_some() {
-            return read_in(&mut tx, self.access, id).await;
+            return read_in(&mut tx, self.access, id).await.map(Some);
         }
         let Some(place) = control_store::next_command(&mut tx, id).await? else {
             return Err(ended(&mut tx, id).await);
         };
+        if usize::try_from(place.left_before()).is_ok_and(|before| before >= most) {
+            // Dropped, the transaction leaves no trace.
+            return Ok(None);
+        }
         if place.ahead() >= MAX_ON_THEIR_WAY && !matches!(wish, Wish::Cancel { .. }) {
             return Err(Error::ResourceExhausted {
                 reason: "TOO_MANY_COMMANDS",
@@ -172,7 +208,7 @@ impl<'a> Command<'a> {
         let execution = read_in(&mut tx, self.access, id).await?;
         tx.commit().await?;
         self.app.engine.nudge(id);
-        Ok(execution)
+        Ok(Some(execution))
     }
 }
 

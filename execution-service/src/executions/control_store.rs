@@ -30,6 +30,11 @@ pub(super) struct CommandPlace {
 }
 
 impl CommandPlace {
+    /// How many commands were ever left before it.
+    pub(super) const fn left_before(&self) -> i64 {
+        self.commands_seq - 1
+    }
+
     /// How many commands are on their way before it.
     pub(super) const fn ahead(&self) -> i64 {
         self.commands_seq - 1 - self.commands_done

@@ -5,10 +5,13 @@ use studios_proto::execution as proto;
 use time::OffsetDateTime;
 
 use super::{Ask, Execution, Status, Summary, attempts::Recorded, bulk::Outcome, waiting::Place};
-use crate::engine::{
-    failure::{Failure, FailureClass},
-    journal::{CheckResult, Decision, Ruling, Source, StageTry},
-    waiting::About,
+use crate::{
+    engine::{
+        failure::{Failure, FailureClass},
+        journal::{CheckResult, Decision, Ruling, Source, StageTry},
+        waiting::About,
+    },
+    templates::Mark,
 };
 
 mod asked;
@@ -20,6 +23,7 @@ pub(super) use asked::{
     attempt_filter, control, decide, delegate, dry_run, filter, fork, new, restart, retry, signal, trial, wait,
     waiting_filter, watch, with_reason,
 };
+pub(crate) use asked::{inputs, start_key};
 pub(super) use dry::trace;
 pub(super) use events::event;
 pub(super) use explained::explanation;
@@ -63,7 +67,20 @@ impl From<Summary> for proto::Execution {
             parent_id: optional(summary.parent),
             source_id: optional(summary.source),
             depth: number(summary.depth),
+            template_id: String::new(),
+            template_version: String::new(),
+            notes: Vec::new(),
         }
+    }
+}
+
+/// An execution with the template that it runs.
+pub(super) fn marked(execution: proto::Execution, mark: Option<Mark>) -> proto::Execution {
+    let (template_id, template_version) = mark.map_or_else(Default::default, Mark::into_texts);
+    proto::Execution {
+        template_id,
+        template_version,
+        ..execution
     }
 }
 
@@ -242,7 +259,7 @@ const fn ruling(ruling: Ruling) -> proto::Decision {
     }
 }
 
-fn attempt_key(of: StageTry) -> proto::AttemptKey {
+pub(crate) fn attempt_key(of: StageTry) -> proto::AttemptKey {
     proto::AttemptKey {
         stage: of.stage,
         visit: number(of.visit),

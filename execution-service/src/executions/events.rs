@@ -146,6 +146,7 @@ pub(super) fn of(run: &Run, course: &mut Course, entry: &Entry) -> Vec<Event> {
         | Payload::Intent(_)
         | Payload::Unknown(_)
         | Payload::Child(_)
+        | Payload::FlowRun(_)
         | Payload::Decision(_)
         | Payload::Delegated(_)
         | Payload::Reminded(_)

@@ -27,6 +27,7 @@ use crate::{
         state::{Given, State},
         waiting::{About, Person, Waiting},
     },
+    pieces::started,
 };
 
 /// How many runs before it are counted at most.
@@ -75,6 +76,14 @@ pub(super) enum Reason {
         of: StageTry,
         execution: ExecutionId,
         status: Option<Status>,
+    },
+    /// A flow of ActivePieces, and what is known of its run.
+    Flow {
+        of: StageTry,
+        flow: String,
+        state: Option<String>,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
     },
     /// That somebody lets it go on.
     Paused {
@@ -128,6 +137,7 @@ pub(super) async fn explain(app: &App, caller: &Caller, id: ExecutionId) -> Resu
     let pinned = journal_store::pinned(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     let journal = journal_store::entries(&mut tx, id, 0, i64::MAX).await?;
     let ahead = explain_store::ahead(&mut tx, id, MOST_AHEAD).await?;
+    let flows = started::open(&mut tx, id).await?;
     drop(tx);
     let person = Person {
         id: caller.user,
@@ -147,6 +157,12 @@ pub(super) async fn explain(app: &App, caller: &Caller, id: ExecutionId) -> Resu
     });
     let (held, mut waits) = folded.await;
     for reason in &mut waits {
+        if let Reason::Flow { of, flow, state, .. } = reason
+            && let Some(run) = flows.iter().find(|it| it.of == *of)
+        {
+            flow.clone_from(&run.flow);
+            state.clone_from(&run.state);
+        }
         if let Reason::Child { execution, status, .. } = reason {
             // What the caller does not reach is not told of.
             *status = super::get(app, caller, *execution)
@@ -220,6 +236,13 @@ fn wait(action: Action, journal: &[Entry], person: Person, now: OffsetDateTime) 
             of,
             execution,
             status: None,
+        }),
+        Action::AwaitRun { call, since, until } => Some(Reason::Flow {
+            of: call.key.of_try(),
+            flow: String::new(),
+            state: None,
+            since,
+            until,
         }),
         Action::AwaitPerson(waiting) => Some(people(&waiting, person)),
         Action::AwaitSignal { of, name, alarm } => Some(Reason::Signal {

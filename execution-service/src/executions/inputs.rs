@@ -17,7 +17,7 @@ const MAX_VIOLATIONS: usize = 100;
 const MAX_DEPTH: usize = 16;
 
 /// Refuses inputs that do not fit; without a schema any object fits.
-pub(super) fn check(schema: Option<&Value>, inputs: &Map<String, Value>) -> Result<()> {
+pub(crate) fn check(schema: Option<&Value>, inputs: &Map<String, Value>) -> Result<()> {
     if inputs.values().any(|value| is_deeper(value, MAX_DEPTH)) {
         let description = format!("must not be nested deeper than {MAX_DEPTH} levels");
         return Err(Error::invalid("inputs", description));

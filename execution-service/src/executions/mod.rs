@@ -11,7 +11,7 @@ use service_kit::{
     db::{self, TenantTx},
     error::{Error, Result},
     gather::{Bounds, Gatherer, Kind},
-    ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, ExecutionId, StudioId, TemplateId, UserId, WorkflowId},
     lifecycle::Lifecycle,
     page::Page,
 };
@@ -48,6 +48,10 @@ mod waiting_store;
 mod watch;
 
 pub use api::Api;
+pub(crate) use api::shown;
+pub(crate) use convert::{attempt_key, inputs as given_inputs, start_key};
+pub(crate) use inputs::check as check_against;
+pub(crate) use start::check_inputs;
 pub use start::{New, start};
 pub use waiting::Ask;
 
@@ -190,6 +194,8 @@ pub struct Filter {
     pub statuses: Vec<Status>,
     /// Only of this workflow.
     pub workflow: Option<WorkflowId>,
+    /// Only of this template.
+    pub template: Option<TemplateId>,
     /// Only started at or after this time.
     pub from: Option<OffsetDateTime>,
     /// Only started before this time.
@@ -241,7 +247,7 @@ async fn read(app: &App, access: &Access, id: ExecutionId) -> Result<Execution> 
 }
 
 /// The execution as the transaction sees it.
-async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
+pub(crate) async fn read_in(tx: &mut PgConnection, access: &Access, id: ExecutionId) -> Result<Execution> {
     let execution = store::get(tx, id).await?.ok_or_else(|| not_found(id))?;
     Ok(execution.seen_by(access))
 }

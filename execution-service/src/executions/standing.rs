@@ -20,7 +20,7 @@ use crate::{
     access::Access,
     engine::{
         definition::{Definition, Stage},
-        journal::{Cancelled, Decision, Delegated, Entry, Paused, Payload, Resumed, Signal, StageTry},
+        journal::{Delegated, Entry, Payload, StageTry},
         state::{Given, State},
         waiting::{Person, Waiting},
     },
@@ -82,7 +82,7 @@ impl Read {
             .map_or(OffsetDateTime::UNIX_EPOCH, |it| it.occurred_at);
         let mut is_ending = self.journal.last().is_some_and(|it| it.payload.is_terminal());
         for (by, wish) in self.asked {
-            let Some(payload) = becomes(by, wish) else { continue };
+            let Some(payload) = wish.entry(by, None) else { continue };
             is_ending |= payload.is_terminal();
             let entry = Entry {
                 seq: i64::MAX,
@@ -133,6 +133,11 @@ impl Standing {
         self.state.is_paused()
     }
 
+    /// Whether a signal of this name would be lost.
+    pub(super) fn loses(&self, signal: &str) -> bool {
+        self.state.loses(signal)
+    }
+
     /// Where it would stand after somebody left his decision to another.
     pub(super) fn after_delegation(&self, delegated: Delegated) -> Self {
         let mut then = self.clone();
@@ -163,40 +168,6 @@ impl Standing {
         let place = self.definition.position(name)?;
         Some(&self.definition.stages[place])
     }
-}
-
-/// The entry that a wish becomes, if it becomes one by itself.
-fn becomes(by: UserId, wish: Wish) -> Option<Payload> {
-    Some(match wish {
-        Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
-            by,
-            reason,
-            interrupted: None,
-        }),
-        Wish::Pause { reason } => Payload::Paused(Paused { by: Some(by), reason }),
-        Wish::Resume {} => Payload::Resumed(Resumed { by }),
-        Wish::Decide {
-            of,
-            decision,
-            notes,
-            output,
-            form,
-        } => Payload::Decision(Box::new(Decision {
-            of,
-            decision,
-            by,
-            notes,
-            output,
-            form,
-        })),
-        Wish::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
-        Wish::Signal { name, payload } => Payload::Signal(Box::new(Signal {
-            name,
-            payload,
-            by: Some(by),
-        })),
-        Wish::ChildEnded { .. } => return None,
-    })
 }
 
 /// That nobody can say any more what a run does.

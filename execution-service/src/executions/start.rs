@@ -87,7 +87,7 @@ impl Begin {
 }
 
 /// Refuses inputs that do not fit the version's schema. A schema is a member's, so checking by it may take long.
-pub(super) async fn check_inputs(app: &App, definition: &Arc<Definition>, given: &Map<String, Value>) -> Result<()> {
+pub(crate) async fn check_inputs(app: &App, definition: &Arc<Definition>, given: &Map<String, Value>) -> Result<()> {
     if definition.input_schema.is_none() {
         return inputs::check(None, given);
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result},
     gather::{Answer, Owner},
-    ids::{CompanyId, ExecutionId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, ExecutionId, StudioId, TemplateId, UserId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
@@ -198,6 +198,9 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Exe
                and ($5::timestamptz is null
                    or e.created_at < $5 and e.id < execution.uuid7_floor($5 + interval '1 hour'))
                and ($6::uuid is null or e.id < $6)
+               and ($8::uuid is null or e.workflow_id in (
+                   select w.id from execution.workflows w
+                   where w.company_id = e.company_id and w.studio_id = $1 and w.template_id = $8))
            order by e.id desc
            limit $7"#,
         filter.studio.as_uuid(),
@@ -207,6 +210,7 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Exe
         filter.before,
         page.after.map(ExecutionId::as_uuid),
         page.limit(),
+        filter.template.map(TemplateId::as_uuid),
     )
     .fetch_all(tx)
     .await?;

@@ -86,7 +86,7 @@ pub(super) async fn stage(app: &App, caller: &Caller, trial: &Trial) -> Result<R
 fn check(definition: &Definition, place: usize, trial: &Trial) -> Result<()> {
     let stage = &definition.stages[place];
     match &stage.kind {
-        Kind::Llm(_) | Kind::Retrieve(_) => {}
+        Kind::Llm(_) | Kind::Retrieve(_) | Kind::Flowise { .. } => {}
         Kind::Http(http) if http.repeatable || trial.allow_effects => {}
         Kind::Http(_) => {
             return Err(Error::FailedPrecondition {

@@ -244,7 +244,7 @@ impl Telling {
             }
             let begun_at = match &entry.payload {
                 Payload::Attempt(attempt) => Some(attempt.started_at),
-                Payload::Intent(_) | Payload::Child(_) => Some(entry.occurred_at),
+                Payload::Intent(_) | Payload::Child(_) | Payload::FlowRun(_) => Some(entry.occurred_at),
                 _ => None,
             };
             if let Some(begun_at) = begun_at

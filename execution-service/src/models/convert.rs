@@ -11,7 +11,10 @@ use service_kit::{
 use studios_proto::execution as proto;
 
 use super::{Changes, Filter, Model, Settings, parameters};
-use crate::{providers::Providers, requests};
+use crate::{
+    providers::{Providers, prices::Known},
+    requests,
+};
 
 /// The fields that an update may change.
 const CHANGEABLE: &[&str] = &[
@@ -33,10 +36,15 @@ pub(super) struct New {
 
 pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::CreateModelRequest) -> Result<New> {
     let mut violations = Violations::new();
-    let given = request.model.clone().unwrap_or_default();
+    let mut given = request.model.clone().unwrap_or_default();
+    let known = providers.known(&given.provider, &given.provider_model);
+    fill(&mut given, known);
     let company = violations.id("model.company_id", &given.company_id);
-    let provider = violations.text("model.provider", &given.provider, 1..=100);
-    if provider.as_deref().is_some_and(|it| providers.get(it).is_none()) {
+    let connection = violations.optional_id("model.connection_id", &given.connection_id);
+    let is_connected = !given.connection_id.is_empty();
+    // Behind a connection the connection says it.
+    let provider = violations.text("model.provider", &given.provider, usize::from(!is_connected)..=100);
+    if !is_connected && provider.as_deref().is_some_and(|it| providers.get(it).is_none()) {
         let known: Vec<_> = providers.names().collect();
         let known = known.join(", ");
         violations.add(
@@ -51,6 +59,7 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
     let settings = Settings {
         name: said.name.unwrap_or_default(),
         provider: provider.unwrap_or_default(),
+        connection,
         provider_model: said.provider_model.unwrap_or_default(),
         context_length: said.context_length.unwrap_or_default(),
         default_config: said.default_config.unwrap_or_default(),
@@ -64,6 +73,18 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
         settings,
         key,
     })
+}
+
+/// Fills in what is left open and known of the model.
+fn fill(given: &mut proto::Model, known: Option<&Known>) {
+    let Some(known) = known else { return };
+    if given.context_length == 0 {
+        given.context_length = known.context_length.try_into().unwrap_or(i32::MAX);
+    }
+    if given.input_price_micros == 0 && given.output_price_micros == 0 {
+        given.input_price_micros = known.input_price_micros;
+        given.output_price_micros = known.output_price_micros;
+    }
 }
 
 pub(super) fn changes(request: &proto::UpdateModelRequest) -> Result<(ModelId, String, Changes)> {
@@ -155,6 +176,7 @@ impl From<Model> for proto::Model {
             company_id: model.company.map(|it| it.to_string()).unwrap_or_default(),
             name: settings.name,
             provider: settings.provider,
+            connection_id: settings.connection.map(|it| it.to_string()).unwrap_or_default(),
             provider_model: settings.provider_model,
             context_length: settings.context_length,
             default_config: Some(update::json_to_struct(&settings.default_config)),
@@ -171,6 +193,7 @@ impl From<Model> for proto::Model {
 #[cfg(test)]
 mod tests {
     use service_kit::{
+        config::Reader,
         error::Error,
         outbound::{Outbound, OutboundConfig},
     };
@@ -211,6 +234,40 @@ mod tests {
                 "request_id",
             ]
         );
+    }
+
+    #[test]
+    fn what_a_new_model_leaves_open_is_what_the_catalogue_knows_of_it() {
+        let outbound = Outbound::new(&OutboundConfig::default()).unwrap();
+        let flags = [(
+            "providers_openai_base_url".to_owned(),
+            "https://api.openai.com/v1".to_owned(),
+        )];
+        let config = ProvidersConfig::read(&mut Reader::load(&["STUDIOS_NO_SUCH_PREFIX_"], None, &flags));
+        let providers = Providers::new(&config, outbound);
+        let create = |context_length, input_price_micros| {
+            let model = proto::Model {
+                company_id: CompanyId::generate().to_string(),
+                name: "small".into(),
+                provider: "openai".into(),
+                provider_model: "gpt-4o-mini".into(),
+                context_length,
+                input_price_micros,
+                ..Default::default()
+            };
+            let request = proto::CreateModelRequest {
+                model: Some(model),
+                request_id: String::new(),
+            };
+            let settings = new("m", &providers, &request).unwrap().settings;
+            (
+                settings.context_length,
+                settings.input_price_micros,
+                settings.output_price_micros,
+            )
+        };
+        assert_eq!(create(0, 0), (128_000, 150_000, 600_000));
+        assert_eq!(create(8_192, 7), (8_192, 7, 0), "what is said stands");
     }
 
     #[test]

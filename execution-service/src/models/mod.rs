@@ -10,10 +10,11 @@ use service_kit::{
     auth::Caller,
     db::{self, Claims, TenantTx},
     error::{Error, Result},
-    ids::{CompanyId, ModelId},
+    ids::{CompanyId, ConnectionId, ModelId},
     page::Page,
     update,
 };
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{App, access::hidden_as, requests};
@@ -47,8 +48,10 @@ pub struct Model {
 pub struct Settings {
     /// Unique within its owner.
     pub name: String,
-    /// The provider that serves it.
+    /// The provider that serves it; of a model behind a connection, what the connection's server speaks.
     pub provider: String,
+    /// The connection of the company that it is served through.
+    pub connection: Option<ConnectionId>,
     /// The provider's own name for it.
     pub provider_model: String,
     /// Tokens that prompt and answer may have together.
@@ -122,9 +125,26 @@ pub async fn create(
     if let Some(first) = requests::claim(&mut tx, key, id).await? {
         return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
     }
-    let model = store::insert(&mut tx, id, company, settings).await?;
+    let served = serve(&mut tx, settings).await?;
+    let model = store::insert(&mut tx, id, company, &served).await?;
     tx.commit().await?;
     Ok(model)
+}
+
+/// The settings with the provider that the connection's server is.
+async fn serve(tx: &mut PgConnection, settings: &Settings) -> Result<Settings> {
+    let mut settings = settings.clone();
+    let Some(id) = settings.connection else {
+        return Ok(settings);
+    };
+    let kind = store::connection_kind(tx, id).await?;
+    let kind = kind.ok_or_else(|| Error::invalid("model.connection_id", "names no connection of the company"))?;
+    let protocol = kind.protocol().ok_or_else(|| {
+        let message = format!("is a connection of the kind {}, which serves no models", kind.as_str());
+        Error::invalid("model.connection_id", message)
+    })?;
+    settings.provider = protocol.as_str().to_owned();
+    Ok(settings)
 }
 
 /// Reads a model of the platform or of one of the caller's companies.

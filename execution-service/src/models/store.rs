@@ -3,19 +3,21 @@
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, constraint},
-    ids::{CompanyId, ModelId},
+    ids::{CompanyId, ConnectionId, ModelId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{Changes, Cursor, Filter, Model, Settings};
+use crate::connections::Kind;
 
 struct Row {
     id: ModelId,
     company_id: Option<CompanyId>,
     name: String,
     provider: String,
+    connection_id: Option<ConnectionId>,
     provider_model: String,
     context_length: i32,
     default_config: Json<Map<String, Value>>,
@@ -35,6 +37,7 @@ impl From<Row> for Model {
             settings: Settings {
                 name: row.name,
                 provider: row.provider,
+                connection: row.connection_id,
                 provider_model: row.provider_model,
                 context_length: row.context_length,
                 default_config: row.default_config.0,
@@ -69,10 +72,10 @@ pub(super) async fn insert(
     let row = sqlx::query_as!(
         Row,
         r#"insert into execution.models (id, company_id, name, provider, provider_model, context_length, default_config,
-               input_price_micros, output_price_micros, enabled)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-           returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider, provider_model,
-               context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
+               input_price_micros, output_price_micros, enabled, connection_id)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+           returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
+               connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
                output_price_micros, enabled, revision, created_at, updated_at"#,
         id.as_uuid(),
         company.as_uuid(),
@@ -84,6 +87,7 @@ pub(super) async fn insert(
         settings.input_price_micros,
         settings.output_price_micros,
         settings.enabled,
+        settings.connection.map(|it| it.as_uuid()),
     )
     .fetch_one(tx)
     .await
@@ -94,8 +98,8 @@ pub(super) async fn insert(
 pub(super) async fn get(tx: &mut PgConnection, id: ModelId) -> Result<Option<Model>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider, provider_model,
-               context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
+        r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
+               connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
                output_price_micros, enabled, revision, created_at, updated_at
            from execution.models where id = $1"#,
         id.as_uuid(),
@@ -109,8 +113,8 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Cur
     let after = page.after.as_ref();
     let rows = sqlx::query_as!(
         Row,
-        r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider, provider_model,
-               context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
+        r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
+               connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
                output_price_micros, enabled, revision, created_at, updated_at
            from execution.models
            where (company_id is null or company_id = $1) and ($2::text is null or provider = $2)
@@ -151,8 +155,8 @@ pub(super) async fn update(tx: &mut PgConnection, id: ModelId, changes: &Changes
                output_price_micros = coalesce($7, output_price_micros),
                enabled = coalesce($8, enabled)
            where id = $1
-           returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider, provider_model,
-               context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
+           returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
+               connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
                output_price_micros, enabled, revision, created_at, updated_at"#,
         id.as_uuid(),
         changes.name,
@@ -174,6 +178,14 @@ pub(super) async fn delete(tx: &mut PgConnection, id: ModelId) -> Result<()> {
         .execute(tx)
         .await?;
     Ok(())
+}
+
+/// What the server of a company's connection speaks.
+pub(super) async fn connection_kind(tx: &mut PgConnection, id: ConnectionId) -> Result<Option<Kind>> {
+    let kind = sqlx::query_scalar!("select kind from execution.connections where id = $1", id.as_uuid())
+        .fetch_optional(tx)
+        .await?;
+    Ok(kind.as_deref().and_then(Kind::read))
 }
 
 fn taken(error: sqlx::Error) -> Error {

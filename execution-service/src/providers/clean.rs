@@ -97,7 +97,7 @@ fn note<T>((kept, changed): (T, bool), so_far: &mut bool) -> T {
 }
 
 /// JSON text with the escapes of NUL taken out and those of lone surrogates replaced.
-fn without_bad_escapes(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_bad_escapes(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;

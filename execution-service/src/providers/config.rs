@@ -1,79 +1,33 @@
 //! The endpoints that the operator configured: `providers_<name>_…`.
+//!
+//! `base_url` is what makes one. `protocol` (`openai` where nothing is said), `api_key`, `api_key_header`, `max_tokens_field`,
+//! `json_schema`, `stream`, `first_token_timeout`, `idle_timeout`, `concurrency`, `requests_per_minute` and
+//! `tokens_per_minute` have what is usual of the protocol where they are left out (see [`Endpoint`]).
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
-use secrecy::SecretString;
-use service_kit::{config::Reader, outbound::Destination};
-use url::Url;
+use service_kit::config::Reader;
 
-use super::OFFLINE;
+use super::{
+    OFFLINE,
+    endpoint::{BaseUrl, ConfigError, Endpoint, Limits, Protocol},
+    prices::Catalogue,
+};
 
 const TABLE: &str = "providers";
+/// A file with what is known of models, in place of the built-in one.
+const CATALOGUE: &str = "model_catalogue";
 
 /// Every configured endpoint, by name.
 #[derive(Debug, Clone, Default)]
 pub struct ProvidersConfig {
     endpoints: BTreeMap<String, Endpoint>,
+    catalogue: Option<Catalogue>,
 }
-
-/// A server that speaks OpenAI's chat completions.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// `base_url`: the address up to and including the version, such as `https://api.openai.com/v1`.
-    pub base_url: BaseUrl,
-    /// `api_key`: the key, where the server wants one.
-    pub api_key: Option<SecretString>,
-    /// `api_key_header`: `authorization` (a bearer token, the default) or `api-key` (Azure).
-    pub key_header: KeyHeader,
-    /// `max_tokens_field`: what the server calls the limit of the answer. By default `max_completion_tokens` at OpenAI and
-    /// Azure, whose newer models know no other, and `max_tokens` elsewhere.
-    pub token_limit: TokenLimit,
-    /// `json_schema`: whether the server can be given a schema to answer by; by default it can.
-    pub takes_schemas: bool,
-    /// `stream`: whether answers are asked for as a stream of events; by default they are. To be switched off for servers that
-    /// refuse `stream_options` or do not end their streams with `[DONE]`.
-    pub streams: bool,
-    /// `first_token_timeout`: how long a streamed answer may take to begin; 2 minutes by default, as models may think
-    /// before they answer and not all let it be seen. A call's own time ends it sooner.
-    pub first_token_timeout: Duration,
-    /// `idle_timeout`: how long the model may then say nothing; half a minute by default.
-    pub idle_timeout: Duration,
-}
-
-const FIRST_TOKEN_TIMEOUT: Wait = Wait(Duration::from_mins(2));
-const IDLE_TIMEOUT: Wait = Wait(Duration::from_secs(30));
 
 /// A time to wait: a whole number with its unit (`ms`, `s`, `m`), from 1 ms to a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wait(Duration);
-
-/// The address of an endpoint: http or https, without credentials, query and fragment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseUrl(Url);
-
-/// The header that carries the key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KeyHeader {
-    /// `authorization: Bearer …`
-    #[default]
-    Authorization,
-    /// `api-key: …`
-    ApiKey,
-}
-
-/// The name of the answer's token limit in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenLimit {
-    /// `max_tokens`
-    MaxTokens,
-    /// `max_completion_tokens`
-    MaxCompletionTokens,
-}
-
-/// A setting that is not one of its values.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(&'static str);
 
 impl ProvidersConfig {
     /// Takes the endpoints' settings from a reader, which keeps the mistakes.
@@ -87,93 +41,54 @@ impl ProvidersConfig {
             if name == OFFLINE {
                 reader.reject(&key("base_url"), "is the name of the built-in provider");
             }
+            let protocol = reader.get_or(&key("protocol"), Protocol::OpenAi);
             let api_key = reader.optional_secret(&key("api_key"));
-            let key_header = reader.get_or(&key("api_key_header"), KeyHeader::default());
+            let key_header = reader.optional(&key("api_key_header"));
             let token_limit = reader.optional(&key("max_tokens_field"));
-            let takes_schemas = reader.get_or(&key("json_schema"), true);
-            let streams = reader.get_or(&key("stream"), true);
-            let Wait(first_token_timeout) = reader.get_or(&key("first_token_timeout"), FIRST_TOKEN_TIMEOUT);
-            let Wait(idle_timeout) = reader.get_or(&key("idle_timeout"), IDLE_TIMEOUT);
-            if let Some(base_url) = base_url {
-                let token_limit = token_limit.unwrap_or_else(|| TokenLimit::usual_at(&base_url));
-                endpoints.insert(
-                    name,
-                    Endpoint {
-                        base_url,
-                        api_key,
-                        key_header,
-                        token_limit,
-                        takes_schemas,
-                        streams,
-                        first_token_timeout,
-                        idle_timeout,
-                    },
-                );
-            }
+            let takes_schemas = reader.optional(&key("json_schema"));
+            let streams = reader.optional(&key("stream"));
+            let first_token: Option<Wait> = reader.optional(&key("first_token_timeout"));
+            let idle: Option<Wait> = reader.optional(&key("idle_timeout"));
+            let mut limit = |entry: &str| -> Option<NonZeroU32> { reader.optional(&key(entry)) };
+            let limits = Limits {
+                concurrency: limit("concurrency"),
+                requests_per_minute: limit("requests_per_minute"),
+                tokens_per_minute: limit("tokens_per_minute"),
+            };
+            let Some(base_url) = base_url else { continue };
+            let usual = Endpoint::new(protocol, base_url);
+            let endpoint = Endpoint {
+                api_key,
+                key_header: key_header.unwrap_or(usual.key_header),
+                token_limit: token_limit.unwrap_or(usual.token_limit),
+                takes_schemas: takes_schemas.unwrap_or(usual.takes_schemas),
+                streams: streams.unwrap_or(usual.streams),
+                first_token_timeout: first_token.map_or(usual.first_token_timeout, |Wait(it)| it),
+                idle_timeout: idle.map_or(usual.idle_timeout, |Wait(it)| it),
+                limits,
+                ..usual
+            };
+            endpoints.insert(name, endpoint);
         }
-        Self { endpoints }
+        let catalogue: Option<PathBuf> = reader.optional(CATALOGUE);
+        let catalogue = catalogue.and_then(|path| match Catalogue::read(&path) {
+            Ok(catalogue) => Some(catalogue),
+            Err(error) => {
+                reader.reject(CATALOGUE, error);
+                None
+            }
+        });
+        Self { endpoints, catalogue }
+    }
+
+    /// What is known of models beforehand: the operator's catalogue, or the built-in one.
+    pub fn catalogue(&self) -> &Catalogue {
+        self.catalogue.as_ref().unwrap_or(Catalogue::built_in())
     }
 
     /// The endpoints by name.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, &Endpoint)> {
         self.endpoints.iter().map(|(name, endpoint)| (name.as_str(), endpoint))
-    }
-}
-
-impl BaseUrl {
-    /// The address of a resource under it, called on the operator's word.
-    pub fn join(&self, segments: &[&str]) -> Destination {
-        let mut url = self.0.clone();
-        url.path_segments_mut()
-            .expect("http and https addresses have a path")
-            .pop_if_empty()
-            .extend(segments);
-        #[expect(clippy::disallowed_methods, reason = "the operator's configuration names it")]
-        Destination::configured(url)
-    }
-
-    /// The host and port.
-    pub fn server(&self) -> (&str, u16) {
-        (
-            self.0.host_str().unwrap_or_default(),
-            self.0.port_or_known_default().unwrap_or_default(),
-        )
-    }
-}
-
-impl FromStr for BaseUrl {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let url = Url::parse(text).map_err(|_| ConfigError("is no address"))?;
-        let problem = if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            "must begin with http:// or https:// and a host"
-        } else if !url.username().is_empty() || url.password().is_some() {
-            "must not hold credentials: they belong in api_key"
-        } else if url.query().is_some() || url.fragment().is_some() {
-            "must not have a query or fragment"
-        } else {
-            return Ok(Self(url));
-        };
-        Err(ConfigError(problem))
-    }
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for KeyHeader {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text {
-            "authorization" => Ok(Self::Authorization),
-            "api-key" => Ok(Self::ApiKey),
-            _ => Err(ConfigError("must be authorization or api-key")),
-        }
     }
 }
 
@@ -195,39 +110,10 @@ impl FromStr for Wait {
     }
 }
 
-impl FromStr for TokenLimit {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let known = [Self::MaxTokens, Self::MaxCompletionTokens];
-        let found = known.into_iter().find(|limit| limit.field() == text);
-        found.ok_or(ConfigError("must be max_tokens or max_completion_tokens"))
-    }
-}
-
-impl TokenLimit {
-    /// The field of the request.
-    pub const fn field(self) -> &'static str {
-        match self {
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-        }
-    }
-
-    fn usual_at(base_url: &BaseUrl) -> Self {
-        let (host, _) = base_url.server();
-        let is_openai = host == "api.openai.com" || host.ends_with(".openai.azure.com");
-        if is_openai {
-            Self::MaxCompletionTokens
-        } else {
-            Self::MaxTokens
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::endpoint::{KeyHeader, TokenLimit};
 
     fn read(flags: &[(&str, &str)]) -> (ProvidersConfig, Result<(), String>) {
         let flags: Vec<(String, String)> = flags
@@ -242,6 +128,10 @@ mod tests {
     #[test]
     fn endpoints_are_read_by_name_with_their_defaults() {
         let (config, result) = read(&[
+            ("providers_claude_base_url", "https://api.anthropic.com"),
+            ("providers_claude_protocol", "anthropic"),
+            ("providers_claude_concurrency", "8"),
+            ("providers_claude_tokens_per_minute", "40000"),
             ("providers_openai_base_url", "https://api.openai.com/v1"),
             ("providers_openai_api_key", "sk-hush"),
             ("providers_my_box_base_url", "http://127.0.0.1:11434/v1/"),
@@ -252,8 +142,20 @@ mod tests {
             ("providers_my_box_idle_timeout", "1500ms"),
         ]);
         result.unwrap();
+        let (_, claude) = config.endpoints().next().unwrap();
+        assert_eq!(
+            (claude.protocol, claude.key_header),
+            (Protocol::Anthropic, KeyHeader::XApiKey)
+        );
+        let limits = [
+            claude.limits.concurrency,
+            claude.limits.requests_per_minute,
+            claude.limits.tokens_per_minute,
+        ];
+        assert_eq!(limits, [NonZeroU32::new(8), None, NonZeroU32::new(40_000)]);
         let streaming: Vec<_> = config
             .endpoints()
+            .skip(1)
             .map(|(_, it)| {
                 (
                     it.streams,
@@ -265,6 +167,7 @@ mod tests {
         assert_eq!(streaming, [(false, 300_000, 1_500), (true, 120_000, 30_000)]);
         let read: Vec<_> = config
             .endpoints()
+            .skip(1)
             .map(|(name, it)| {
                 let url = it.base_url.join(&["chat", "completions"]).url().to_string();
                 (
@@ -306,8 +209,11 @@ mod tests {
             ("providers_d_api_key_header", "cookie"),
             ("providers_d_max_tokens_field", "tokens"),
             ("providers_d_stream", "perhaps"),
+            ("providers_d_protocol", "gopher"),
+            ("providers_d_concurrency", "0"),
             ("providers_d_idle_timeout", "soon"),
             ("providers_offline_base_url", "https://host"),
+            ("model_catalogue", "/no/such/file.json"),
         ]);
         let told = result.unwrap_err();
         for key in [
@@ -318,12 +224,14 @@ mod tests {
             "d_api_key_header",
             "d_max_tokens_field",
             "d_stream",
+            "d_protocol",
+            "d_concurrency",
             "d_idle_timeout",
             "offline_base_url",
         ] {
             assert!(told.contains(&format!("providers_{key} (")), "{key}: {told}");
         }
-        assert!(!told.contains("hush"), "{told}");
+        assert!(told.contains("model_catalogue (") && !told.contains("hush"), "{told}");
     }
 
     #[test]
@@ -347,15 +255,5 @@ mod tests {
         ] {
             assert_eq!(wait(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn azure_is_known_by_its_host() {
-        let limit = |url: &str| TokenLimit::usual_at(&url.parse().unwrap());
-        assert_eq!(
-            limit("https://us.openai.azure.com/openai/v1"),
-            TokenLimit::MaxCompletionTokens
-        );
-        assert_eq!(limit("https://openai.azure.com.example/v1"), TokenLimit::MaxTokens);
     }
 }

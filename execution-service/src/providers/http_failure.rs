@@ -46,6 +46,7 @@ enum Cause {
     Credentials,
     Model,
     Endpoint,
+    Flow,
     Context,
     Filter,
     TooLarge,
@@ -95,7 +96,14 @@ impl Cause {
                 "endpoint",
                 false,
                 false,
-                "the configured address does not serve chat completions",
+                "the configured address does not serve models",
+            ),
+            Self::Flow => (
+                ProviderError,
+                "flow_not_found",
+                false,
+                false,
+                "the server does not have the flow",
             ),
             Self::Context => (
                 Validation,
@@ -128,6 +136,36 @@ impl Cause {
 pub(super) fn classify(reply: &Reply<'_>) -> CallError {
     let told = Told::read(reply.body);
     let cause = cause(reply.status, &told);
+    let (.., words) = cause.table();
+    failure(cause, words, reply, &told)
+}
+
+/// The failure that a reply of Flowise tells of. Its flows' failures are all HTTP 500: what their upstream said is found in
+/// the message, with its status where that is told.
+pub(super) fn classify_flow(reply: &Reply<'_>) -> CallError {
+    static UPSTREAM: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?:^|[\s:(])([45]\d\d)(?:[\s:)]|$)").expect("the pattern is fixed and tested"));
+    let told = Told::read(reply.body);
+    let cause = match reply.status {
+        404 => Cause::Flow,
+        400 if told.says(&["chatflow"]) => Cause::Flow,
+        200..=299 | 500 => {
+            let upstream = UPSTREAM.captures(&told.message).and_then(|found| found[1].parse().ok());
+            match upstream {
+                _ if told.says(&["unauthorized"]) => Cause::Credentials,
+                Some(status) if status < 500 => cause(status, &told),
+                _ if told.says(&["timed out", "timeout"]) => Cause::Timeout,
+                _ if told.says(&["overloaded"]) => Cause::Overloaded,
+                _ if told.says(&["rate limit"]) && !told.is_quota() => Cause::RateLimit,
+                _ => match told.refusal() {
+                    Some(refusal) => refusal,
+                    None if told.message.is_empty() && reply.status != 500 => Cause::NoAnswer,
+                    None => cause(upstream.unwrap_or(500), &told),
+                },
+            }
+        }
+        status => cause(status, &told),
+    };
     let (.., words) = cause.table();
     failure(cause, words, reply, &told)
 }
@@ -192,16 +230,18 @@ pub(super) fn unanswered_by(whom: &str, error: &OutboundError) -> CallError {
         OutboundError::Refused(refusal) if refusal.may_pass() => (FailureClass::ProviderError, "address"),
         OutboundError::Refused(_) => (FailureClass::Validation, "address"),
     };
+    let unanswered = matches!(
+        error,
+        OutboundError::Timeout(_) | OutboundError::Broken(_) | OutboundError::TooLarge(_)
+    );
     CallError {
         retryable: match error {
             OutboundError::Timeout(_) | OutboundError::Connect(_) | OutboundError::Broken(_) => true,
             OutboundError::TooLarge(_) | OutboundError::Request(_) => false,
             OutboundError::Refused(refusal) => refusal.may_pass(),
         },
-        billing_uncertain: matches!(
-            error,
-            OutboundError::Timeout(_) | OutboundError::Broken(_) | OutboundError::TooLarge(_)
-        ),
+        billing_uncertain: unanswered,
+        unanswered,
         ..CallError::new(class, reason, format!("{whom}: {error}"))
     }
 }
@@ -284,14 +324,22 @@ impl Told {
         if self.is_quota() {
             Some(Cause::Quota)
         } else if self.is_named(&["context_length_exceeded", "exceed_context_size_error"])
-            || self.says(&["maximum context length", "contextwindowexceeded", "context window"])
+            || self.says(&[
+                "maximum context length",
+                "contextwindowexceeded",
+                "context window",
+                "prompt is too long",
+                "exceeds the context length",
+                "exceeds the available context size",
+            ])
         {
             Some(Cause::Context)
         } else if self.is_named(&[
             "content_filter",
             "content_policy_violation",
             "responsibleaipolicyviolation",
-        ]) {
+        ]) || self.says(&["content filtering policy"])
+        {
             Some(Cause::Filter)
         } else if self.is_named(&[
             "invalid_api_key",

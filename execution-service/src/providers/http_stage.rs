@@ -7,9 +7,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{CONTENT_TYPE, LOCATION, SET_COOKIE},
 };
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use service_kit::{
     clock::{Clock, SystemClock},
@@ -45,6 +46,8 @@ pub struct HttpCall<'a> {
     pub headers: &'a BTreeMap<String, String>,
     /// The body; may be empty.
     pub body: &'a str,
+    /// A header with a secret, over one of the same name.
+    pub secret: Option<(&'a HeaderName, &'a SecretString)>,
     /// How long the exchange may take in all.
     pub timeout: Duration,
 }
@@ -86,6 +89,12 @@ fn request(call: &HttpCall<'_>) -> Result<Request, CallError> {
     let method: Method = call.method.parse().expect("these are methods");
     let given = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut headers = member_headers(given).map_err(|error| refused(error.to_string()))?;
+    if let Some((name, secret)) = call.secret {
+        let value = HeaderValue::from_str(secret.expose_secret());
+        let mut value = value.map_err(|_| refused("the connection's secret cannot be sent in a header".into()))?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
+    }
     if !call.body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, usual_type(call.body));
     }

@@ -1,21 +1,37 @@
 //! Model providers: one [`Call`] in, one [`Answer`] or one classified [`CallError`] out. And any other server: see [`HttpCall`].
 //!
-//! A provider is the built-in offline model or an endpoint that speaks a protocol we have an adapter for. Endpoints, their
-//! addresses and keys are operator configuration and nothing else. An address that a user names is called as such and passes
-//! the guard.
+//! A provider is the built-in offline model or an endpoint (`endpoint`): the operator's, or the one behind a company's
+//! connection. From the outside in, a call passes its span (`telemetry`), the endpoint's breaker and limits (`guarded`), one
+//! exchange (`remote`) and what the protocol makes of it (`openai`, `anthropic`, `ollama`, `flowise`).
 //! What always holds: an answer's text is storable (see [`clean`]); the same cause has the same class on every provider;
-//! no key is ever in an error, a log or a span; a call ends by its deadline.
+//! no key is ever in an error, a log or a span; a call ends by its deadline; an address that a user names passes the guard.
 
+mod anthropic;
 pub mod clean;
 mod config;
+mod connected;
+mod deadline;
+mod embedding;
+mod endpoint;
+mod flowise;
+mod guarded;
 mod http_failure;
 mod http_stage;
 mod offline;
+mod ollama;
 mod openai;
 mod pieces;
+pub mod prices;
+mod remote;
 mod retry_after;
+mod said;
 mod sse;
+mod stream;
 mod strict_schema;
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod table;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -23,13 +39,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde_json::Value;
-use service_kit::outbound::Outbound;
+use serde_json::{Map, Value};
+use service_kit::{ids::ConnectionId, outbound::Outbound};
 
-pub use self::config::{BaseUrl, ConfigError, Endpoint, KeyHeader, ProvidersConfig, TokenLimit};
+pub use self::config::ProvidersConfig;
+use self::connected::ConnectedProviders;
+pub use self::embedding::{EmbedCall, Embedded};
+pub use self::endpoint::{BaseUrl, ConfigError, Endpoint, KeyHeader, Limits, Protocol, TokenLimit};
+pub use self::guarded::{BreakerState, StandingReport};
+use self::guarded::{Guarded, Standing};
 pub use self::http_stage::{HttpAnswer, HttpCall, METHODS};
 pub use self::offline::{Offline, SUPPORTED_KEYWORDS, unsupported_keywords};
-pub use self::openai::OpenAi;
+use self::prices::{Catalogue, Known};
+use self::remote::Remote;
 use self::telemetry::Traced;
 use crate::engine::failure::FailureClass;
 
@@ -37,7 +59,7 @@ use crate::engine::failure::FailureClass;
 pub const OFFLINE: &str = "offline";
 
 /// One call of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Call {
     /// The provider's name.
     pub provider: String,
@@ -53,6 +75,12 @@ pub struct Call {
     pub sources: Vec<SourceText>,
     /// What the model is asked to do differently from its defaults.
     pub parameters: Parameters,
+    /// How many tokens the model can read and write together, where that is known.
+    pub context_length: Option<u32>,
+    /// The conversation that the call belongs to, for servers that keep them; may be empty.
+    pub session: String,
+    /// Settings of a flow to override; of Flowise alone.
+    pub overrides: Map<String, Value>,
     /// How long the call may take in all.
     pub timeout: Duration,
     /// Names the attempt; the same for a call that is sent again after a crash.
@@ -135,6 +163,8 @@ pub struct CallError {
     /// Whether the provider may have worked, and bill, without our knowing. Of a plain HTTP request: whether it may have been
     /// carried out, so that what must not happen twice is not sent again.
     pub billing_uncertain: bool,
+    /// Whether it was sent and no whole answer came: nobody knows what was done. Said of plain HTTP requests alone.
+    pub unanswered: bool,
     /// What the provider sent, where it helps to see it; storable.
     pub raw: Option<String>,
     /// What the call is known to have used.
@@ -142,11 +172,6 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// Whether it was sent and no whole answer came: nobody knows what was done.
-    pub fn is_unanswered(&self) -> bool {
-        self.billing_uncertain && matches!(self.reason, "total" | "connection_lost" | "answer_too_large")
-    }
-
     /// A failure that is final, costs nothing and has nothing to show; the `with_` functions say otherwise.
     pub fn new(class: FailureClass, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -156,6 +181,7 @@ impl CallError {
             retryable: false,
             retry_after: None,
             billing_uncertain: false,
+            unanswered: false,
             raw: None,
             usage: Usage::default(),
         }
@@ -211,32 +237,69 @@ pub trait Provider: Send + Sync {
         call: &'a Call,
         delta: &'a (dyn Fn(&str) + Send + Sync),
     ) -> BoxFuture<'a, Result<Answer, CallError>>;
+
+    /// Makes texts comparable: one vector of length 1 for each. Not every provider can.
+    fn embed<'a>(&'a self, call: &'a EmbedCall) -> BoxFuture<'a, Result<Embedded, CallError>>;
 }
 
 /// Every provider that stages can call, by name, and the way to any other server.
 pub struct Providers {
     by_name: BTreeMap<String, Arc<dyn Provider>>,
+    protocols: BTreeMap<String, Protocol>,
+    catalogue: Catalogue,
+    standings: BTreeMap<String, Arc<Standing>>,
+    connected: ConnectedProviders,
     outbound: Outbound,
 }
 
 impl Providers {
     /// The offline model, and the configured endpoints, which all call through `outbound`.
     pub fn new(config: &ProvidersConfig, outbound: Outbound) -> Self {
-        let endpoints = config.endpoints().map(|(name, endpoint)| {
-            let provider = OpenAi::new(endpoint.clone(), outbound.clone());
-            (
-                name.to_owned(),
-                Arc::new(Traced::new(provider, telemetry::OPENAI, Some(&endpoint.base_url))) as _,
-            )
-        });
-        let offline = (
-            OFFLINE.to_owned(),
-            Arc::new(Traced::new(Offline, telemetry::STUDIOS, None)) as _,
-        );
+        let mut standings = BTreeMap::new();
+        let mut by_name = BTreeMap::new();
+        for (name, endpoint) in config.endpoints() {
+            let (provider, standing) = provider(name, endpoint, &outbound);
+            by_name.insert(name.to_owned(), provider);
+            standings.insert(name.to_owned(), standing);
+        }
+        let protocols = config.endpoints().map(|(name, it)| (name.to_owned(), it.protocol));
+        let offline: Arc<dyn Provider> = Arc::new(Traced::new(Offline, telemetry::STUDIOS, None));
+        by_name.insert(OFFLINE.to_owned(), offline);
         Self {
-            by_name: endpoints.chain([offline]).collect(),
+            by_name,
+            protocols: protocols.collect(),
+            catalogue: config.catalogue().clone(),
+            standings,
+            connected: ConnectedProviders::default(),
             outbound,
         }
+    }
+
+    /// The provider behind a company's connection, which is this endpoint as of this revision. It is made once: its breaker
+    /// and its limits hold over all calls of this process, and begin anew when the connection changes.
+    pub fn connected(&self, key: ConnectionId, revision: i64, endpoint: &Endpoint) -> Arc<dyn Provider> {
+        self.connected
+            .get_or_make(key, revision, || provider(&key.to_string(), endpoint, &self.outbound))
+    }
+
+    /// What is known beforehand of a model of one of the operator's endpoints.
+    pub fn known(&self, provider: &str, model: &str) -> Option<&Known> {
+        self.catalogue.known(*self.protocols.get(provider)?, model)
+    }
+
+    /// What is known beforehand of models, by what their server speaks.
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// How a connection has done in this process since it was last called anew; nothing if it was not called.
+    pub fn connection_standing(&self, key: ConnectionId) -> Option<StandingReport> {
+        self.connected.get(key).map(|it| it.standing.report())
+    }
+
+    /// How the operator's endpoints have done in this process, by name.
+    pub fn standings(&self) -> impl Iterator<Item = (&str, StandingReport)> {
+        self.standings.iter().map(|(name, it)| (name.as_str(), it.report()))
     }
 
     /// Sends what a stage asks for to a server that its workflow names. Dropping the future gives the request up.
@@ -255,6 +318,15 @@ impl Providers {
     }
 }
 
+/// The endpoint as a provider, and how that stands. `name` is what logs call it.
+fn provider(name: &str, endpoint: &Endpoint, outbound: &Outbound) -> (Arc<dyn Provider>, Arc<Standing>) {
+    let remote = Remote::new(endpoint.clone(), outbound.clone());
+    let standing = Arc::new(Standing::new(name, endpoint.limits));
+    let guarded = Guarded::new(remote, standing.clone());
+    let name = telemetry::provider_name(endpoint.protocol);
+    (Arc::new(Traced::new(guarded, name, Some(&endpoint.base_url))), standing)
+}
+
 #[cfg(test)]
 mod tests {
     use service_kit::{config::Reader, outbound::OutboundConfig};
@@ -271,13 +343,10 @@ mod tests {
         let call = Call {
             provider: OFFLINE.into(),
             model: "offline-extractive-1".into(),
-            system: String::new(),
             prompt: "Summarise the text.\n\nThe desk opens at nine.".into(),
-            schema: None,
-            sources: Vec::new(),
-            parameters: Parameters::default(),
             timeout: Duration::from_secs(5),
             idempotency_key: "k".into(),
+            ..Call::default()
         };
         let answer = providers.get(OFFLINE).unwrap().call(&call, &|_| {}).await.unwrap();
         assert!(answer.text.starts_with("The desk opens at nine."), "{}", answer.text);

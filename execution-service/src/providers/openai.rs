@@ -1,123 +1,122 @@
-//! OpenAI's chat completions, and whatever speaks them (Azure, Ollama, vLLM, LiteLLM): one request, and an answer that comes
-//! as a stream of events, or whole from servers that do not stream.
-//!
-//! Nothing is believed unseen: a 200 with another content type, without choices, with an error in it or cut short is a
-//! failure. A call has three deadlines (`deadline`) and a cap on its size. After an end that leaves open whether the provider
-//! worked, the error says that the call may be billed. The key is in the request's header and nowhere else.
+//! OpenAI's chat completions, and whatever speaks them (Azure, vLLM, LiteLLM, llama.cpp): one request, and an answer that
+//! comes as a stream of events, or whole from servers that do not stream. A stream ends with `[DONE]` after a reason to
+//! finish; usage comes in a chunk without choices before it, or not at all.
 
-mod answer;
 mod chunk;
-mod deadline;
 mod request;
-mod stream;
 
-use futures::future::BoxFuture;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT, AUTHORIZATION},
-};
-use secrecy::ExposeSecret;
-use service_kit::{
-    clock::{Clock, SystemClock},
-    outbound::{Destination, Outbound},
-};
+use serde_json::Value;
 
-use self::{deadline::Deadline, request::Body};
+use self::chunk::Chunk;
+pub(super) use self::chunk::Piece;
+pub(super) use self::request::Body;
 use super::{
-    Answer, Call, CallError, Provider,
-    config::{Endpoint, KeyHeader},
-    http_failure::unanswered,
+    CallError, Usage,
+    remote::{Dialect, Unusable},
+    said::{End, Said},
+    sse::Event,
+    stream::{Growing, Step, Told, incomplete},
 };
-use crate::engine::failure::FailureClass;
 
-const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// How chat completions are read.
+#[derive(Debug, Default)]
+pub(super) struct Completions;
 
-/// An endpoint as a provider.
-pub struct OpenAi {
-    endpoint: Endpoint,
-    chat: Destination,
-    /// What every call carries; none where the key cannot be sent.
-    headers: Option<HeaderMap>,
-    outbound: Outbound,
-}
-
-impl OpenAi {
-    /// The endpoint, called through `outbound`.
-    pub fn new(endpoint: Endpoint, outbound: Outbound) -> Self {
-        Self {
-            chat: endpoint.base_url.join(&["chat", "completions"]),
-            headers: headers(&endpoint),
-            endpoint,
-            outbound,
+impl Dialect for Completions {
+    fn take(&mut self, event: &Event<'_>, grown: &mut Growing, told: &Told<'_>) -> Result<Step, CallError> {
+        let data = event.data.trim_ascii();
+        if data == b"[DONE]" {
+            return match grown.end {
+                Some(_) => Ok(Step::Done),
+                None => Err(incomplete("the provider ended its answer without a reason")),
+            };
+        }
+        match (event.name, serde_json::from_slice::<Chunk<'_>>(data)) {
+            (b"error", _) => Err(told.failure(data)),
+            (_, Ok(chunk)) if chunk.is_error() => Err(told.failure(data)),
+            (_, Ok(chunk)) => Ok(add(grown, chunk)),
+            (_, Err(_)) if data.is_empty() => Ok(Step::Nothing),
+            // Chunks have no name: it is an event of a gateway's own.
+            (name, Err(_)) if !name.is_empty() && name != b"message" => Ok(Step::Nothing),
+            (_, Err(_)) => Err(told.broken(data)),
         }
     }
 
-    async fn complete(&self, call: &Call, delta: &(dyn Fn(&str) + Send + Sync)) -> Result<Answer, CallError> {
-        let endpoint = &self.endpoint;
-        let first_token = if endpoint.streams {
-            endpoint.first_token_timeout
-        } else {
-            call.timeout
-        };
-        let deadline = Deadline::new(call.timeout, first_token, endpoint.idle_timeout);
-        let body = Body::new(call, endpoint);
-        let opening = self.outbound.open_json(&self.chat, self.headers(call)?, &body);
-        let incoming = deadline.within(opening).await?.map_err(|error| unanswered(&error))?;
-        let key = endpoint.api_key.as_ref();
-        let is_stream = incoming.status().is_success() && incoming.is_event_stream();
-        if is_stream && !incoming.is_encoded() {
-            return stream::read(incoming, deadline, key, delta).await?.judge();
-        }
-        let response = deadline.within(incoming.whole()).await?;
-        let response = response.map_err(|error| unanswered(&error))?;
-        let answer = answer::read(&response, key, SystemClock.now())?;
-        delta(&answer.text);
-        Ok(answer)
-    }
-
-    fn headers(&self, call: &Call) -> Result<HeaderMap, CallError> {
-        let mut headers = self.headers.clone().ok_or_else(|| {
-            CallError::new(
-                FailureClass::ProviderError,
-                "credentials",
-                "the configured key cannot be sent in a header",
-            )
-        })?;
-        if let Ok(key) = HeaderValue::from_str(&call.idempotency_key) {
-            headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        Ok(headers)
+    fn whole(&self, body: &Value) -> Result<Said, Unusable> {
+        let choice = body["choices"]
+            .get(0)
+            .ok_or(Unusable("no_choices", "the provider's answer has no choices"))?;
+        let told = |value: &Value| value.as_str().map(str::to_owned);
+        let finish_reason = told(&choice["finish_reason"]).unwrap_or_default();
+        Ok(Said {
+            text: content(&choice["message"]["content"]),
+            cleaned: false,
+            refusal: told(&choice["message"]["refusal"]).unwrap_or_default(),
+            end: end(&finish_reason),
+            finish_reason,
+            usage: usage(&body["usage"]),
+            model: told(&body["model"]),
+            id: told(&body["id"]),
+        })
     }
 }
 
-fn headers(endpoint: &Endpoint) -> Option<HeaderMap> {
-    let accepted = if endpoint.streams {
-        "text/event-stream, application/json"
-    } else {
-        "application/json"
-    };
-    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accepted))]);
-    if let Some(key) = &endpoint.api_key {
-        let (name, text) = match endpoint.key_header {
-            KeyHeader::Authorization => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-            KeyHeader::ApiKey => (API_KEY, key.expose_secret().to_owned()),
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+fn add(grown: &mut Growing, chunk: Chunk<'_>) -> Step {
+    let mut is_alive = false;
+    if let Some(told) = chunk.usage {
+        grown.usage = usage(&told).or(grown.usage);
+        is_alive = grown.end.is_some();
     }
-    Some(headers)
+    if grown.id.is_none() {
+        grown.id = chunk.id.map(|it| it.to_text()).filter(|it| !it.is_empty());
+    }
+    if grown.model.is_none() {
+        grown.model = chunk.model.map(|it| it.to_text()).filter(|it| !it.is_empty());
+    }
+    let choices = chunk.choices.into_iter().flatten();
+    for choice in choices.filter(|it| it.index.unwrap_or(0) == 0) {
+        if let Some(delta) = choice.delta {
+            is_alive |= delta.is_content();
+            if let Some(piece) = delta.content {
+                grown.text.push(piece.bytes());
+            }
+            if let Some(piece) = delta.refusal {
+                grown.refusal.push(piece.bytes());
+            }
+        }
+        if let Some(reason) = choice.finish_reason {
+            grown.finish_reason = reason.to_text();
+            grown.end = Some(end(&grown.finish_reason));
+            is_alive = true;
+        }
+    }
+    if is_alive { Step::Content } else { Step::Nothing }
 }
 
-impl Provider for OpenAi {
-    fn call<'a>(
-        &'a self,
-        call: &'a Call,
-        delta: &'a (dyn Fn(&str) + Send + Sync),
-    ) -> BoxFuture<'a, Result<Answer, CallError>> {
-        Box::pin(self.complete(call, delta))
+fn end(finish_reason: &str) -> End {
+    match finish_reason {
+        "length" => End::Cut,
+        "content_filter" => End::Filtered,
+        _ => End::Whole,
     }
+}
+
+/// The text of a message: one text, or the texts of its parts.
+fn content(content: &Value) -> String {
+    let parts = content
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|part| part["text"].as_str());
+    content.as_str().map_or_else(|| parts.collect(), str::to_owned)
+}
+
+/// What was used, where it is told.
+fn usage(usage: &Value) -> Option<Usage> {
+    Some(Usage {
+        input_tokens: usage["prompt_tokens"].as_u64()?,
+        output_tokens: usage["completion_tokens"].as_u64()?,
+    })
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub(super) struct Events {
     /// The last line ended with a carriage return at the end of what had come: a line feed after it belongs to it.
     after_return: bool,
     cap: usize,
+    /// Every line is an event (newline-delimited JSON), not the fields of one.
+    are_lines: bool,
 }
 
 impl Events {
@@ -49,6 +51,15 @@ impl Events {
             is_at_start: true,
             after_return: false,
             cap,
+            are_lines: false,
+        }
+    }
+
+    /// The same of a stream in which every line that is not empty is an event without a name.
+    pub(super) fn of_lines(cap: usize) -> Self {
+        Self {
+            are_lines: true,
+            ..Self::new(cap)
         }
     }
 
@@ -68,6 +79,20 @@ impl Events {
         }
         while let Some(end) = self.line_end() {
             let (begin, line) = (self.begin, self.line);
+            if self.are_lines {
+                self.line = self.looked;
+                self.begin = self.line;
+                if self.bytes[line..end].trim_ascii().is_empty() {
+                    continue;
+                }
+                if end - line > self.cap {
+                    return Err(TooLong);
+                }
+                return Ok(Some(Event {
+                    name: b"",
+                    data: Cow::Borrowed(&self.bytes[line..end]),
+                }));
+            }
             let is_comment = self.bytes[line] == b':';
             self.line = self.looked;
             if end > line && !(is_comment && line == begin) {
@@ -257,6 +282,24 @@ mod tests {
         }
         let long = format!("data: {}\n\n", "x".repeat(CAP));
         assert_eq!(fed(&long), Err(TooLong));
+    }
+
+    #[test]
+    fn of_lines_each_is_an_event() {
+        for size in [1, 2, 7, 100] {
+            let mut events = Events::of_lines(CAP);
+            let mut all = Vec::new();
+            for piece in b"\xEF\xBB\xBF{\"a\":1}\n\r\n{\"b\":2}\r\n{\"cut".chunks(size) {
+                events.push(piece);
+                while let Some(event) = events.next().unwrap() {
+                    all.push(String::from_utf8_lossy(&event.data).into_owned());
+                }
+            }
+            assert_eq!(all, [r#"{"a":1}"#, r#"{"b":2}"#], "in pieces of {size}");
+        }
+        let mut events = Events::of_lines(CAP);
+        events.push("x".repeat(CAP + 1).as_bytes());
+        assert_eq!(events.next(), Err(TooLong));
     }
 
     proptest! {

@@ -51,6 +51,35 @@ pub(super) fn is_strict(schema: &Value) -> bool {
         && fits(schema, 0, &mut properties)
 }
 
+/// What Anthropic's structured outputs do not take of that ("Structured outputs", JSON Schema limitations).
+const LIMITS: [&str; 6] = [
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "maxItems",
+    "maximum",
+    "minimum",
+    "multipleOf",
+];
+
+/// Whether it is a schema as [`is_strict`] that sets no limits to values either. References could lead a schema into
+/// itself, which is refused there.
+pub(super) fn is_plain(schema: &Value) -> bool {
+    fn is_free(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => members.iter().all(|(name, value)| {
+                !LIMITS.contains(&name.as_str())
+                    && name != "$ref"
+                    && name != "pattern"
+                    && (name != "minItems" || value.as_u64().is_some_and(|it| it <= 1))
+                    && is_free(value)
+            }),
+            Value::Array(items) => items.iter().all(is_free),
+            _ => true,
+        }
+    }
+    is_strict(schema) && is_free(schema)
+}
+
 fn fits(schema: &Value, level: usize, properties: &mut usize) -> bool {
     let Value::Object(members) = schema else { return false };
     let of = |name: &str| members.get(name);
@@ -137,6 +166,23 @@ mod tests {
             "d": object(&json!({"e": {"type": "number", "minimum": 1}}))
         }))));
         assert!(is_strict(&object(&json!({}))));
+    }
+
+    #[test]
+    fn a_plain_schema_sets_no_limits_to_values() {
+        assert!(is_plain(&object(&json!({
+            "a": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "b": {"enum": ["x"]}
+        }))));
+        for limited in [
+            json!({"type": "number", "minimum": 1}),
+            json!({"type": "array", "items": {"type": "string"}, "minItems": 2}),
+            json!({"type": "string", "pattern": "^x"}),
+            json!({"$ref": "#"}),
+        ] {
+            let schema = object(&json!({ "a": limited }));
+            assert!(is_strict(&schema) && !is_plain(&schema), "{schema}");
+        }
     }
 
     #[test]

@@ -5,10 +5,21 @@ use futures::future::BoxFuture;
 use service_kit::telemetry;
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{Answer, Call, CallError, Provider, config::BaseUrl};
+use super::{
+    Answer, Call, CallError, EmbedCall, Embedded, Provider,
+    endpoint::{BaseUrl, Protocol},
+};
 
-/// `gen_ai.provider.name` of what speaks OpenAI's protocol.
-pub(super) const OPENAI: &str = "openai";
+/// `gen_ai.provider.name` of what speaks a protocol.
+pub(super) const fn provider_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::OpenAi => "openai",
+        Protocol::Azure => "azure.ai.openai",
+        Protocol::Anthropic => "anthropic",
+        Protocol::Ollama => "ollama",
+        Protocol::Flowise => "flowise",
+    }
+}
 /// `gen_ai.provider.name` of the built-in model.
 pub(super) const STUDIOS: &str = "studios";
 
@@ -31,6 +42,27 @@ impl<P> Traced<P> {
             provider,
             server,
         }
+    }
+
+    fn embedding_span(&self, call: &EmbedCall) -> Span {
+        let span = tracing::info_span!(
+            target: telemetry::TRACES_ONLY,
+            "embeddings",
+            otel.name = format!("embeddings {}", call.model),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            gen_ai.operation.name = "embeddings",
+            gen_ai.provider.name = self.provider,
+            gen_ai.request.model = call.model,
+            gen_ai.usage.input_tokens = Empty,
+            error.type = Empty,
+            server.address = Empty,
+            server.port = Empty,
+        );
+        if let Some((host, port)) = &self.server {
+            span.record("server.address", host).record("server.port", port);
+        }
+        span
     }
 
     fn span(&self, call: &Call) -> Span {
@@ -75,6 +107,22 @@ impl<P: Provider> Provider for Traced<P> {
         let answered = async move {
             let result = self.inner.call(call, delta).await;
             record(&Span::current(), &result);
+            result
+        };
+        Box::pin(answered.instrument(span))
+    }
+
+    fn embed<'a>(&'a self, call: &'a EmbedCall) -> BoxFuture<'a, Result<Embedded, CallError>> {
+        let span = self.embedding_span(call);
+        let answered = async move {
+            let result = self.inner.embed(call).await;
+            let span = Span::current();
+            match &result {
+                Ok(embedded) => span.record("gen_ai.usage.input_tokens", embedded.input_tokens),
+                Err(error) => span
+                    .record("error.type", error.reason)
+                    .record("otel.status_code", "ERROR"),
+            };
             result
         };
         Box::pin(answered.instrument(span))

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::model::Question;
 use super::{
+    flows::{self, Begun, Meaning, Outcome},
     live::Publisher,
     retrieval::{self, Retrieved},
     scene::Ground,
@@ -16,16 +17,18 @@ use super::{
 use crate::engine::{
     action::Call,
     check::{self, Checked, Seen},
-    definition::{Http, Judge, Kind, Llm, Retrieval, Stage, Validation},
+    definition::{DEFAULT_TIMEOUT, Flow, Http, Judge, Kind, Llm, Retrieval, Stage, Validation},
     failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, CheckResult, ModelUse, Source, StageTry, Verdict},
+    journal::{AttemptFailure, AttemptPayload, CheckResult, FlowRun, ModelUse, Source, StageTry, Verdict},
     judge, passages,
-    request::{HttpRequest, Renderer},
+    request::{HttpRequest, Prompt, Renderer},
     state::State,
 };
 use crate::providers::HttpCall;
 
+mod connected;
 mod model;
+mod reask;
 
 /// The largest count that is recorded: canonical JSON has doubles, which are not exact beyond it.
 const MAX_COUNT: u64 = 1 << 53;
@@ -43,6 +46,25 @@ struct Draft {
     judge: Option<ModelUse>,
     /// Whether it is not known what was done, and must not be done again.
     unknown: bool,
+    /// A flow that was started, or may have been.
+    begun: Option<FlowRun>,
+}
+
+/// What a try came to.
+pub(super) enum Came {
+    /// Its attempt.
+    Attempt(Box<AttemptPayload>),
+    /// A flow runs elsewhere; the attempt follows when that has ended.
+    Run(FlowRun),
+    /// Nobody knows what was done.
+    Unknown,
+}
+
+/// How something ended that a try began before.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    /// When the try began.
+    pub since: OffsetDateTime,
 }
 
 /// A try to make.
@@ -55,6 +77,8 @@ pub(super) struct Try {
     pub live: Option<Arc<Publisher>>,
     /// Whether an earlier holder may have made the same call and not lived to record it.
     pub may_repeat: bool,
+    /// How its flow ended, where it was waited for.
+    pub ended: Option<Ended>,
 }
 
 impl Try {
@@ -62,23 +86,41 @@ impl Try {
         self.ground.stage(self.call.stage)
     }
 
-    /// Makes it; nothing where it is not known what was done.
-    pub(super) async fn perform(self) -> Option<AttemptPayload> {
-        let clock = &self.ground.shared.clock;
-        let (started_at, begun) = (clock.now(), clock.monotonic());
+    /// Makes it.
+    pub(super) async fn perform(mut self) -> Came {
+        let clock = self.ground.shared.clock.clone();
+        let (mut started_at, begun) = (clock.now(), clock.monotonic());
+        let mut before = Duration::ZERO;
         let mut draft = Draft::default();
+        let ended = self.ended.take().map(|it| {
+            before = Duration::try_from(started_at - it.since).unwrap_or_default();
+            started_at = it.since;
+            it.outcome
+        });
         let result = match &self.stage().kind {
             Kind::Llm(llm) => self.ask(llm, &mut draft).await,
             Kind::Retrieve(found) => self.find(found, &mut draft).await,
             Kind::Http(http) => self.send(http, &mut draft).await,
             Kind::Approval(approval) => self.put(&approval.question, &mut draft).await,
+            Kind::Activepieces(flow) => self.run_flow(flow, ended, &mut draft).await,
+            Kind::Flowise {
+                connection_id,
+                flow_id,
+                question,
+            } => self.ask_flow(connection_id, flow_id, question, &mut draft).await,
             other => {
                 let message = format!("{} stages are not served", other.name());
                 Err(AttemptFailure::lasting(FailureClass::Validation, "kind", message))
             }
         };
-        let duration = clock.monotonic().saturating_duration_since(begun);
-        (!draft.unknown).then(|| attempt(&self.call, draft, result.err(), started_at, duration))
+        let duration = before + clock.monotonic().saturating_duration_since(begun);
+        if let Some(run) = draft.begun.take() {
+            return Came::Run(run);
+        }
+        if draft.unknown {
+            return Came::Unknown;
+        }
+        Came::Attempt(Box::new(attempt(&self.call, draft, result.err(), started_at, duration)))
     }
 }
 
@@ -180,15 +222,26 @@ fn ended(
     }
 }
 
+/// What a stage can see, and the variables of its templates.
+fn with_renderer<T>(ground: &Ground, state: &State, call: &Call, render: impl FnOnce(&Renderer<'_>) -> T) -> T {
+    let context = state.context_for(ground.given(), &call.key.of_try());
+    render(&Renderer {
+        context: &context,
+        mapped: &call.inputs,
+        notes: &call.notes,
+    })
+}
+
 impl Try {
-    /// What the stage can see, and the variables of its templates.
     fn with_renderer<T>(&self, render: impl FnOnce(&Renderer<'_>) -> T) -> T {
-        let context = self.state.context_for(self.ground.given(), &self.call.key.of_try());
-        render(&Renderer {
-            context: &context,
-            mapped: &self.call.inputs,
-            notes: &self.call.notes,
-        })
+        with_renderer(&self.ground, &self.state, &self.call, render)
+    }
+
+    /// Renders beside the threads that serve everybody.
+    async fn rendered<T: Send + 'static>(&self, render: impl FnOnce(&Renderer<'_>) -> T + Send + 'static) -> T {
+        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
+        let rendered = move || with_renderer(&ground, &state, &call, render);
+        self.ground.shared.aside.run(rendered).await
     }
 
     async fn retrieve(&self, wanted: &Retrieval, deadline: Instant) -> Result<Retrieved, AttemptFailure> {
@@ -237,6 +290,7 @@ impl Try {
                 live.delta(&of, text, ground.now());
             }
         };
+        let again = (!model.is_deaf()).then(|| prompt.clone());
         let question = Question {
             name,
             prompt,
@@ -245,8 +299,40 @@ impl Try {
             config: &llm.config,
             deadline,
             key: self.call.key.to_string(),
+            session: String::new(),
+            overrides: &Map::new(),
         };
         let answered = model.answer(question, &delta, self.may_repeat).await;
+        let mut checked = self.take(answered, draft).await?;
+        // What a model has got wrong it mostly gets right when it is told what. So it is, once, in the same try.
+        if let Some(prompt) = again
+            && let Some(notes) = check::correctable(stage, &checked)
+            && Instant::now() < deadline
+        {
+            let question = Question {
+                name,
+                prompt: reask::prompt(prompt, &draft.raw_output, notes),
+                schema: check::response_schema(stage),
+                sources: &draft.sources,
+                config: &llm.config,
+                deadline,
+                key: format!("{}/again", self.call.key),
+                session: String::new(),
+                overrides: &Map::new(),
+            };
+            let answered = model.answer(question, &|_| {}, self.may_repeat).await;
+            let answered = match &draft.usage {
+                Some(earlier) => answered.after(earlier),
+                None => answered,
+            };
+            checked = self.take(answered, draft).await?;
+        }
+        self.settle(checked, deadline, draft).await
+    }
+
+    /// Checks an answer, and notes what it took.
+    async fn take(&self, answered: model::Answered, draft: &mut Draft) -> Result<Checked, AttemptFailure> {
+        let stage = self.stage();
         draft.usage = Some(answered.usage);
         draft.cleaned = answered.cleaned;
         draft.raw_output.clone_from(&answered.text);
@@ -254,33 +340,62 @@ impl Try {
             return Err(failure);
         }
         let text = answered.text;
-        let checked = if check::is_light(stage, &text) {
+        Ok(if check::is_light(stage, &text) {
             check::answer(stage, &text, Seen::default())
         } else {
             self.aside(&draft.sources, move |stage, seen| check::answer(stage, &text, seen))
                 .await
+        })
+    }
+
+    /// A stage that asks a flow.
+    async fn ask_flow(
+        &self,
+        connection: &str,
+        flow: &str,
+        question: &str,
+        draft: &mut Draft,
+    ) -> Result<(), AttemptFailure> {
+        let deadline = Instant::now() + self.stage().timeout;
+        let ready = self.ground.flow(connection, flow).await?;
+        let prompt = self.question(question).await?;
+        draft.prompt_sha256 = prompt.sha256();
+        let none = Map::new();
+        let question = Question {
+            name: flow,
+            prompt,
+            schema: None,
+            sources: &[],
+            config: &none,
+            deadline,
+            key: self.call.key.to_string(),
+            session: self.ground.facts.execution.to_string(),
+            overrides: self.stage().provider_overrides.as_ref().unwrap_or(&none),
         };
+        let of = self.call.key.of_try();
+        let delta = |text: &str| {
+            if let Some(live) = &self.live {
+                live.delta(&of, text, self.ground.now());
+            }
+        };
+        let answered = ready.answer(question, &delta, self.may_repeat).await;
+        let checked = self.take(answered, draft).await?;
         self.settle(checked, deadline, draft).await
     }
 
     /// A stage that puts a question to people: its output waits for them.
     async fn put(&self, question: &str, draft: &mut Draft) -> Result<(), AttemptFailure> {
-        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
-        let question = question.to_owned();
-        let asked = move || {
-            let context = state.context_for(ground.given(), &call.key.of_try());
-            let renderer = Renderer {
-                context: &context,
-                mapped: &call.inputs,
-                notes: &call.notes,
-            };
-            renderer.question(&question)
-        };
-        let asked = self.ground.shared.aside.run(asked).await?;
+        let asked = self.question(question).await?;
         draft.prompt_sha256 = asked.sha256();
         draft.output = json!({ "question": asked.prompt });
         draft.verdict.result = CheckResult::Pending;
         Ok(())
+    }
+
+    /// A question's template, rendered.
+    async fn question(&self, question: &str) -> Result<Prompt, AttemptFailure> {
+        let question = question.to_owned();
+        self.rendered(move |renderer| renderer.question(&question)).await
     }
 
     /// A stage that sends a request.
@@ -288,16 +403,29 @@ impl Try {
         let deadline = Instant::now() + self.stage().timeout;
         let request = self.request(http).await?;
         draft.prompt_sha256 = request.clone().into_prompt().sha256();
+        let in_use = match http.connection_id.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(id)) => Some(self.ground.connection(id).await?),
+            Some(Err(_)) => return Err(connected::gone()),
+        };
+        let secret = in_use
+            .as_ref()
+            .map(|it| Ground::secret_of(&it.open, &request))
+            .transpose()?;
         let call = HttpCall {
             method: &request.method,
             url: &request.url,
             headers: &request.headers,
             body: &request.body,
+            secret: secret.as_ref().map(|it| (&it.name, &it.value)),
             timeout: self.stage().timeout,
         };
         let answered = self.ground.shared.providers.http(&call).await;
+        if let Some(in_use) = &in_use {
+            in_use.fared(answered.as_ref().err());
+        }
         let answer = answered.map_err(|error| {
-            draft.unknown = !http.repeatable && error.is_unanswered();
+            draft.unknown = !http.repeatable && error.unanswered;
             // Only what was certainly not done may be done again.
             let is_uncertain = !http.repeatable && error.billing_uncertain;
             let mut failure = model::failure(error);
@@ -316,20 +444,51 @@ impl Try {
         self.settle(checked, deadline, draft).await
     }
 
-    /// The request that it sends, rendered beside the threads that serve everybody.
-    pub(super) async fn request(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
-        let (ground, state, call) = (self.ground.clone(), self.state.clone(), self.call.clone());
-        let http = http.clone();
-        let render = move || {
-            let context = state.context_for(ground.given(), &call.key.of_try());
-            let renderer = Renderer {
-                context: &context,
-                mapped: &call.inputs,
-                notes: &call.notes,
-            };
-            renderer.http(&http)
+    /// A stage that runs a flow of ActivePieces: starts it, or takes how it ended.
+    async fn run_flow(&self, flow: &Flow, ended: Option<Outcome>, draft: &mut Draft) -> Result<(), AttemptFailure> {
+        draft.prompt_sha256 = self.with_renderer(|renderer| renderer.flow().sha256());
+        let timeout = self.stage().timeout;
+        let outcome = match ended {
+            Some(outcome) => outcome,
+            None => match flows::start(&self.ground, &self.call, flow, timeout).await? {
+                Begun::Ended(outcome) => outcome,
+                Begun::Runs { uncertain } => {
+                    draft.begun = Some(FlowRun {
+                        of: self.call.key.of_try(),
+                        flow_id: flow.flow_id.clone(),
+                        uncertain,
+                    });
+                    return Ok(());
+                }
+            },
         };
-        self.ground.shared.aside.run(render).await
+        let output = match outcome.meaning() {
+            Meaning::Output(output) => output,
+            Meaning::Failure(failure, seen) => {
+                draft.raw_output = seen.map(|it| it.to_string()).unwrap_or_default();
+                return Err(failure);
+            }
+            Meaning::Unknown => {
+                draft.unknown = true;
+                return Ok(());
+            }
+        };
+        let text = match &output["result"] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let checked = self
+            .aside(&[], move |stage, seen| check::value(stage, output, &text, seen))
+            .await;
+        // The flow had the stage's time; what is left to do has its own.
+        self.settle(checked, Instant::now() + timeout.min(DEFAULT_TIMEOUT), draft)
+            .await
+    }
+
+    /// The request that it sends.
+    pub(super) async fn request(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
+        let http = http.clone();
+        self.rendered(move |renderer| renderer.http(&http)).await
     }
 
     /// Checks beside the threads that serve everybody.
@@ -389,6 +548,8 @@ impl Try {
             config: &Map::new(),
             deadline,
             key: format!("{}/judge", self.call.key),
+            session: String::new(),
+            overrides: &Map::new(),
         };
         let answered = model.answer(question, &|_| {}, self.may_repeat).await;
         draft.judge = Some(answered.usage);

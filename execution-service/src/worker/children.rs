@@ -13,7 +13,7 @@ use service_kit::{
     ids::{ExecutionId, UserId, VersionId, WorkflowId},
     telemetry,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Beginning, Shared, Wish, call,
@@ -27,7 +27,7 @@ use super::{
 use crate::engine::{
     action::StartChild,
     check::Schema,
-    definition::{Definition, MAX_DEPTH},
+    definition::{DEFAULT_TIMEOUT, Definition, MAX_DEPTH},
     failure::FailureClass,
     journal::{AttemptFailure, AttemptPayload, Child, Payload, StageTry},
 };
@@ -44,12 +44,25 @@ pub(super) struct Begun {
     pub entry: Payload,
 }
 
-/// Makes a child ready, or says why the stage fails.
+/// Makes a child ready within its stage's time, or says why the stage fails.
 pub(super) async fn begin(ground: &Ground, wanted: StartChild) -> Result<Begun, AttemptPayload> {
     let of = wanted.key.of_try();
-    prepare(ground, wanted)
+    let place = ground.definition.position(&of.stage);
+    let limit = place.map_or(DEFAULT_TIMEOUT, |place| ground.stage(place).timeout);
+    within(limit, prepare(ground, wanted))
         .await
         .map_err(|failure| call::failed(ground, &of, failure))
+}
+
+/// What comes in this time, or that it did not.
+async fn within<T>(
+    limit: Duration,
+    prepared: impl Future<Output = Result<T, AttemptFailure>>,
+) -> Result<T, AttemptFailure> {
+    timeout(limit, prepared).await.unwrap_or_else(|_| {
+        let message = "the workflow could not be begun in time";
+        Err(AttemptFailure::passing(FailureClass::Timeout, "begin", message))
+    })
 }
 
 async fn prepare(ground: &Ground, wanted: StartChild) -> Result<Begun, AttemptFailure> {
@@ -267,5 +280,22 @@ async fn leave(shared: &Shared, runs: &[ExecutionId], by: UserId, wish: &Wish) {
             }
         }
         Err(error) => tracing::warn!(error = %error, "a run could not be told"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_that_cannot_be_begun_in_its_stages_time_fails_the_stage_which_may_be_tried_again() {
+        let failure = within(Duration::ZERO, pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(
+            (failure.class, &*failure.reason, failure.retryable),
+            (FailureClass::Timeout, "begin", true)
+        );
+        assert_eq!(within(Duration::from_secs(3), async { Ok(1) }).await, Ok(1));
     }
 }

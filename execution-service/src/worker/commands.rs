@@ -17,9 +17,12 @@ use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 
 use super::{held::Told, store};
-use crate::engine::{
-    journal::{Ruling, StageTry},
-    state::State,
+use crate::{
+    engine::{
+        journal::{Cancelled, Decision, Delegated, Paused, Payload, Resumed, Ruling, Signal, StageTry},
+        state::State,
+    },
+    providers::clean,
 };
 
 /// How long to wait before asking again a database that did not answer.
@@ -75,6 +78,12 @@ pub enum Wish {
         #[serde(default)]
         payload: Value,
     },
+    /// That it looks how a flow ended which it waits for.
+    FlowEnded {
+        /// The attempt.
+        #[serde(flatten)]
+        of: StageTry,
+    },
     /// That it looks how an execution ended which it waits for.
     ChildEnded {
         /// The execution.
@@ -93,6 +102,7 @@ impl Wish {
             Self::Delegate { .. } => "delegate",
             Self::Signal { .. } => "signal",
             Self::ChildEnded { .. } => "child_ended",
+            Self::FlowEnded { .. } => "flow_ended",
         };
         let mut value = serde_json::to_value(self).expect("a wish has string keys");
         (kind, value["payload"].take())
@@ -101,11 +111,49 @@ impl Wish {
     /// Whether it means something to a run that stands so.
     pub(super) fn fits(&self, state: &State) -> bool {
         match self {
-            Self::Cancel { .. } | Self::Signal { .. } | Self::ChildEnded { .. } => true,
+            Self::Cancel { .. } | Self::Signal { .. } | Self::ChildEnded { .. } | Self::FlowEnded { .. } => true,
             Self::Pause { .. } => !state.is_paused(),
             Self::Resume {} => state.is_paused(),
             Self::Decide { of, .. } | Self::Delegate { of, .. } => state.waiting().any(|it| it.of == *of),
         }
+    }
+
+    /// The entry that it becomes, if it becomes one by itself; `interrupted` is the stage that a cancel cuts.
+    pub fn entry(self, by: UserId, interrupted: Option<String>) -> Option<Payload> {
+        let text = |text: String| clean::storable(&text).0;
+        Some(match self {
+            Self::Cancel { reason } => Payload::Cancelled(Cancelled {
+                by,
+                reason: text(reason),
+                interrupted,
+            }),
+            Self::Pause { reason } => Payload::Paused(Paused {
+                by: Some(by),
+                reason: text(reason),
+            }),
+            Self::Resume {} => Payload::Resumed(Resumed { by }),
+            Self::Decide {
+                of,
+                decision,
+                notes,
+                output,
+                form,
+            } => Payload::Decision(Box::new(Decision {
+                of,
+                decision,
+                by,
+                notes: text(notes),
+                output,
+                form,
+            })),
+            Self::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
+            Self::Signal { name, payload } => Payload::Signal(Box::new(Signal {
+                name,
+                payload,
+                by: Some(by),
+            })),
+            Self::ChildEnded { .. } | Self::FlowEnded { .. } => return None,
+        })
     }
 
     /// The wish of this kind and payload, if it is one that this version knows.

@@ -6,13 +6,17 @@
 //! found no room, or lost their process, are claimed (`claim`). So any process may die at any time, and at most the calls
 //! it had in flight are made again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 use service_kit::{
     clock::SharedClock,
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
+    keys::KeyRing,
     lifecycle::Lifecycle,
 };
 use sha2::{Digest, Sha256};
@@ -23,14 +27,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use url::Url;
 
 use crate::{
     access::CoreClient,
     aside::Aside,
+    connections::Open,
     engine::{
         definition::Definition,
         journal::{self, Entry, GENESIS, Payload, Sealed},
     },
+    pieces::Pieces,
     providers::Providers,
 };
 
@@ -39,7 +46,9 @@ mod children;
 mod claim;
 mod commands;
 mod connection;
+mod connections;
 mod definitions;
+mod flows;
 mod held;
 mod hints;
 mod lease;
@@ -59,8 +68,10 @@ mod upkeep;
 pub mod writer;
 
 pub use commands::Wish;
+pub use flows::CalledBack;
 pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
 
+use connections::{Connections, Note};
 use definitions::Definitions;
 use held::Held;
 use hints::Hints;
@@ -88,6 +99,12 @@ pub struct EngineConfig {
     pub max_running: u32,
     /// Where rendering and checking run.
     pub aside: Aside,
+    /// The way to ActivePieces.
+    pub pieces: Pieces,
+    /// The root key ring: secrets of connections, call-backs.
+    pub keys: KeyRing,
+    /// Where others reach the gateway; without it nothing calls back.
+    pub public_url: Option<Url>,
 }
 
 /// A run to start.
@@ -168,12 +185,18 @@ struct Shared {
     live: Live,
     definitions: Definitions,
     models: Models,
+    connections: Connections,
     loaders: Semaphore,
     /// There may be something to claim.
     claim_now: Notify,
     /// A held run may have a command.
     poll_now: Notify,
     hints: Hints,
+    pieces: Pieces,
+    keys: KeyRing,
+    public_url: OnceLock<Url>,
+    /// A flow may be due to be looked at.
+    flows_changed: Notify,
 }
 
 impl std::fmt::Debug for Shared {
@@ -213,11 +236,16 @@ impl Engine {
             held,
             live: Live::default(),
             definitions: Definitions::default(),
-            models: Models::new(pool),
+            models: Models::new(pool.clone()),
+            connections: Connections::new(pool, config.keys.clone(), &lifecycle),
             loaders: Semaphore::new(LOADERS),
             claim_now: Notify::new(),
             poll_now: Notify::new(),
             hints: Hints::default(),
+            pieces: config.pieces,
+            keys: config.keys,
+            public_url: config.public_url.map_or_else(OnceLock::new, OnceLock::from),
+            flows_changed: Notify::new(),
         });
         lifecycle.spawn("engine.lease", keep_lease);
         lifecycle.spawn("engine.writer", write);
@@ -226,6 +254,7 @@ impl Engine {
         lifecycle.spawn("engine.commands", poll::keep(shared.clone()));
         lifecycle.spawn("engine.hints.send", hints::send(shared.clone()));
         lifecycle.spawn("engine.hints.listen", hints::listen(shared.clone()));
+        lifecycle.spawn("engine.flows", flows::watch::keep(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
         lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))
@@ -248,6 +277,15 @@ impl Engine {
     /// What a version does, where that is known here.
     pub fn definition(&self, version: VersionId) -> Option<Arc<Definition>> {
         self.shared.definitions.get(version)
+    }
+
+    /// Notes how a test of a connection went: the step that failed, and in words.
+    pub fn note_health(&self, open: &Open, failed: Option<(&str, &str)>) {
+        self.shared.connections.note(Note {
+            company: open.company,
+            connection: open.id,
+            failure: failed.map(|(step, words)| ("provider_error".into(), step.into(), words.into())),
+        });
     }
 
     /// Looks at an execution's commands now.

@@ -13,6 +13,8 @@ use crate::engine::{
     journal::{Intent, Of, Payload, StageTry},
 };
 
+/// How long after a flow's time a run looks itself how that ended, and how often from then on, lest it was not told.
+const LOOK_AT_FLOWS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(5));
 /// How often a run that waits for another one looks itself, lest it was not told.
 const LOOK_AT_CHILDREN: Duration = Duration::from_mins(5);
 
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     pub children: Vec<StartChild>,
     /// Executions that it waits for.
     pub awaited: Vec<(StageTry, ExecutionId)>,
+    /// Flows that it waits for, and since when.
+    pub flows: Vec<(Call, OffsetDateTime)>,
     /// Whether people are asked something.
     pub asks: bool,
     /// Whether somebody asked to begin nothing new.
@@ -86,7 +90,9 @@ impl Plan {
                     self.follows = Some(Payload::Intent(Intent { of, effect }));
                 }
             }
-            // No kind of stage can be asked yet what became of what it announced.
+            // Starts of flows are known by their rows: making the call again sends nothing that may have been sent.
+            Action::LookUp(call) if is_flow(definition.stages.get(call.stage)) => self.calls.push(call),
+            // No other kind of stage can be asked what became of what it announced.
             Action::LookUp(call) => self.follows = Some(Payload::Unknown(Of { of: call.key.of_try() })),
             Action::StartChild(child) => {
                 if self.is_time(child.not_before, now) {
@@ -96,6 +102,15 @@ impl Plan {
             Action::AwaitChild { of, execution } => {
                 self.awaited.push((of, execution));
                 self.wake(now + LOOK_AT_CHILDREN);
+            }
+            Action::AwaitRun { call, since, until } => {
+                self.flows.push((call, since));
+                let (after, every) = LOOK_AT_FLOWS;
+                self.wake(if until + after > now {
+                    until + after
+                } else {
+                    now + every
+                });
             }
             Action::AwaitPerson(waiting) => {
                 self.asks |= !self.rings(waiting.alarm(), now);
@@ -141,10 +156,15 @@ impl Plan {
     }
 }
 
+fn is_flow(stage: Option<&Stage>) -> bool {
+    stage.is_some_and(|stage| matches!(stage.kind, Kind::Activepieces(_)))
+}
+
 /// What is announced, for people: without the values that a template fills in, which may be secret.
 fn effect(stage: Option<&Stage>) -> String {
     match stage.map(|stage| &stage.kind) {
         Some(Kind::Http(http)) => format!("{} {}", http.method, http.url),
+        Some(Kind::Activepieces(flow)) => format!("start the ActivePieces flow {}", flow.flow_id),
         _ => String::new(),
     }
 }

@@ -12,7 +12,13 @@ use service_kit::{
     telemetry,
 };
 
-use super::{Beginning, Engine, call::Try, scene::Ground, scene::Scene, store::Facts};
+use super::{
+    Beginning, Engine,
+    call::{Came, Try},
+    scene::Ground,
+    scene::Scene,
+    store::Facts,
+};
 use crate::engine::{
     action::Action,
     definition::{Definition, Kind},
@@ -67,13 +73,16 @@ impl Engine {
             call,
             live: None,
             may_repeat: false,
+            ended: None,
         };
-        let made = a_try.perform().await;
-        made.ok_or_else(|| Error::Unavailable {
-            reason: "OUTCOME_UNKNOWN",
-            message: "the request was sent and no answer came".into(),
-            retry_after: None,
-        })
+        match a_try.perform().await {
+            Came::Attempt(attempt) => Ok(*attempt),
+            Came::Run(_) | Came::Unknown => Err(Error::Unavailable {
+                reason: "OUTCOME_UNKNOWN",
+                message: "the request was sent and no answer came".into(),
+                retry_after: None,
+            }),
+        }
     }
 
     /// A run that has just begun at the stage.

@@ -15,9 +15,10 @@ use tracing::Instrument;
 
 use super::{
     Lease, Shared, Wish,
-    call::{self, Try},
+    call::{self, Came, Ended, Try},
     children::{self, Begun},
     commands::{Asked, Commands},
+    flows,
     held::Place,
     live::Publisher,
     load,
@@ -31,10 +32,7 @@ use crate::{
         action::{Call, StartChild},
         definition::Kind,
         failure::Failure,
-        journal::{
-            AttemptPayload, Cancelled, Decision, Delegated, Finished, Hash, Of, Paused, Payload, Resumed, Sealed,
-            Signal, StageTry, canonical,
-        },
+        journal::{AttemptPayload, Finished, FlowRun, Hash, Of, Payload, Sealed, StageTry, canonical},
     },
     providers::clean,
 };
@@ -62,6 +60,8 @@ pub(super) struct Run {
     asks: Vec<Ask>,
     /// Whether the execution's row says that it waits for people.
     is_shown_paused: bool,
+    /// Whether something may have ended that it has not looked at since.
+    looks_again: bool,
     /// When something is to be done by itself.
     wake_at: Option<Instant>,
     /// Since the service is to stop: until when calls in flight may go on.
@@ -81,6 +81,7 @@ struct Flying {
 enum Landed {
     Attempt(Box<AttemptPayload>),
     Child(Box<Begun>),
+    Run(FlowRun),
     /// It is not known what was done.
     Unknown(StageTry),
 }
@@ -167,6 +168,7 @@ fn spawn(scene: Scene, lease: Lease, epoch: i32, commands_done: i64, place: Plac
         live: Arc::new(live),
         flying: Flying::default(),
         asks,
+        looks_again: false,
         wake_at: None,
         drained_at: None,
         _place: place,
@@ -195,8 +197,14 @@ impl Run {
 
     /// What a run is taken up with: what it waited for may have come meanwhile.
     async fn look_around(&mut self) -> Step {
+        self.looks_again = false;
         let plan = self.plan();
         let mut ended = Vec::new();
+        for (call, since) in plan.flows {
+            if let Some(outcome) = flows::ended(&self.scene.ground, &call).await {
+                self.make(call, Some(Ended { outcome, since }));
+            }
+        }
         for (of, child) in &plan.awaited {
             if let Some(attempt) = children::ended(&self.scene.ground, of, *child).await {
                 ended.push(Payload::Attempt(Box::new(attempt)));
@@ -238,6 +246,12 @@ impl Run {
                     self.flying.tries.retain(|it| !attempt.is(it));
                     payloads.push(Payload::Attempt(attempt));
                 }
+                Landed::Run(run) => {
+                    self.flying.tries.retain(|it| *it != run.of);
+                    // It may have ended before this is recorded.
+                    self.looks_again = true;
+                    payloads.push(Payload::FlowRun(run));
+                }
                 Landed::Unknown(of) => {
                     self.flying.tries.retain(|it| *it != of);
                     payloads.push(Payload::Unknown(Of { of }));
@@ -256,39 +270,11 @@ impl Run {
 
     /// Makes a command an entry.
     async fn answer(&mut self, Asked { by, wish }: Asked) -> Step {
-        let text = |text: String| clean::storable(&text).0;
-        let payload = match wish {
-            Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
-                by,
-                reason: text(reason),
-                interrupted: self.flying.tries.first().map(|it| it.stage.clone()),
-            }),
-            Wish::Pause { reason } => Payload::Paused(Paused {
-                by: Some(by),
-                reason: text(reason),
-            }),
-            Wish::Resume {} => Payload::Resumed(Resumed { by }),
-            Wish::Decide {
-                of,
-                decision,
-                notes,
-                output,
-                form,
-            } => Payload::Decision(Box::new(Decision {
-                of,
-                decision,
-                by,
-                notes: text(notes),
-                output,
-                form,
-            })),
-            Wish::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
-            Wish::Signal { name, payload } => Payload::Signal(Box::new(Signal {
-                name,
-                payload,
-                by: Some(by),
-            })),
-            Wish::ChildEnded { .. } => return self.look_around().await,
+        // What ended while it was paused was told to a run that looked at nothing.
+        self.looks_again |= wish == Wish::Resume {};
+        let interrupted = self.flying.tries.first().map(|it| it.stage.clone());
+        let Some(payload) = wish.entry(by, interrupted) else {
+            return self.look_around().await;
         };
         match self.write(vec![payload], Vec::new()).await {
             Outcome::GoesOn => Step::Continue(()),
@@ -435,11 +421,11 @@ impl Run {
         if is_over {
             self.flying = Flying::default();
             let ground = &self.scene.ground;
-            let has_children = ground
-                .definition
-                .stages
-                .iter()
-                .any(|it| matches!(it.kind, Kind::Workflow(_)));
+            let has = |of: fn(&Kind) -> bool| ground.definition.stages.iter().any(|it| of(&it.kind));
+            let has_children = has(|it| matches!(it, Kind::Workflow(_)));
+            if has(|it| matches!(it, Kind::Activepieces(_))) {
+                flows::stop(ground).await;
+            }
             children::tell(&ground.shared, ground, has_children).await;
         }
         if !keeps {
@@ -452,9 +438,16 @@ impl Run {
     /// What is recorded of a call in place of making it, where it may be what kills its process.
     fn crashed(&mut self, plan: &Plan) -> Option<Payload> {
         let call = plan.calls.first().filter(|_| self.scene.takeovers >= MAX_TAKEOVERS)?;
-        let attempt = call::crashed(&self.scene.ground, call, self.scene.takeovers);
+        let stage = self.scene.ground.stage(call.stage);
+        let crashed = if call.intended && matches!(stage.kind, Kind::Activepieces(_)) {
+            // Its start may have been sent.
+            Payload::Unknown(Of { of: call.key.of_try() })
+        } else {
+            let attempt = call::crashed(&self.scene.ground, call, self.scene.takeovers);
+            Payload::Attempt(Box::new(attempt))
+        };
         self.scene.takeovers = 0;
-        Some(Payload::Attempt(Box::new(attempt)))
+        Some(crashed)
     }
 
     /// How the run ends, if it does; its last entry is added.
@@ -493,11 +486,16 @@ impl Run {
         let wait = plan.wake_at.map(|at| until(at, self.scene.ground.now()));
         let is_busy = !self.flying.tries.is_empty() || (!stops && !plan.rests());
         let is_short = !stops && wait.is_some_and(|wait| wait <= SHORT_WAIT);
-        if is_busy || is_short || plan.follows.is_some() {
+        let has_to_look = self.looks_again && !stops;
+        if is_busy || is_short || has_to_look || plan.follows.is_some() {
             return Then::Keep;
         }
         Then::GiveBack {
-            wait: if plan.rests() { wait } else { Some(Duration::ZERO) },
+            wait: if plan.rests() && !self.looks_again {
+                wait
+            } else {
+                Some(Duration::ZERO)
+            },
             cut: false,
         }
     }
@@ -511,7 +509,7 @@ impl Run {
     fn begin(&mut self, plan: Plan) {
         let now = self.scene.ground.now();
         let at = plan.wake_at.map(|at| until(at, now));
-        let at = if plan.follows.is_some() {
+        let at = if plan.follows.is_some() || self.looks_again {
             Some(Duration::ZERO)
         } else {
             at
@@ -521,17 +519,19 @@ impl Run {
             return;
         }
         for call in plan.calls {
-            self.make(call);
+            self.make(call, None);
         }
         for child in plan.children {
             self.bear(child);
         }
     }
 
-    fn make(&mut self, call: Call) {
+    fn make(&mut self, call: Call, ended: Option<Ended>) {
         let ground = self.scene.ground.clone();
         let of = call.key.of_try();
-        self.live.started(of.clone(), ground.now());
+        if ended.is_none() {
+            self.live.started(of.clone(), ground.now());
+        }
         let span = tracing::info_span!(
             target: telemetry::TRACES_ONLY,
             "stage",
@@ -547,11 +547,14 @@ impl Run {
             call,
             live: Some(self.live.clone()),
             may_repeat: self.scene.takeovers > 0,
+            ended,
         };
         let itself = of.clone();
-        let landed = a_try
-            .perform()
-            .map(|came| came.map_or(Landed::Unknown(itself), |attempt| Landed::Attempt(Box::new(attempt))));
+        let landed = a_try.perform().map(|came| match came {
+            Came::Attempt(attempt) => Landed::Attempt(attempt),
+            Came::Run(run) => Landed::Run(run),
+            Came::Unknown => Landed::Unknown(itself),
+        });
         self.flying.tries.push(of);
         self.flying.landing.push(Box::pin(landed.instrument(span)));
     }

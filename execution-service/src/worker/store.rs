@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use service_kit::ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId};
+use service_kit::ids::{CompanyId, ConnectionId, ExecutionId, StudioId, UserId, VersionId};
 use sqlx::{PgConnection, Result, types::Json};
 
 use crate::engine::definition::Definition;
@@ -13,8 +13,11 @@ mod arrays;
 pub(super) mod asks;
 pub(super) mod children;
 pub(super) mod claims;
+pub(super) mod flows;
+pub(super) mod health;
 pub(super) mod hints;
 pub(super) mod leases;
+mod lone;
 pub(super) mod upkeep;
 pub(super) mod writes;
 
@@ -86,6 +89,8 @@ pub(super) async fn journal(connection: &mut PgConnection, execution: ExecutionI
 #[derive(Debug)]
 pub(super) struct Model {
     pub provider: String,
+    /// The connection that it is served through, where it is a company's own.
+    pub connection: Option<ConnectionId>,
     /// As the provider names it.
     pub upstream_name: String,
     pub defaults: Map<String, Value>,
@@ -99,7 +104,7 @@ pub(super) struct Model {
 /// The model of this name, the company's own before the platform's.
 pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, name: &str) -> Result<Option<Model>> {
     let row = sqlx::query!(
-        r#"select provider, provider_model, default_config as "defaults: Json<Map<String, Value>>",
+        r#"select provider, connection_id as "connection: ConnectionId", provider_model, default_config as "defaults: Json<Map<String, Value>>",
                   input_price_micros, output_price_micros, enabled
            from execution.models where name = $2 and (company_id = $1 or company_id is null)
            order by company_id nulls last limit 1"#,
@@ -110,6 +115,7 @@ pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, nam
     .await?;
     Ok(row.map(|row| Model {
         provider: row.provider,
+        connection: row.connection,
         upstream_name: row.provider_model,
         defaults: row.defaults.0,
         input_price_micros: row.input_price_micros,

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use service_kit::db;
 use tokio::time::sleep;
 
-use super::{Shared, children, store::upkeep};
+use super::{
+    Shared, children,
+    store::{flows, upkeep},
+};
 use crate::workflows::erasure;
 
 /// How often. Every instance does it; doing it twice does no harm.
@@ -41,6 +44,7 @@ async fn tidy(shared: &Shared) -> sqlx::Result<()> {
     db::with(pool, upkeep::forget_instances).await?;
     while db::with(pool, upkeep::forget_commands).await? {}
     while db::with(pool, upkeep::forget_keys).await? {}
+    while db::with(pool, flows::forget_outcomes).await? {}
     children::stop_left_behind(shared).await?;
     db::with(pool, upkeep::forget_start_rates).await?;
     erasure::erase(pool).await

@@ -18,7 +18,7 @@ use super::{
     listing::{Filter, Order},
     rolling_back,
 };
-use crate::requests;
+use crate::{requests, templates::Mark};
 
 pub(crate) mod contract;
 mod definition;
@@ -80,6 +80,7 @@ pub(super) fn filter(request: &proto::ListWorkflowsRequest) -> Result<Filter> {
         tag: given(tag),
         owner,
         only_published: request.only_published,
+        show_templates: request.show_templates,
         order: order.expect("a missing one is a violation"),
     })
 }
@@ -197,7 +198,10 @@ impl From<Workflow> for proto::Workflow {
 
 impl From<Summary> for proto::Workflow {
     fn from(summary: Summary) -> Self {
+        let (template_id, template_version) = summary.template.map_or_else(Default::default, Mark::into_texts);
         Self {
+            template_id,
+            template_version,
             id: summary.id.to_string(),
             company_id: summary.company.to_string(),
             studio_id: summary.studio.to_string(),

@@ -83,6 +83,12 @@ pub(super) async fn delete_executions(tx: &mut PgConnection, workflow: WorkflowI
     .execute(&mut *tx)
     .await?;
     if entries.rows_affected() < ENTRIES.unsigned_abs() {
+        sqlx::query!(
+            "delete from execution.flow_runs where execution_id = any($1)",
+            &executions
+        )
+        .execute(&mut *tx)
+        .await?;
         sqlx::query!("delete from execution.executions where id = any($1)", &executions)
             .execute(tx)
             .await?;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use service_kit::{
     error::Result,
-    ids::{CompanyId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, StudioId, TemplateId, UserId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
@@ -20,7 +20,8 @@ pub(super) async fn newest(tx: &mut PgConnection, filter: &Filter, page: &Page<C
         SummaryRow,
         r#"select id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
-               published_version, has_unpublished_changes, created_at, updated_at, deleted_at, revision
+               published_version, has_unpublished_changes, created_at, updated_at, deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version
            from execution.workflows
            where company_id = (select execution.caller_company()) and studio_id = $1
                and ($2 or deleted_at is null)
@@ -29,6 +30,7 @@ pub(super) async fn newest(tx: &mut PgConnection, filter: &Filter, page: &Page<C
                and ($5::uuid is null or owner_id = $5)
                and (not $6 or published_version > 0)
                and ($7::uuid is null or id < $7)
+               and ($9 or template_id is null)
            order by id desc
            limit $8"#,
         filter.studio.as_uuid(),
@@ -39,6 +41,7 @@ pub(super) async fn newest(tx: &mut PgConnection, filter: &Filter, page: &Page<C
         filter.only_published,
         page.after.as_ref().map(|it| it.id.as_uuid()),
         page.limit(),
+        filter.show_templates,
     )
     .fetch_all(tx)
     .await?;
@@ -52,7 +55,8 @@ pub(super) async fn ordered(tx: &mut PgConnection, filter: &Filter, page: &Page<
         SummaryRow,
         r#"select id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
-               published_version, has_unpublished_changes, created_at, updated_at, deleted_at, revision
+               published_version, has_unpublished_changes, created_at, updated_at, deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version
            from execution.workflows
            where company_id = (select execution.caller_company()) and studio_id = $1
                and ($2 or deleted_at is null)
@@ -66,6 +70,7 @@ pub(super) async fn ordered(tx: &mut PgConnection, filter: &Filter, page: &Page<
                    when 'update_time' then (updated_at, id) > ($10, $7)
                    when 'update_time desc' then (updated_at, id) < ($10, $7)
                    else id > $7 end)
+               and ($12 or template_id is null)
            order by case when $8 = 'name' then name end, case when $8 = 'name desc' then name end desc,
                case when $8 = 'update_time' then updated_at end, case when $8 = 'update_time desc' then updated_at end desc,
                case when $8 in ('name desc', 'update_time desc') then id end desc, id
@@ -81,6 +86,7 @@ pub(super) async fn ordered(tx: &mut PgConnection, filter: &Filter, page: &Page<
         after.map(|it| it.name.as_str()),
         after.map(|it| it.updated_at),
         page.limit(),
+        filter.show_templates,
     )
     .fetch_all(tx)
     .await?;

@@ -30,6 +30,8 @@ pub(super) struct Filter {
     pub(super) owner: Option<UserId>,
     /// Only those with a published version.
     pub(super) only_published: bool,
+    /// Also those that run templates.
+    pub(super) show_templates: bool,
     /// The order.
     pub(super) order: Order,
 }

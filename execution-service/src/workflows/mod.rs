@@ -11,7 +11,7 @@ use service_kit::{
     auth::Caller,
     db::{self, TenantTx},
     error::{Error, Result},
-    ids::{CompanyId, SnapshotId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, SnapshotId, StudioId, TemplateVersionId, UserId, WorkflowId},
     update,
 };
 use sqlx::PgConnection;
@@ -22,6 +22,7 @@ use crate::{
     access::{Access, hidden_as},
     engine::definition::Definition,
     requests, snapshots,
+    templates::Mark,
 };
 
 mod api;
@@ -42,7 +43,7 @@ mod version_store;
 pub use api::Api;
 pub use pins::{Pinned, Pins, gather_pins, pin};
 pub use publishing::{Version, VersionSummary};
-pub(crate) use publishing::{find_version, problems_of};
+pub(crate) use publishing::{create_published, find_version, problems_of};
 
 /// A workflow without its draft.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ pub struct Summary {
     pub deleted_at: Option<OffsetDateTime>,
     /// Grows with every update.
     pub revision: i64,
+    /// The template that it runs, if it does.
+    pub template: Option<Mark>,
 }
 
 impl Summary {
@@ -83,6 +86,19 @@ impl Summary {
         Err(Error::FailedPrecondition {
             reason: "WORKFLOW_DELETED",
             message: "the workflow is deleted; bring it back first".into(),
+        })
+    }
+}
+
+impl Summary {
+    /// Refuses changes of one that runs a template: what it does is that template's version.
+    fn require_own(&self) -> Result<()> {
+        if self.template.is_none() {
+            return Ok(());
+        }
+        Err(Error::FailedPrecondition {
+            reason: "WORKFLOW_RUNS_TEMPLATE",
+            message: "the workflow runs a template and does not change; copy the template to edit it".into(),
         })
     }
 }
@@ -109,6 +125,29 @@ pub struct New {
     pub metadata: Map<String, Value>,
     /// Its first draft.
     pub draft: Definition,
+}
+
+/// A workflow that runs a version of a template.
+#[derive(Debug)]
+pub(crate) struct Instance<'a> {
+    /// The company whose studio it is.
+    pub company: CompanyId,
+    /// The studio.
+    pub studio: StudioId,
+    /// Who runs it first.
+    pub owner: UserId,
+    /// The template, and the version in words.
+    pub mark: &'a Mark,
+    /// The version.
+    pub version: TemplateVersionId,
+    /// The model that takes the place of those it names; empty where they stay.
+    pub model: &'a str,
+    /// The template's name.
+    pub name: &'a str,
+    /// What the template is for.
+    pub description: &'a str,
+    /// What it does.
+    pub definition: &'a Definition,
 }
 
 /// What an update changes; `None` stays as it is.
@@ -163,6 +202,7 @@ pub async fn change(app: &App, caller: &Caller, id: WorkflowId, etag: &str, chan
     let found = lock(&mut tx, id).await?;
     update::check_etag(etag, found.summary.revision)?;
     found.summary.require_in_use()?;
+    found.summary.require_own()?;
     if !changes.differ_from(&found) {
         return Ok(found);
     }
@@ -221,6 +261,30 @@ pub(crate) async fn read(tx: &mut PgConnection, id: WorkflowId) -> Result<Workfl
     store::get(tx, id).await?.ok_or_else(|| not_found(id))
 }
 
+/// The workflow that runs a version of a template in the transaction's studio, made where there is none; of all who come at once
+/// one makes it.
+pub(crate) async fn instance(tx: &mut PgConnection, new: &Instance<'_>) -> Result<WorkflowId> {
+    if let Some(made) = store::insert_instance(tx, new).await? {
+        version_store::insert_first(tx, made, new).await?;
+        return Ok(made);
+    }
+    let found = find_instance(tx, new.studio, new.version, new.model).await?;
+    found.ok_or_else(|| Error::Aborted {
+        reason: "CONFLICT",
+        message: "the workflow that runs the template was deleted; try again".into(),
+    })
+}
+
+/// The workflow in use that runs a version of a template in the transaction's studio.
+pub(crate) async fn find_instance(
+    tx: &mut PgConnection,
+    studio: StudioId,
+    version: TemplateVersionId,
+    model: &str,
+) -> Result<Option<WorkflowId>> {
+    store::find_instance(tx, studio, version, model).await
+}
+
 /// The workflow as it is and, held until the end of the transaction, stays.
 pub(crate) async fn lock(tx: &mut PgConnection, id: WorkflowId) -> Result<Workflow> {
     store::lock(tx, id).await?.ok_or_else(|| not_found(id))
@@ -247,6 +311,7 @@ pub(crate) async fn replace_draft(
     reason: &str,
 ) -> Result<(Workflow, Option<SnapshotId>)> {
     found.summary.require_in_use()?;
+    found.summary.require_own()?;
     if found.draft == *draft {
         return Ok((found, None));
     }

@@ -14,8 +14,8 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{enter, lock, problems, read, store, version_store};
-use crate::{App, engine::definition::Definition, requests};
+use super::{New, Workflow, enter, lock, problems, read, store, version_store};
+use crate::{App, access::Access, engine::definition::Definition, requests};
 
 /// A version without what it does.
 #[derive(Clone, Debug)]
@@ -62,12 +62,16 @@ pub(super) async fn validate(app: &App, caller: &Caller, id: WorkflowId) -> Resu
     let access = enter(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "workflows.validate", &access.claims).await?;
     let workflow = read(&mut tx, id).await?;
-    problems_of(&mut tx, &workflow.draft, "draft").await
+    violations(check(&mut tx, &workflow.draft, "draft", Some(id)).await?)
 }
 
 /// Everything that would keep a definition from being published in the transaction's company, by its path below a field.
 pub(crate) async fn problems_of(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Vec<Violation>> {
-    match check(tx, definition, field).await? {
+    violations(check(tx, definition, field, None).await?)
+}
+
+fn violations(checked: Result<()>) -> Result<Vec<Violation>> {
+    match checked {
         Err(Error::Invalid(problems)) => Ok(problems),
         other => other.map(|()| Vec::new()),
     }
@@ -97,10 +101,11 @@ pub(super) async fn publish(
     }
     update::check_etag(etag, workflow.summary.revision)?;
     workflow.summary.require_in_use()?;
+    workflow.summary.require_own()?;
     let published = if let Some(newest) = newest {
         newest
     } else {
-        check(&mut tx, &workflow.draft, "draft").await??;
+        check(&mut tx, &workflow.draft, "draft", Some(id)).await??;
         let number = workflow.summary.published_version + 1;
         store::set_published(&mut tx, id, number).await?;
         let new = NewVersion {
@@ -113,6 +118,36 @@ pub(super) async fn publish(
     };
     tx.commit().await?;
     Ok(published)
+}
+
+/// Makes a workflow and its first version in one, where nothing is wrong with it.
+pub(crate) async fn create_published(
+    app: &App,
+    caller: &Caller,
+    access: &Access,
+    new: &New,
+    key: Option<&requests::Key>,
+) -> Result<(Workflow, Version)> {
+    let id = WorkflowId::generate();
+    let mut tx = TenantTx::begin(&app.pool, "workflows.create_published", &access.claims).await?;
+    if let Some(first) = requests::claim(&mut tx, key, id).await? {
+        let workflow = read(&mut tx, first).await?;
+        let version = find_version(&mut tx, first, 0).await?;
+        return Ok((workflow, version));
+    }
+    let workflow = store::insert(&mut tx, id, access.company, caller.user, new).await?;
+    check(&mut tx, &new.draft, "draft", Some(id)).await??;
+    store::set_published(&mut tx, id, 1).await?;
+    let first = NewVersion {
+        id: VersionId::generate(),
+        number: 1,
+        definition: &new.draft,
+        rolled_back_from: None,
+    };
+    let version = version_store::insert(&mut tx, &workflow.summary, &first, caller.user).await?;
+    let workflow = read(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok((workflow, version))
 }
 
 /// Reads a version; number 0 is the newest.
@@ -140,11 +175,26 @@ pub(super) async fn list(
     version_store::list(&mut tx, workflow, page).await
 }
 
-/// The problems of a definition, each below this field, as the refusal to publish it.
-pub(super) async fn check(tx: &mut PgConnection, definition: &Definition, field: &str) -> Result<Result<()>> {
+/// The problems of a definition, each below this field, as the refusal to publish it as a version of a workflow.
+pub(super) async fn check(
+    tx: &mut PgConnection,
+    definition: &Definition,
+    field: &str,
+    workflow: Option<WorkflowId>,
+) -> Result<Result<()>> {
     let models = version_store::models(tx, &problems::model_names(definition)).await?;
-    let found = problems::problems(definition, &models).finish();
-    Ok(found.map_err(|error| match error {
+    let mut found = problems::problems(definition, &models);
+    let called = problems::called(definition);
+    if !called.is_empty() {
+        let callable = version_store::callable(tx, &called).await?;
+        problems::uncallable(&mut found, definition, workflow, &callable);
+    }
+    let connected = problems::connected(definition);
+    if !connected.is_empty() {
+        let known = version_store::connections(tx, &connected).await?;
+        problems::unconnected(&mut found, definition, &known);
+    }
+    Ok(found.finish().map_err(|error| match error {
         Error::Invalid(problems) => Error::Invalid(problems.into_iter().map(|it| below(field, it)).collect()),
         other => other,
     }))

@@ -96,10 +96,11 @@ async fn publish(
     } else {
         update::check_etag(&wish.etag, workflow.summary.revision)?;
         workflow.summary.require_in_use()?;
+        workflow.summary.require_own()?;
         if is_newest {
             (workflow, Some(newest))
         } else {
-            check(tx, &older.definition, "definition").await??;
+            check(tx, &older.definition, "definition", Some(wish.workflow)).await??;
             let new = NewVersion {
                 id,
                 number: workflow.summary.published_version + 1,

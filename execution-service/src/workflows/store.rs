@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, constraint},
-    ids::{CompanyId, StudioId, UserId, WorkflowId},
+    ids::{CompanyId, StudioId, TemplateId, TemplateVersionId, UserId, WorkflowId},
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Changes, New, Summary, Workflow};
-use crate::engine::definition::Definition;
+use super::{Changes, Instance, New, Summary, Workflow};
+use crate::{engine::definition::Definition, templates::Mark};
 
 /// A row without the draft.
 pub(super) struct SummaryRow {
@@ -26,6 +26,8 @@ pub(super) struct SummaryRow {
     pub(super) updated_at: OffsetDateTime,
     pub(super) deleted_at: Option<OffsetDateTime>,
     pub(super) revision: i64,
+    pub(super) template_id: Option<TemplateId>,
+    pub(super) template_version: Option<String>,
 }
 
 impl From<SummaryRow> for Summary {
@@ -44,6 +46,10 @@ impl From<SummaryRow> for Summary {
             updated_at: row.updated_at,
             deleted_at: row.deleted_at,
             revision: row.revision,
+            template: row
+                .template_id
+                .zip(row.template_version)
+                .map(|(template, version)| Mark { template, version }),
         }
     }
 }
@@ -63,6 +69,8 @@ struct Row {
     updated_at: OffsetDateTime,
     deleted_at: Option<OffsetDateTime>,
     revision: i64,
+    template_id: Option<TemplateId>,
+    template_version: Option<String>,
 }
 
 impl From<Row> for Workflow {
@@ -81,6 +89,8 @@ impl From<Row> for Workflow {
             updated_at: row.updated_at,
             deleted_at: row.deleted_at,
             revision: row.revision,
+            template_id: row.template_id,
+            template_version: row.template_version,
         };
         Self {
             summary: summary.into(),
@@ -114,7 +124,8 @@ pub(super) async fn insert(
            returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision"#,
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version"#,
         id.as_uuid(),
         company.as_uuid(),
         new.studio.as_uuid(),
@@ -130,13 +141,60 @@ pub(super) async fn insert(
     Ok(row.into())
 }
 
+/// Makes the workflow that runs a version of a template, published from the start; `None` where there is one, or somebody makes it
+/// just now and has done so when this answers.
+pub(super) async fn insert_instance(tx: &mut PgConnection, new: &Instance<'_>) -> Result<Option<WorkflowId>> {
+    let made = sqlx::query_scalar!(
+        r#"insert into execution.workflows (id, company_id, studio_id, owner_id, name, description, draft, published_version,
+               has_unpublished_changes, template_id, template_version_id, template_version, template_model)
+           values ($1, $2, $3, $4, $5, $6, $7, 1, false, $8, $9, $10, $11)
+           on conflict (company_id, studio_id, template_version_id, template_model)
+               where deleted_at is null and template_id is not null do nothing
+           returning id as "id: WorkflowId""#,
+        WorkflowId::generate().as_uuid(),
+        new.company.as_uuid(),
+        new.studio.as_uuid(),
+        new.owner.as_uuid(),
+        new.name,
+        new.description,
+        Json(new.definition) as _,
+        new.mark.template.as_uuid(),
+        new.version.as_uuid(),
+        new.mark.version,
+        new.model,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(made)
+}
+
+pub(super) async fn find_instance(
+    tx: &mut PgConnection,
+    studio: StudioId,
+    version: TemplateVersionId,
+    model: &str,
+) -> Result<Option<WorkflowId>> {
+    let found = sqlx::query_scalar!(
+        r#"select id as "id: WorkflowId" from execution.workflows
+           where company_id = (select execution.caller_company()) and studio_id = $1 and template_version_id = $2
+               and template_model = $3 and template_id is not null and deleted_at is null"#,
+        studio.as_uuid(),
+        version.as_uuid(),
+        model,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(found)
+}
+
 pub(super) async fn get(tx: &mut PgConnection, id: WorkflowId) -> Result<Option<Workflow>> {
     let row = sqlx::query_as!(
         Row,
         r#"select id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version
            from execution.workflows where id = $1"#,
         id.as_uuid(),
     )
@@ -152,7 +210,8 @@ pub(super) async fn lock(tx: &mut PgConnection, id: WorkflowId) -> Result<Option
         r#"select id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version
            from execution.workflows where id = $1 for update"#,
         id.as_uuid(),
     )
@@ -180,7 +239,8 @@ pub(super) async fn update(tx: &mut PgConnection, id: WorkflowId, changes: &Chan
            returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision"#,
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version"#,
         id.as_uuid(),
         changes.name,
         changes.description,
@@ -201,7 +261,8 @@ pub(super) async fn delete(tx: &mut PgConnection, id: WorkflowId) -> Result<Work
            returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision"#,
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version"#,
         id.as_uuid(),
     )
     .fetch_one(tx)
@@ -218,7 +279,8 @@ pub(super) async fn undelete(tx: &mut PgConnection, id: WorkflowId) -> Result<Op
            returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision"#,
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)
@@ -257,7 +319,8 @@ pub(super) async fn set_rolled_back(
            returning id as "id: WorkflowId", company_id as "company_id: CompanyId", studio_id as "studio_id: StudioId",
                owner_id as "owner_id: UserId", name, description, metadata as "metadata: Json<Map<String, Value>>",
                draft as "draft: Json<Definition>", published_version, has_unpublished_changes, created_at, updated_at,
-               deleted_at, revision"#,
+               deleted_at, revision,
+               template_id as "template_id: TemplateId", template_version"#,
         id.as_uuid(),
         number,
         Json(definition) as _,
@@ -272,6 +335,10 @@ fn name_taken(error: sqlx::Error) -> Error {
         Some("workflows_name_per_studio") => Error::AlreadyExists {
             reason: "WORKFLOW_NAME_TAKEN",
             message: "the studio has another workflow in use with this name".into(),
+        },
+        Some("workflows_template_instance") => Error::AlreadyExists {
+            reason: "TEMPLATE_RUNS_ANEW",
+            message: "another workflow has run this version of the template since".into(),
         },
         _ => error.into(),
     }

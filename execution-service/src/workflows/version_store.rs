@@ -6,14 +6,19 @@ use futures::future::BoxFuture;
 use service_kit::{
     error::Result,
     gather::{Answer, Owner},
-    ids::{CompanyId, StudioId, UserId, VersionId, WorkflowId},
+    ids::{CompanyId, ConnectionId, StudioId, UserId, VersionId, WorkflowId},
     page::Page,
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{Summary, Version, VersionSummary, pins::Pin, problems::KnownModel, publishing::NewVersion};
-use crate::engine::definition::Definition;
+use super::{
+    Instance, Summary, Version, VersionSummary,
+    pins::Pin,
+    problems::{KnownConnection, KnownModel},
+    publishing::NewVersion,
+};
+use crate::{connections::Kind, engine::definition::Definition};
 
 struct Row {
     id: VersionId,
@@ -71,6 +76,25 @@ pub(super) async fn insert(
     .fetch_one(tx)
     .await?;
     Ok(row.into())
+}
+
+/// Makes the one version of a workflow that runs a template.
+pub(super) async fn insert_first(tx: &mut PgConnection, workflow: WorkflowId, new: &Instance<'_>) -> Result<()> {
+    sqlx::query!(
+        "insert into execution.workflow_versions
+             (id, company_id, studio_id, workflow_id, number, name, definition, published_by)
+         values ($1, $2, $3, $4, 1, $5, $6, $7)",
+        VersionId::generate().as_uuid(),
+        new.company.as_uuid(),
+        new.studio.as_uuid(),
+        workflow.as_uuid(),
+        new.name,
+        Json(new.definition) as _,
+        new.owner.as_uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn get(tx: &mut PgConnection, id: VersionId) -> Result<Option<Version>> {
@@ -154,6 +178,19 @@ pub(super) async fn list(tx: &mut PgConnection, workflow: WorkflowId, page: &Pag
     Ok(versions)
 }
 
+/// Those of these workflows that the company has in use, and the numbers of their newest versions; 0 where there is none.
+pub(super) async fn callable(tx: &mut PgConnection, workflows: &[WorkflowId]) -> Result<BTreeMap<WorkflowId, i32>> {
+    let workflows: Vec<_> = workflows.iter().map(|it| it.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select id as "id!: WorkflowId", published_version as "published_version!"
+           from execution.callable_workflows($1)"#,
+        &workflows,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.published_version)).collect())
+}
+
 /// The models with these names that the company may use, its own before the platform's.
 pub(super) async fn models(tx: &mut PgConnection, names: &[String]) -> Result<BTreeMap<String, KnownModel>> {
     let rows = sqlx::query!(
@@ -171,6 +208,31 @@ pub(super) async fn models(tx: &mut PgConnection, names: &[String]) -> Result<BT
                 enabled: row.enabled,
             },
         )
+    });
+    Ok(known.collect())
+}
+
+/// Which of these connections the company has.
+pub(super) async fn connections(
+    tx: &mut PgConnection,
+    ids: &[ConnectionId],
+) -> Result<BTreeMap<ConnectionId, KnownConnection>> {
+    let ids: Vec<_> = ids.iter().map(|it| it.as_uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select id as "id: ConnectionId", kind, enabled from execution.connections where id = any($1)"#,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    let known = rows.into_iter().filter_map(|row| {
+        let kind = Kind::read(&row.kind)?;
+        Some((
+            row.id,
+            KnownConnection {
+                kind,
+                enabled: row.enabled,
+            },
+        ))
     });
     Ok(known.collect())
 }

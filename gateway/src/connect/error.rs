@@ -145,7 +145,7 @@ pub(crate) fn name(code: Code) -> &'static str {
 }
 
 /// Connect's HTTP status of a code.
-fn http_status(code: Code) -> StatusCode {
+pub(crate) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Cancelled => StatusCode::from_u16(499).expect("it has three digits"),
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,

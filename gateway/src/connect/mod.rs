@@ -24,7 +24,7 @@ use tonic::{Code, Extensions, Status, client::Grpc, metadata::MetadataMap};
 use tower::service_fn;
 
 use error::Result;
-pub(crate) use error::{Error, http_statuses, name};
+pub(crate) use error::{Error, http_status, http_statuses, name};
 
 use self::codec::DynamicCodec;
 use crate::{deadline, forward::Forwarder, headers, upload};

@@ -12,9 +12,10 @@ use http::HeaderMap;
 use service_kit::error::{Error, Violation};
 use studios_proto::{
     core::{
-        CreateStudioRequest, DeleteStudioRequest, GetJwksRequest, GetJwksResponse, GetStudioRequest,
-        ListStudiosRequest, ListStudiosResponse, RefreshRequest, RegisterRequest, Session, SignInRequest,
-        SignOutRequest, SignOutResponse, Studio, UndeleteStudioRequest, UpdateStudioRequest,
+        ConfirmEmailRequest, ConfirmEmailResponse, CreateStudioRequest, DeleteStudioRequest, GetJwksRequest,
+        GetJwksResponse, GetStudioRequest, ListStudiosRequest, ListStudiosResponse, RefreshRequest, RegisterRequest,
+        RequestPasswordResetRequest, RequestPasswordResetResponse, ResetPasswordRequest, ResetPasswordResponse,
+        Session, SignInRequest, SignOutRequest, SignOutResponse, Studio, UndeleteStudioRequest, UpdateStudioRequest,
         auth_service_server::AuthService, studio_service_server::StudioService,
     },
     execution::{
@@ -151,6 +152,24 @@ impl AuthService for Core {
 
     async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<Session>, Status> {
         Err(Status::unimplemented("refresh"))
+    }
+
+    async fn confirm_email(&self, _: Request<ConfirmEmailRequest>) -> Result<Response<ConfirmEmailResponse>, Status> {
+        Err(Status::unimplemented("verify"))
+    }
+
+    async fn request_password_reset(
+        &self,
+        _: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        Err(Status::unimplemented("request a reset"))
+    }
+
+    async fn reset_password(
+        &self,
+        _: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        Err(Status::unimplemented("reset"))
     }
 
     async fn sign_out(&self, _: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {

@@ -101,24 +101,29 @@ impl PublicKey {
     }
 }
 
+/// Reads the usable keys of a set.
+type Parse<K> = fn(&str) -> Result<HashMap<String, Arc<K>>>;
+
 /// The source's keys as they were last fetched.
-pub(super) struct KeyStore {
+pub(super) struct KeyStore<K> {
     source: Arc<dyn JwksSource>,
+    parse: Parse<K>,
     clock: SharedClock,
-    keys: ArcSwapOption<Keys>,
+    keys: ArcSwapOption<Keys<K>>,
     /// When the source was last asked; held while it is being asked.
     asked: Mutex<Option<Instant>>,
 }
 
-struct Keys {
-    by_id: HashMap<String, Arc<PublicKey>>,
+struct Keys<K> {
+    by_id: HashMap<String, Arc<K>>,
     fetched: Instant,
 }
 
-impl KeyStore {
-    pub(super) fn new(source: Arc<dyn JwksSource>, clock: SharedClock) -> Self {
+impl<K> KeyStore<K> {
+    pub(super) fn new(source: Arc<dyn JwksSource>, parse: Parse<K>, clock: SharedClock) -> Self {
         Self {
             source,
+            parse,
             clock,
             keys: ArcSwapOption::empty(),
             asked: Mutex::default(),
@@ -129,7 +134,7 @@ impl KeyStore {
     ///
     /// # Errors
     /// `Unavailable` while no set can be had.
-    pub(super) async fn find(&self, id: &str) -> Result<Option<Arc<PublicKey>>> {
+    pub(super) async fn find(&self, id: &str) -> Result<Option<Arc<K>>> {
         if let Some(key) = self.believed().and_then(|it| it.by_id.get(id).cloned()) {
             return Ok(Some(key));
         }
@@ -165,18 +170,18 @@ impl KeyStore {
         Ok(key)
     }
 
-    fn believed(&self) -> Option<Arc<Keys>> {
+    fn believed(&self) -> Option<Arc<Keys<K>>> {
         let now = self.clock.monotonic();
         self.keys
             .load_full()
             .filter(|it| now.duration_since(it.fetched) < BELIEVED)
     }
 
-    async fn fetch(&self, now: Instant) -> Result<Keys> {
+    async fn fetch(&self, now: Instant) -> Result<Keys<K>> {
         let answer = timeout(FETCH_TIMEOUT, self.source.fetch())
             .await
             .unwrap_or(Err(Error::DeadlineExceeded));
-        let by_id = answer.and_then(|it| parse(&it)).map_err(|error| {
+        let by_id = answer.and_then(|it| (self.parse)(&it)).map_err(|error| {
             tracing::warn!(error = %error, "the keys of access tokens cannot be fetched");
             unavailable()
         })?;
@@ -193,7 +198,7 @@ fn unavailable() -> Error {
 }
 
 /// The usable keys of a set; what is none of ours is passed over.
-fn parse(jwks: &str) -> Result<HashMap<String, Arc<PublicKey>>> {
+pub(super) fn parse(jwks: &str) -> Result<HashMap<String, Arc<PublicKey>>> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
@@ -243,10 +248,10 @@ mod tests {
         }
     }
 
-    fn store() -> (KeyStore, Arc<Scripted>, Arc<FakeClock>) {
+    fn store() -> (KeyStore<PublicKey>, Arc<Scripted>, Arc<FakeClock>) {
         let source = Arc::new(Scripted::default());
         let clock = Arc::new(FakeClock::new(OffsetDateTime::UNIX_EPOCH));
-        (KeyStore::new(source.clone(), clock.clone()), source, clock)
+        (KeyStore::new(source.clone(), parse, clock.clone()), source, clock)
     }
 
     #[tokio::test]

@@ -4,15 +4,19 @@
 //! service's door there is always a service. Why somebody was refused is a stable reason, and never more than that.
 
 mod cache;
+mod external;
 mod jwks;
 mod layer;
+mod revocations;
 mod verifier;
 
 use std::sync::Arc;
 
+pub use external::{External, ExternalConfig, Identities, Identity, IssuerConfig, IssuerKeys};
 pub use jwks::{ClientJwks, JwksSource, StaticJwks};
 pub use layer::AuthLayer;
 pub(crate) use layer::is_open;
+pub use revocations::{REMEMBERED, Revocations};
 pub use verifier::{Peer, UserTokens, Verified, Verifier};
 
 use crate::{

@@ -2,9 +2,10 @@
 //!
 //! Nothing here prints a key: `Debug` shows ids at most.
 
+mod followed;
 mod ring;
 mod signing;
 
 pub use jsonwebtoken::jwk::{Jwk, JwkSet};
-pub use ring::{KeyError, KeyRing};
+pub use ring::{KeyError, KeyId, KeyRing};
 pub use signing::SigningKey;

@@ -2,18 +2,29 @@
 //!
 //! Every use has a purpose, and every purpose its own key: HKDF-SHA256 (RFC 5869) of a root key with the use and purpose
 //! as info. What is made carries the root key's id, which derives from it too; so old keys still open what they sealed
-//! while only the first key of the ring makes anything new.
+//! while only the first key of the ring makes anything new. A ring that follows a file changes with it, in all its clones:
+//! see [`KeyRing::follow`].
 //!
 //! A sealed blob is `key id (4) | nonce (12) | AES-256-GCM ciphertext and tag (16)`; a MAC is `key id (4) | HMAC-SHA256 (32)`.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     hkdf::{HKDF_SHA256, KeyType, Salt},
     hmac, rand,
 };
+use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
+
+use super::followed::Followed;
+use crate::config::{Reader, Refused};
 
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 4;
@@ -27,6 +38,12 @@ pub enum KeyError {
     /// The text is not a key ring.
     #[error("must be one or more keys of 64 hexadecimal digits, separated by commas")]
     Ring,
+    /// The text is no key's id.
+    #[error("must be a key's id of 8 hexadecimal digits")]
+    Id,
+    /// The file of a key ring cannot be read.
+    #[error("the file cannot be read")]
+    File,
     /// The bytes are not a P-256 key in PKCS#8.
     #[error("must be a P-256 private key in PKCS#8")]
     SigningKey,
@@ -38,63 +55,141 @@ pub enum KeyError {
     Forged,
 }
 
-/// The root keys of an installation, the current one first.
+/// The id of a root key, which says nothing of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; ID_BYTES]);
+
+impl KeyId {
+    /// As it stands before what was made with the key.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let mut id = [0; ID_BYTES];
+        hex::decode_to_slice(text, &mut id).map_err(|_| KeyError::Id)?;
+        Ok(Self(id))
+    }
+}
+
+impl From<[u8; ID_BYTES]> for KeyId {
+    fn from(id: [u8; ID_BYTES]) -> Self {
+        Self(id)
+    }
+}
+
+/// The root keys of an installation, the current one first. Clones share them.
 #[derive(Clone)]
-pub struct KeyRing {
+pub struct KeyRing(Arc<Held>);
+
+struct Held {
+    roots: ArcSwap<Roots>,
+    file: Option<Followed>,
+}
+
+struct Roots {
     current: Root,
     old: Vec<Root>,
 }
 
-#[derive(Clone)]
 struct Root {
-    id: [u8; ID_BYTES],
+    id: KeyId,
     secret: Secret,
 }
 
 impl KeyRing {
     /// Reads keys of 64 hexadecimal digits each, separated by commas; the first one is current.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let mut roots = text.split(',').map(|key| {
-            let mut secret = Secret::default();
-            hex::decode_to_slice(key.trim(), secret.as_mut()).map_err(|_| KeyError::Ring)?;
-            Ok(Root::new(secret))
-        });
-        let current = roots.next().ok_or(KeyError::Ring)??;
-        Ok(Self {
-            current,
-            old: roots.collect::<Result<_, _>>()?,
-        })
+        Ok(Self::held(Roots::parse(text)?, None))
     }
 
     /// A ring of one new, random key.
     pub fn generate() -> Self {
         let mut secret = Secret::default();
         rand::fill(secret.as_mut()).expect("the operating system gives random bytes");
-        Self {
+        let roots = Roots {
             current: Root::new(secret),
             old: Vec::new(),
+        };
+        Self::held(roots, None)
+    }
+
+    /// The ring in a file: its text, or a JSON object with the text as `key_ring`. It is looked at before anything is made,
+    /// and when something comes that was made with a key that is not known; so of processes that follow one file none seals
+    /// with a key that is not current any more, and none fails to open what another has sealed with a newer one. A file
+    /// that cannot be read changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no ring.
+    pub fn follow(path: &Path) -> Result<Self, KeyError> {
+        let (file, text) = Followed::open(path)?;
+        Ok(Self::held(Roots::parse(&text)?, Some(file)))
+    }
+
+    /// Takes `key_ring`, or `key_ring_file` to [follow](Self::follow), from a reader, which keeps the mistakes.
+    ///
+    /// # Errors
+    /// Neither is set, both are, or what is set cannot be used.
+    pub fn read(reader: &mut Reader) -> Result<Self, Refused> {
+        const TEXT: &str = "key_ring";
+        const FILE: &str = "key_ring_file";
+        let file: Option<PathBuf> = reader.optional(FILE);
+        let Some(path) = file else {
+            let text = reader.secret(TEXT)?;
+            return Self::parse(text.expose_secret()).map_err(|error| reader.reject(TEXT, error));
+        };
+        if reader.optional_secret(TEXT).is_some() {
+            return Err(reader.reject(FILE, "and key_ring exclude each other"));
         }
+        Self::follow(&path).map_err(|error| reader.reject(FILE, error))
+    }
+
+    /// The ids of its keys, the current one first.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.fresh().each().map(|it| it.id).collect()
+    }
+
+    /// Seals anew what was sealed with an old key, for the same purpose and context; nothing where the current key sealed it.
+    ///
+    /// # Errors
+    /// It does not open.
+    pub fn reseal(&self, purpose: &str, context: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, KeyError> {
+        let plain = self.open(purpose, context, sealed)?;
+        let is_current = sealed.starts_with(self.fresh().current.id.as_bytes());
+        Ok((!is_current).then(|| self.seal(purpose, context, &plain)))
     }
 
     /// A secret of its own for a purpose, from the current key.
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
-        self.current.derive("derive", purpose)
+        self.fresh().current.derive("derive", purpose)
     }
 
     /// Encrypts for a purpose. The context, such as a row's id, is not stored but must be the same when it is opened.
     pub fn seal(&self, purpose: &str, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let roots = self.fresh();
         let mut text = plaintext.to_vec();
-        let nonce = self
+        let nonce = roots
             .current
             .sealing(purpose)
             .seal_in_place_append_tag(Aad::from(context), &mut text)
             .expect("AES-GCM seals what fits in memory");
-        [self.current.id.as_slice(), nonce.as_ref().as_slice(), &text].concat()
+        [roots.current.id.as_bytes(), nonce.as_ref().as_slice(), &text].concat()
     }
 
     /// Decrypts what was sealed for the same purpose and context.
     pub fn open(&self, purpose: &str, context: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let (root, rest) = self.maker(sealed)?;
+        let (roots, id, rest) = self.made(sealed)?;
+        let root = roots.find(id).ok_or(KeyError::Unknown)?;
         let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or(KeyError::Forged)?;
         let mut text = Zeroizing::new(text.to_vec());
         let length = root
@@ -108,31 +203,90 @@ impl KeyRing {
 
     /// Authenticates data for a purpose.
     pub fn mac(&self, purpose: &str, data: &[u8]) -> Vec<u8> {
-        let tag = hmac::sign(&self.current.authenticating(purpose), data);
-        [self.current.id.as_slice(), tag.as_ref()].concat()
+        let roots = self.fresh();
+        let tag = hmac::sign(&roots.current.authenticating(purpose), data);
+        [roots.current.id.as_bytes(), tag.as_ref()].concat()
+    }
+
+    /// The MACs that all keys of the ring give, the current one's first: one that is stored is among them.
+    pub fn mac_each(&self, purpose: &str, data: &[u8]) -> Vec<Vec<u8>> {
+        let roots = self.fresh();
+        let macs = roots.each().map(|root| {
+            let tag = hmac::sign(&root.authenticating(purpose), data);
+            [root.id.as_bytes(), tag.as_ref()].concat()
+        });
+        macs.collect()
     }
 
     /// Whether a MAC was made for the same purpose and data; takes as long whatever is wrong with it.
     pub fn verify_mac(&self, purpose: &str, data: &[u8], mac: &[u8]) -> bool {
-        self.maker(mac)
-            .is_ok_and(|(root, tag)| hmac::verify(&root.authenticating(purpose), data, tag).is_ok())
+        self.made(mac).is_ok_and(|(roots, id, tag)| {
+            let root = roots.find(id);
+            root.is_some_and(|root| hmac::verify(&root.authenticating(purpose), data, tag).is_ok())
+        })
     }
 
-    /// The key that made something, and what comes after its id.
-    fn maker<'a>(&self, made: &'a [u8]) -> Result<(&Root, &'a [u8]), KeyError> {
+    fn held(roots: Roots, file: Option<Followed>) -> Self {
+        Self(Arc::new(Held {
+            roots: ArcSwap::from_pointee(roots),
+            file,
+        }))
+    }
+
+    /// The keys as the file has them now.
+    fn fresh(&self) -> Arc<Roots> {
+        if let Some(file) = &self.0.file {
+            file.if_changed(|text| match Roots::parse(text) {
+                Ok(roots) => {
+                    self.0.roots.store(Arc::new(roots));
+                    tracing::info!(keys = ?self, "key ring read anew");
+                }
+                Err(error) => tracing::warn!(error = %error, "key ring not read anew: the one before stays"),
+            });
+        }
+        self.0.roots.load_full()
+    }
+
+    /// The key that made something, what comes after its id, and the keys that it is, or is not, among.
+    fn made<'a>(&self, made: &'a [u8]) -> Result<(Arc<Roots>, KeyId, &'a [u8]), KeyError> {
         let (id, rest) = made.split_first_chunk::<ID_BYTES>().ok_or(KeyError::Forged)?;
-        let root = std::iter::once(&self.current).chain(&self.old).find(|it| it.id == *id);
-        Ok((root.ok_or(KeyError::Unknown)?, rest))
+        let id = KeyId(*id);
+        let known = self.0.roots.load_full();
+        let roots = if known.find(id).is_some() { known } else { self.fresh() };
+        Ok((roots, id, rest))
+    }
+}
+
+impl Roots {
+    fn parse(text: &str) -> Result<Self, KeyError> {
+        let mut roots = text.split(',').map(|key| {
+            let mut secret = Secret::default();
+            hex::decode_to_slice(key.trim(), secret.as_mut()).map_err(|_| KeyError::Ring)?;
+            Ok(Root::new(secret))
+        });
+        let current = roots.next().ok_or(KeyError::Ring)??;
+        Ok(Self {
+            current,
+            old: roots.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Root> {
+        std::iter::once(&self.current).chain(&self.old)
+    }
+
+    fn find(&self, id: KeyId) -> Option<&Root> {
+        self.each().find(|it| it.id == id)
     }
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = std::iter::once(&self.current)
-            .chain(&self.old)
-            .map(|it| hex::encode(it.id));
+        let roots = self.0.roots.load();
         f.write_str("KeyRing ")?;
-        f.debug_list().entries(ids).finish()
+        f.debug_list()
+            .entries(roots.each().map(|it| it.id.to_string()))
+            .finish()
     }
 }
 
@@ -140,7 +294,7 @@ impl Root {
     fn new(secret: Secret) -> Self {
         let mut id = [0; ID_BYTES];
         expand(&secret, &["id"], &mut id);
-        Self { id, secret }
+        Self { id: KeyId(id), secret }
     }
 
     fn sealing(&self, purpose: &str) -> RandomizedNonceKey {
@@ -245,6 +399,7 @@ mod tests {
         assert!(both.verify_mac("p", b"data", &mac));
         assert!(ring(NEW).open("p", b"", &both.seal("p", b"", b"x")).is_ok());
         assert!(ring(NEW).verify_mac("p", b"data", &both.mac("p", b"data")));
+        assert_eq!(both.mac_each("p", b"data"), [both.mac("p", b"data"), mac]);
     }
 
     #[test]
@@ -268,6 +423,66 @@ mod tests {
         ] {
             assert_eq!(KeyRing::parse(text).unwrap_err(), KeyError::Ring, "{text}");
         }
+    }
+
+    #[test]
+    fn what_an_old_key_sealed_is_sealed_anew_once() {
+        let sealed = ring(OLD).seal("p", b"row", b"secret");
+        let both = ring(&format!("{NEW},{OLD}"));
+        let again = both.reseal("p", b"row", &sealed).unwrap().unwrap();
+        assert_eq!(ring(NEW).open("p", b"row", &again).unwrap().as_slice(), b"secret");
+        assert_eq!(both.reseal("p", b"row", &again).unwrap(), None);
+        assert_eq!(both.reseal("p", b"other row", &sealed), Err(KeyError::Forged));
+        assert_eq!(ring(NEW).reseal("p", b"row", &sealed), Err(KeyError::Unknown));
+        assert_eq!(both.ids().first(), ring(NEW).ids().first());
+        let id = both.ids()[1];
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!(sealed.starts_with(id.as_bytes()));
+        for text in ["", "0102", "xyxyxyxy", "010203040506"] {
+            assert_eq!(text.parse::<KeyId>(), Err(KeyError::Id), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_follows_a_file_seals_with_its_first_key_and_opens_with_all_that_it_comes_to_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        // As an operator's program writes it: whole, by renaming.
+        let write = |text: &str| {
+            let part = dir.path().join("part");
+            std::fs::write(&part, text).unwrap();
+            std::fs::rename(part, &path).unwrap();
+        };
+        write(&format!("{OLD}\n"));
+        let followed = KeyRing::follow(&path).unwrap();
+        let clone = followed.clone();
+        let old = followed.seal("p", b"", b"secret");
+        assert!(ring(OLD).open("p", b"", &old).is_ok());
+
+        write(&format!(r#"{{"key_ring":"{NEW},{OLD}","other":1}}"#));
+        let new = ring(NEW).seal("p", b"", b"secret");
+        assert!(followed.open("p", b"", &new).is_ok(), "an unknown key is looked for");
+        assert!(
+            ring(NEW).open("p", b"", &clone.seal("p", b"", b"x")).is_ok(),
+            "clones share the keys"
+        );
+        assert!(ring(NEW).verify_mac("p", b"d", &clone.mac("p", b"d")));
+        assert!(followed.open("p", b"", &old).is_ok());
+
+        for damaged in ["", "{", r#"{"key_ring":1}"#, "xy"] {
+            write(damaged);
+            assert!(
+                ring(NEW).open("p", b"", &followed.seal("p", b"", b"x")).is_ok(),
+                "{damaged}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(followed.open("p", b"", &new).is_ok());
+        assert_eq!(KeyRing::follow(&path).unwrap_err(), KeyError::File);
+
+        write(NEW);
+        followed.seal("p", b"", b"x");
+        assert_eq!(followed.open("p", b"", &old), Err(KeyError::Unknown));
     }
 
     #[test]

@@ -67,9 +67,9 @@ impl Incoming {
         is_json(self.headers())
     }
 
-    /// Whether the content type says that the body is a stream of events.
-    pub fn is_event_stream(&self) -> bool {
-        media_type(self.headers()).eq_ignore_ascii_case("text/event-stream")
+    /// The content type without its parameters; empty where none is given.
+    pub fn media_type(&self) -> &str {
+        media_type(self.headers())
     }
 
     /// Whether the body is compressed, although nobody has asked for that.

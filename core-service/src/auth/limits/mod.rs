@@ -1,4 +1,4 @@
-//! How often somebody may sign in, register or refresh, over all replicas.
+//! How often somebody may sign in, register, refresh or have a mail sent, over all replicas.
 //!
 //! It is counted before anything else is done, so that it protects the password hashing too, and by what the caller gives
 //! and not by what is known: an account that does not exist is limited alike. An attempt to sign in is counted as a failed
@@ -14,7 +14,7 @@ use service_kit::{
     config::Reader,
     db::{TenantTx, WorkerTx},
     error::Result,
-    ids::SessionId,
+    ids::{SessionId, UserId},
     limits::{self, ClientAddress, Limit, Rate},
 };
 use sqlx::{PgConnection, PgPool};
@@ -35,6 +35,10 @@ const SIGN_IN_ACCOUNT: Limit = Limit::of(100, Duration::from_mins(1), 500);
 const SIGN_IN_ADDRESS: Limit = Limit::of(120, Duration::from_mins(1), 600);
 const REGISTER: Limit = Limit::of(60, Duration::from_hours(1), 60);
 const REFRESH: Limit = Limit::of(6, Duration::from_mins(1), 30);
+const MAIL: Limit = Limit::of(10, Duration::from_hours(1), 10);
+const MAIL_ADDRESS: Limit = Limit::of(60, Duration::from_hours(1), 60);
+/// Six digits are soon tried out by whoever knows the password.
+const CODE: Limit = Limit::of(10, Duration::from_hours(1), 10);
 
 /// The settings of these limits, which hold over all replicas. `off` is no limit.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,10 @@ pub struct AuthLimits {
     pub register: Limit,
     /// `limits_refresh`: refreshes of a session; `6/m burst 30` by default.
     pub refresh: Limit,
+    /// `limits_mail`: mails to an e-mail address that somebody asks for; `10/h burst 10` by default.
+    pub mail: Limit,
+    /// `limits_mail_address`: mails that somebody asks for from an address; `60/h burst 60` by default.
+    pub mail_address: Limit,
 }
 
 impl AuthLimits {
@@ -61,6 +69,8 @@ impl AuthLimits {
             sign_in_address: reader.get_or("limits_sign_in_address", SIGN_IN_ADDRESS),
             register: reader.get_or("limits_register", REGISTER),
             refresh: reader.get_or("limits_refresh", REFRESH),
+            mail: reader.get_or("limits_mail", MAIL),
+            mail_address: reader.get_or("limits_mail_address", MAIL_ADDRESS),
         }
     }
 }
@@ -97,6 +107,19 @@ const REGISTRATIONS: Refusal = Refusal {
 const REFRESHES: Refusal = Refusal {
     reason: "RATE_LIMITED_REFRESH",
     what: "refreshes of this session",
+};
+
+const MAILS: Refusal = Refusal {
+    reason: "RATE_LIMITED_MAIL",
+    what: "mails to this e-mail address",
+};
+const MAILS_FROM_ADDRESS: Refusal = Refusal {
+    reason: "RATE_LIMITED_ADDRESS",
+    what: "mails asked for from this address",
+};
+const CODES: Refusal = Refusal {
+    reason: "RATE_LIMITED_CODE",
+    what: "wrong codes of this account",
 };
 
 impl Use {
@@ -197,6 +220,62 @@ pub(super) async fn refresh(app: &App, tx: &mut TenantTx, session: SessionId) ->
         refusal: REFRESHES,
     };
     count(tx, &[used]).await
+}
+
+/// Counts a mail that somebody asks for, by the address that he gives, be it somebody's or not.
+///
+/// # Errors
+/// `ResourceExhausted` where there were too many.
+pub(super) async fn mail(app: &App, to: &Email, from: Option<ClientAddress>) -> Result<()> {
+    let once = |limit: Limit, parts: &[&str], refusal| {
+        limit.rate().map(|rate| Use {
+            rate,
+            times: 1,
+            key: key(app, parts),
+            unless: None,
+            refusal,
+        })
+    };
+    let network = from.map(|it| it.network().to_string());
+    let of_address = network
+        .as_deref()
+        .and_then(|it| once(app.auth_limits.mail_address, &["mail address", it], MAILS_FROM_ADDRESS));
+    let of_recipient = once(app.auth_limits.mail, &["mail", to.as_str()], MAILS);
+    let uses: Vec<_> = [of_recipient, of_address].into_iter().flatten().collect();
+    take(app, "auth.limit_mail", &uses).await
+}
+
+/// A counted code of a second factor.
+#[derive(Debug)]
+pub(super) struct CodeAttempt(Vec<Use>);
+
+impl CodeAttempt {
+    /// Counts a code as a wrong one.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` where there were too many.
+    pub(super) async fn begin(app: &App, user: UserId) -> Result<Self> {
+        let used = CODE.rate().map(|rate| Use {
+            rate,
+            times: 1,
+            key: key(app, &["code", &user.to_string()]),
+            unless: None,
+            refusal: CODES,
+        });
+        let uses: Vec<_> = used.into_iter().collect();
+        take(app, "auth.limit_code", &uses).await?;
+        Ok(Self(uses))
+    }
+
+    /// It was right: the next ones are not held up by it.
+    pub(super) async fn succeeded(self, app: &App) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let mut tx = super::nobodys(app, "auth.limit_code_back").await?;
+        store::undo(&mut tx, &self.0).await?;
+        tx.commit().await
+    }
 }
 
 /// Removes at most `limit` rates and marks whose time is over, and says how many they were.

@@ -21,6 +21,13 @@ pub(super) async fn give_back(tx: &mut PgConnection, uses: &[Use]) -> Result<()>
     Ok(())
 }
 
+/// Gives back all that each use cost.
+pub(super) async fn undo(tx: &mut PgConnection, uses: &[Use]) -> Result<()> {
+    let costs: Vec<i64> = uses.iter().map(|it| -micros(it.cost())).collect();
+    change(tx, uses, &costs).await?;
+    Ok(())
+}
+
 async fn change(tx: &mut PgConnection, uses: &[Use], costs: &[i64]) -> Result<Option<(usize, Duration)>> {
     let keys: Vec<Vec<u8>> = uses.iter().map(|it| it.key.clone()).collect();
     let depths: Vec<i64> = uses.iter().map(|it| micros(it.rate.depth())).collect();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{DEFAULT_CONCURRENCY, DEFAULT_RETRIEVAL_LIMIT, MAX_CONCURRENCY, MAX_RETRIEVAL_LIMIT, Policy, milliseconds};
+use crate::engine::template::Template;
 
 /// A call of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,10 +14,10 @@ pub struct Llm {
     /// The model's name, the company's own before the platform's.
     pub model: String,
     /// The prompt's template.
-    pub prompt: String,
+    pub prompt: Template,
     /// The template of the system message; may be empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub system: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub system: Template,
     /// JSON Schema that the answer must fill; the output is then the parsed JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<Value>,
@@ -29,6 +30,10 @@ pub struct Llm {
     /// What to retrieve before the prompt is rendered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<Retrieval>,
+}
+
+fn is_empty(template: &Template) -> bool {
+    template.as_str().is_empty()
 }
 
 impl Llm {
@@ -46,7 +51,7 @@ impl Llm {
 pub struct Retrieval {
     /// The query's template; empty takes the documents' chunks in their order, which needs `document_ids_path`.
     #[serde(default)]
-    pub query: String,
+    pub query: Template,
     /// At most this many chunks; 0 means [`DEFAULT_RETRIEVAL_LIMIT`].
     #[serde(default)]
     pub limit: u32,
@@ -79,10 +84,55 @@ pub struct Http {
     /// Headers and the templates of their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The connection whose secret goes with it; the URL then stays on the connection's server and below its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<String>,
     /// Whether sending it twice does no harm. If it does, sending is announced in the journal first, and what was announced
     /// is never sent again unless a person says so.
     #[serde(default)]
     pub repeatable: bool,
+}
+
+/// A flow of ActivePieces. It is sent the variables of the stage's mapping, and beside them `studios` with what it calls back
+/// by. Its output is `{"state", "result", "steps"}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The connection it runs over.
+    pub connection_id: String,
+    /// The flow.
+    pub flow_id: String,
+    /// Whether the start's answer is waited for.
+    #[serde(default, skip_serializing_if = "FlowMode::is_default")]
+    pub mode: FlowMode,
+    /// Whether the flow has a step that posts to the call-back URL at its end: it is asked about seldom then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub calls_back: bool,
+    /// Whether the flow tags its run with our correlation id.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tags_run: bool,
+}
+
+/// How a flow is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowMode {
+    /// Nothing but that it was taken is waited for; its end is learned later.
+    #[default]
+    Asynchronous,
+    /// What its Return Response step answers is waited for.
+    Synchronous,
+}
+
+impl FlowMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Another workflow. Its inputs are the variables of the stage's mapping.

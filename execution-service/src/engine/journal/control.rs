@@ -39,6 +39,19 @@ pub struct Child {
     pub version_number: i32,
 }
 
+/// A flow was started for a try of a stage, or may have been; how it ends is recorded as the try's attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRun {
+    /// The try.
+    #[serde(flatten)]
+    pub of: StageTry,
+    /// The flow.
+    pub flow_id: String,
+    /// Whether nobody knows yet that it was taken.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub uncertain: bool,
+}
+
 /// A person left his decision to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delegated {
@@ -80,4 +93,9 @@ pub struct Paused {
 pub struct Resumed {
     /// Who.
     pub by: UserId,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }

@@ -169,6 +169,14 @@ fn every_kind_reads_back_and_only_the_last_ones_are_terminal() {
         ),
         (Payload::Unknown(Of { of: of.clone() }), false),
         (
+            Payload::FlowRun(FlowRun {
+                of: of.clone(),
+                flow_id: "f".into(),
+                uncertain: true,
+            }),
+            false,
+        ),
+        (
             Payload::Child(Child {
                 of: of.clone(),
                 execution_id: ExecutionId::generate(),

@@ -29,6 +29,7 @@ impl State {
                     depth: self.depth + 1,
                 }),
                 Kind::Http(http) if !http.repeatable => Action::Intend(self.call_of(given, job)),
+                Kind::Activepieces(_) => Action::Intend(self.call_of(given, job)),
                 _ => Action::Call(self.call_of(given, job)),
             },
             Phase::Intended => Action::Call(Call {
@@ -39,6 +40,14 @@ impl State {
                 intended: true,
                 ..self.call_of(given, job)
             }),
+            Phase::Run(since) => Action::AwaitRun {
+                call: Call {
+                    intended: true,
+                    ..self.call_of(given, job)
+                },
+                since: *since,
+                until: since.saturating_add(stage.timeout.try_into().unwrap_or(time::Duration::MAX)),
+            },
             Phase::Child(execution) => Action::AwaitChild {
                 of: job.of_try(given.definition),
                 execution: *execution,
@@ -74,13 +83,18 @@ impl State {
             notes: job.notes.clone(),
             model,
             intended: false,
+            round: job.round,
         }
     }
 
     /// The variables of the stage's mapping; those of a template also have the item.
     fn variables(&self, given: Given<'_>, stage: &Stage, job: &Job, with_item: bool) -> Map<String, Value> {
         let context = self.context_for(given, &job.of_try(given.definition));
-        let mut variables = context.mapped(&stage.input_mapping);
+        let mut variables = match &stage.kind {
+            // A flow that is given nothing in particular takes what the run was started with.
+            Kind::Activepieces(_) if stage.input_mapping.is_empty() => given.inputs.clone(),
+            _ => context.mapped(&stage.input_mapping),
+        };
         if with_item
             && matches!(self.step, Step::Fan(_))
             && let Some((index, item)) = context.item()

@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) item: u32,
     /// The number of the try at hand.
     pub(super) attempt: u32,
+    /// How often people said that the try at hand is to be made once more.
+    pub(super) round: u32,
     /// How many models were asked before the one at hand.
     pub(super) model: usize,
     /// How many tries the model at hand has used up.
@@ -41,6 +43,8 @@ pub(super) enum Phase {
     Intended,
     /// Announced by a process that is gone.
     Lost,
+    /// A flow is under way for it elsewhere, since this time.
+    Run(OffsetDateTime),
     /// Another execution is under way for it.
     Child(ExecutionId),
     /// Its output waits for people, or its outcome does.
@@ -81,6 +85,7 @@ impl Job {
             visit,
             item,
             attempt: 1,
+            round: 0,
             model: 0,
             tries: 0,
             not_before: None,

@@ -44,7 +44,10 @@ impl State {
         };
         match (waiting.decide(decision, at), waiting.about) {
             (Decided::Open, _) => {}
-            (Decided::Again, _) => job.phase = Phase::Ready,
+            (Decided::Again, _) => {
+                job.phase = Phase::Ready;
+                job.round += 1;
+            }
             (Decided::Passed, About::Output) => {
                 let output = waiting.edited.take().unwrap_or_else(|| output.clone());
                 self.job_passed(given, &decision.of, output, at);

@@ -45,6 +45,7 @@ impl Job {
             return false;
         }
         self.attempt += 1;
+        self.round = 0;
         self.phase = Phase::Ready;
         true
     }

@@ -117,12 +117,17 @@ impl Job {
     /// Ends the wait if it is for this signal.
     pub(super) fn hears(&mut self, definition: &Definition, signal: &Signal, at: OffsetDateTime) -> bool {
         let Phase::Until(until) = &self.phase else { return false };
-        if until.signal.as_ref() != Some(&signal.name) {
+        if !self.listens_for(&signal.name) {
             return false;
         }
         let heard = until.heard(&self.of_try(definition), signal.payload.clone(), at);
         self.phase = Phase::Known(Box::new(heard));
         true
+    }
+
+    /// Whether it waits for a signal of this name.
+    pub(super) fn listens_for(&self, name: &str) -> bool {
+        matches!(&self.phase, Phase::Until(until) if until.signal.as_deref() == Some(name))
     }
 
     /// What a stage that waits waits for.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::engine::{
     cel::{Scope, Variable},
+    check::{Schema, described},
     context::{Passed, SourcePath},
     definition::{Definition, END, Fan, Kind, MAX_DEPTH, Route, Stage},
     failure::{Failure, FailureClass},
@@ -96,9 +97,6 @@ impl State {
         let visit = self.visits[place];
         let kept = std::mem::take(&mut self.kept);
         let stage = &given.definition.stages[place];
-        if !stage.kind.is_served() {
-            return Arrived::Failed(unserved(stage));
-        }
         let mut job = Job::new(place, visit, 0);
         match &stage.kind {
             Kind::Map(fan) => return self.fan_out(given, fan, place, visit, kept),
@@ -126,7 +124,7 @@ impl State {
             return Arrived::Failed(AttemptFailure::lasting(FailureClass::Validation, "map", message));
         };
         if !stage.kind.is_body() {
-            return Arrived::Failed(unserved(stage));
+            return Arrived::Failed(no_body(stage));
         }
         let mut others = given.definition.stages.iter();
         if others.any(|it| it.name != given.definition.stages[place].name && runs(it, &fan.stage)) {
@@ -164,6 +162,7 @@ impl State {
                 Some(name) => self.to(given.definition, name),
                 None => self.in_order_after(place),
             });
+        let way = self.ended(given, way);
         self.noted(place, Vec::new(), way)
     }
 
@@ -194,6 +193,7 @@ impl State {
                     format!("stage \"{}\": {}", stage.name, failure.message),
                 )),
             });
+        let way = self.ended(given, way);
         self.noted(place, kept, way)
     }
 
@@ -226,6 +226,25 @@ impl State {
         None
     }
 
+    /// The way on; a failure where the run would end with an output that the workflow does not promise.
+    fn ended(&self, given: Given<'_>, way: Way) -> Way {
+        let (Way::End, Some(schema)) = (&way, &given.definition.output_schema) else {
+            return way;
+        };
+        let last = self.last_passed.and_then(|place| self.passed[place].as_ref());
+        let problem = match Schema::compile(schema) {
+            Ok(schema) => {
+                let problems = schema.problems(last.map_or(&Value::Null, |it| &*it.output));
+                if problems.is_empty() {
+                    return way;
+                }
+                problems.into_iter().map(described).collect::<Vec<_>>().join("; ")
+            }
+            Err(error) => format!("the schema cannot be used: {error}"),
+        };
+        Way::Fail(broken(format!("the output does not fit the output schema: {problem}")))
+    }
+
     /// Keeps in mind where the run failed.
     fn noted(&mut self, place: usize, kept: Vec<Kept>, way: Way) -> Way {
         self.failed_at = matches!(way, Way::Fail(_)).then_some((place, kept));
@@ -247,8 +266,8 @@ impl State {
     }
 }
 
-fn unserved(stage: &Stage) -> AttemptFailure {
-    let message = format!("{} stages are not served", stage.kind.name());
+fn no_body(stage: &Stage) -> AttemptFailure {
+    let message = format!("a map cannot run {} stages", stage.kind.name());
     AttemptFailure::lasting(FailureClass::Validation, "kind", message)
 }
 

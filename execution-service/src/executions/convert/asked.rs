@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Result, Violations},
-    ids::{ExecutionId, WorkflowId},
+    ids::{ExecutionId, TemplateId, WorkflowId},
     update,
 };
 use studios_proto::execution as proto;
@@ -69,7 +69,8 @@ fn version(violations: &mut Violations, given: i32) -> Option<i32> {
     Some(given).filter(|it| *it > 0)
 }
 
-fn inputs(violations: &mut Violations, given: Option<&prost_types::Struct>) -> Map<String, Value> {
+/// What a run is started with.
+pub(crate) fn inputs(violations: &mut Violations, given: Option<&prost_types::Struct>) -> Map<String, Value> {
     let inputs = violations.object("inputs", given).unwrap_or_default();
     bounded(violations, "inputs", &inputs, INPUT_BYTES);
     inputs
@@ -91,7 +92,8 @@ fn value(violations: &mut Violations, field: &str, given: Option<&prost_types::V
     Some(value)
 }
 
-fn start_key(
+/// The idempotency key of a start.
+pub(crate) fn start_key(
     violations: &mut Violations,
     method: &'static str,
     request_id: &str,
@@ -133,6 +135,7 @@ pub(in crate::executions) fn filter(request: &proto::ListExecutionsRequest) -> R
 fn read_filter(violations: &mut Violations, request: &proto::ListExecutionsRequest) -> Option<Filter> {
     let studio = violations.id("studio_id", &request.studio_id);
     let workflow: Option<WorkflowId> = violations.optional_id("workflow_id", &request.workflow_id);
+    let template: Option<TemplateId> = violations.optional_id("template_id", &request.template_id);
     let mut statuses = Vec::new();
     for (place, given) in request.statuses.iter().enumerate() {
         match proto::ExecutionStatus::try_from(*given).ok().and_then(status_given) {
@@ -148,6 +151,7 @@ fn read_filter(violations: &mut Violations, request: &proto::ListExecutionsReque
         studio: studio?,
         statuses,
         workflow,
+        template,
         from,
         before,
     })

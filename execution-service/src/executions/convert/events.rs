@@ -74,6 +74,11 @@ fn noted(payload: Payload) -> Option<Told> {
             workflow_id: child.workflow_id.to_string(),
             workflow_version: child.version_number,
         }),
+        Payload::FlowRun(run) => Told::FlowStarted(proto::FlowStarted {
+            attempt: Some(attempt_key(run.of)),
+            flow_id: run.flow_id,
+            uncertain: run.uncertain,
+        }),
         Payload::Decision(decision) => Told::AttemptDecided(proto::AttemptDecided {
             attempt: Some(attempt_key(decision.of)),
             decision: ruling(decision.decision).into(),

@@ -78,6 +78,19 @@ fn told(reason: Reason) -> proto::WaitReason {
             execution_id: execution.to_string(),
             ..about(Kind::Child, key)
         },
+        Reason::Flow {
+            of: key,
+            flow,
+            state,
+            since,
+            until,
+        } => proto::WaitReason {
+            since: Some(update::timestamp(since)),
+            until: Some(update::timestamp(until)),
+            flow_id: flow,
+            flow_state: state.unwrap_or_default(),
+            ..about(Kind::Flow, key)
+        },
         Reason::Paused { by, since, .. } => proto::WaitReason {
             user_ids: by.iter().map(ToString::to_string).collect(),
             since: Some(update::timestamp(since)),
@@ -165,6 +178,25 @@ fn text(reason: &Reason) -> String {
         Reason::Child { of, execution, status } => {
             let status = status.map_or_else(String::new, |it| format!(", which is {}", it.as_str()));
             format!("{} waits for the end of the execution {execution}{status}", stage(of))
+        }
+        Reason::Flow {
+            of,
+            flow,
+            state,
+            since,
+            until,
+        } => {
+            let state = match state.as_deref() {
+                None => "no run of it was found yet".to_owned(),
+                Some("PAUSED") => "its run is paused in ActivePieces".to_owned(),
+                Some(state) => format!("its run was {state} last"),
+            };
+            format!(
+                "{} waits since {} for the ActivePieces flow {flow}, until {} at most; {state}",
+                stage(of),
+                time(*since),
+                time(*until)
+            )
         }
         Reason::Paused { by, reason, since } => {
             let who = by.map_or_else(

@@ -26,6 +26,7 @@ fn call<'a>(url: &'a str, headers: &'a BTreeMap<String, String>, body: &'a str) 
         url,
         headers,
         body,
+        secret: None,
         timeout: PATIENCE,
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Line {
     pub text: String,
     /// What it is.
     pub kind: LineKind,
+    /// The place of the passage that brought it, from 0.
+    pub passage: usize,
     /// Its section, in [`Corpus::sections`].
     pub section: usize,
     /// Its block: lines of one block stand next to each other in the source.

@@ -3,12 +3,13 @@
 //! It finds the source text (the call's sources, else the text in the prompt), and answers with pieces of it: ranked sentences,
 //! key phrases, facts, the best match among choices; as text, under the headings that the prompt asks for, or as JSON that
 //! fills a schema. What always holds: every text it gives stands in the source word for word (whitespace folded) and every
-//! number in it; only `enum`, `const`, offered choices, headings and remarks in brackets are not the source's. The same call has
+//! number in it; only `enum`, `const`, offered choices, headings and what stands in brackets are not the source's. The same call has
 //! the same answer. Answers in text say what made them in their last line, every answer in `response_model`.
 //! Temperature, `top_p` and `seed` mean nothing to it.
 
 mod choose;
 mod corpus;
+mod embed;
 mod facts;
 mod hint;
 mod markdown;
@@ -36,7 +37,7 @@ use self::material::Material;
 use self::schema::{Limits, Unfilled};
 pub use self::schema::{SUPPORTED_KEYWORDS, unsupported_keywords};
 use self::source::Source;
-use super::{Answer, Call, CallError, Provider, Usage};
+use super::{Answer, Call, CallError, EmbedCall, Embedded, Provider, Usage};
 use crate::engine::failure::FailureClass;
 
 /// The model's name in its answers.
@@ -107,13 +108,7 @@ impl Provider for Offline {
             } else {
                 let call = call.clone();
                 let done = tokio::task::spawn_blocking(move || answer(&call)).await;
-                done.unwrap_or_else(|_| {
-                    Err(CallError::new(
-                        FailureClass::ProviderError,
-                        "crashed",
-                        "the offline model stopped",
-                    ))
-                })?
+                done.unwrap_or_else(|_| Err(crashed()))?
             };
             for piece in answer.text.split_sentence_bounds() {
                 delta(piece);
@@ -121,6 +116,22 @@ impl Provider for Offline {
             Ok(answer)
         })
     }
+
+    fn embed<'a>(&'a self, call: &'a EmbedCall) -> BoxFuture<'a, Result<Embedded, CallError>> {
+        Box::pin(async move {
+            let bytes: usize = call.inputs.iter().map(String::len).sum();
+            if bytes <= INLINE_BYTES {
+                return embed::embed(call);
+            }
+            let call = call.clone();
+            let done = tokio::task::spawn_blocking(move || embed::embed(&call)).await;
+            done.unwrap_or_else(|_| Err(crashed()))
+        })
+    }
+}
+
+fn crashed() -> CallError {
+    CallError::new(FailureClass::ProviderError, "crashed", "the offline model stopped")
 }
 
 /// Answers a call.
@@ -128,7 +139,8 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
     let material = material::read(&without_sources(call));
     let instructions = format!("{}\n{}", call.system, material.instructions);
     let outline = material.outline.clone().or_else(|| outline::quoted(&call.system));
-    let source = Source::new(Corpus::read(&passages(call, material)), &instructions);
+    let mut source = Source::new(Corpus::read(&passages(call, material)), &instructions);
+    source.is_numbered = !call.sources.is_empty();
     let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
         usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
     });

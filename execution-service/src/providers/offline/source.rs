@@ -13,6 +13,8 @@ pub(super) struct Source {
     pub corpus: Corpus,
     /// The score of each line.
     pub scores: Vec<f64>,
+    /// Whether its passages are known to the asker by their numbers.
+    pub is_numbered: bool,
     facts: OnceCell<Vec<Fact>>,
     pairs: OnceCell<Vec<Pair>>,
 }
@@ -25,6 +27,7 @@ impl Source {
         Self {
             corpus,
             scores,
+            is_numbered: false,
             facts: OnceCell::new(),
             pairs: OnceCell::new(),
         }

@@ -22,11 +22,9 @@ fn call(prompt: impl Into<String>) -> Call {
         model: MODEL.into(),
         system: "You are a careful clerk.".into(),
         prompt: prompt.into(),
-        schema: None,
-        sources: Vec::new(),
-        parameters: Parameters::default(),
         timeout: Duration::from_secs(5),
         idempotency_key: "k".into(),
+        ..Call::default()
     }
 }
 

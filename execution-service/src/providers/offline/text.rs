@@ -10,6 +10,17 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| {
         .expect("the pattern is fixed and tested")
 });
 
+/// Who is to do something: what stands before the verb of a task.
+static ACTOR: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(?:(?i:action|task|to-?do|next step)\b[^:]{0,20}:\s*)?(\p{L}[\p{L}\p{N}&'. -]{1,60}?) (?:will|shall|must|has to|have to|is to|are to|to)\s")
+        .expect("the pattern is fixed and tested")
+});
+
+/// Who a line says is to do something.
+pub(super) fn actor(line: &str) -> Option<&str> {
+    ACTOR.captures(line)?.get(1).map(|it| it.as_str())
+}
+
 /// What a line calls by name, in its order.
 pub(super) fn names(line: &str) -> impl Iterator<Item = &str> {
     let found = NAME.find_iter(line);
@@ -51,6 +62,18 @@ mod tests {
         assert_eq!(clip(text, 13), Some("The desk"));
         assert_eq!(clip(text, 2), None);
         assert_eq!(clip("schöne Grüße", 9), Some("schöne"));
+    }
+
+    #[test]
+    fn who_is_to_do_something_stands_before_the_verb() {
+        for (line, expected) in [
+            ("The shift lead will order scanners by Friday.", Some("The shift lead")),
+            ("Action: transport desk to tell all carriers.", Some("transport desk")),
+            ("The tills must be checked.", Some("The tills")),
+            ("Late deliveries fell in a month.", None),
+        ] {
+            assert_eq!(actor(line), expected, "{line}");
+        }
     }
 
     #[test]

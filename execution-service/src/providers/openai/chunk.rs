@@ -73,14 +73,14 @@ impl Delta<'_> {
 /// A string, or the texts of a list of parts, that need not be UTF-8 and may hold halves of surrogate pairs: a character may
 /// be spread over events.
 #[derive(Debug)]
-pub(super) struct Piece<'c>(Cow<'c, [u8]>);
+pub(in super::super) struct Piece<'c>(Cow<'c, [u8]>);
 
 impl Piece<'_> {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in super::super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn to_text(&self) -> String {
+    pub(in super::super) fn to_text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 }

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::super::{
     Call,
-    config::{Endpoint, TokenLimit},
+    endpoint::{Endpoint, TokenLimit},
+    remote::with_schema,
     strict_schema::is_strict,
 };
 
 /// The body that asks for the call's answer.
 #[derive(Debug, Serialize)]
-pub(super) struct Body<'c> {
+pub(in super::super) struct Body<'c> {
     model: &'c str,
     messages: Vec<Message<'c>>,
     stream: bool,
@@ -47,7 +48,7 @@ struct StreamOptions {
 }
 
 impl<'c> Body<'c> {
-    pub(super) fn new(call: &'c Call, endpoint: &Endpoint) -> Self {
+    pub(in super::super) fn new(call: &'c Call, endpoint: &Endpoint) -> Self {
         let format = call.schema.as_ref().map(|schema| format(schema, endpoint));
         let system = match (&call.schema, &format) {
             (Some(schema), Some(Format::Object)) => Cow::Owned(with_schema(&call.system, schema)),
@@ -105,16 +106,5 @@ fn format(schema: &Value, endpoint: &Endpoint) -> Format {
         Format::Schema(schema)
     } else {
         Format::Object
-    }
-}
-
-/// Providers refuse to keep to JSON unless a message asks for it.
-fn with_schema(system: &str, schema: &Value) -> String {
-    let asked =
-        format!("Answer with one JSON value, and nothing else, that is valid against this JSON Schema:\n{schema}");
-    if system.is_empty() {
-        asked
-    } else {
-        format!("{system}\n\n{asked}")
     }
 }

@@ -1,138 +1,22 @@
 //! The adapter against a server that answers as it is told, byte by byte.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
-use service_kit::{lifecycle::Lifecycle, outbound::OutboundConfig};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    sync::Notify,
-    time::sleep,
-};
+use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::*;
-use crate::providers::{Parameters, config::TokenLimit};
+use crate::{
+    engine::failure::FailureClass,
+    providers::{
+        Answer, Call, Endpoint, KeyHeader, Parameters, Protocol, Provider,
+        remote::Remote,
+        stub::{JSON, KEY, Stub, Then, reply},
+    },
+};
 
 mod streaming;
-
-const KEY: &str = "sk-a-key-for-tests";
-const JSON: &str = "application/json";
-
-/// What the server does once it has replied.
-#[derive(Clone, Copy)]
-enum Then {
-    /// It closes the connection.
-    Close,
-    /// It keeps the connection and sends nothing more.
-    Hang,
-    /// It goes on sending this.
-    Repeat(&'static str),
-}
-
-/// How often a server sends again what it repeats.
-const BEAT: Duration = Duration::from_millis(2);
-
-/// A server that gives every request this reply, and what it was sent.
-struct Stub {
-    provider: OpenAi,
-    requests: Arc<Mutex<Vec<String>>>,
-    /// A client has hung up on a server that was not done.
-    hung_up: Arc<Notify>,
-    _lifecycle: Lifecycle,
-}
-
-impl Stub {
-    async fn replying(reply: impl Into<Vec<u8>>) -> Self {
-        Self::start(reply.into(), Then::Close, |_| {}).await
-    }
-
-    async fn start(reply: Vec<u8>, then: Then, set: impl FnOnce(&mut Endpoint)) -> Self {
-        let lifecycle = Lifecycle::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap()).parse().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let hung_up = Arc::new(Notify::new());
-        let (kept, told) = (requests.clone(), hung_up.clone());
-        lifecycle.spawn("stub", async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                let mut request = Vec::new();
-                while !is_whole(&request) && socket.read_buf(&mut request).await.unwrap() > 0 {}
-                kept.lock().unwrap().push(String::from_utf8(request).unwrap());
-                // The client may have hung up, which is what some tests are about.
-                let _ = socket.write_all(&reply).await;
-                match then {
-                    Then::Close => {}
-                    Then::Hang => {
-                        let _ = socket.read(&mut [0]).await;
-                        told.notify_one();
-                    }
-                    Then::Repeat(text) => {
-                        while socket.write_all(text.as_bytes()).await.is_ok() {
-                            sleep(BEAT).await;
-                        }
-                        told.notify_one();
-                    }
-                }
-            }
-        });
-        let mut endpoint = Endpoint {
-            base_url,
-            api_key: Some(SecretString::from(KEY)),
-            key_header: KeyHeader::Authorization,
-            token_limit: TokenLimit::MaxTokens,
-            takes_schemas: true,
-            streams: true,
-            first_token_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(20),
-        };
-        set(&mut endpoint);
-        let config = OutboundConfig {
-            max_response_bytes: 64 << 10,
-            ..OutboundConfig::default()
-        };
-        Self {
-            provider: OpenAi::new(endpoint, Outbound::new(&config).unwrap()),
-            requests,
-            hung_up,
-            _lifecycle: lifecycle,
-        }
-    }
-
-    async fn answer(&self, call: &Call) -> Result<Answer, CallError> {
-        self.provider.call(call, &|_| {}).await
-    }
-
-    /// The last request's head and body.
-    fn sent(&self) -> (String, Value) {
-        let request = self.requests.lock().unwrap().last().unwrap().clone();
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
-        (head.to_lowercase(), serde_json::from_str(body).unwrap())
-    }
-}
-
-fn is_whole(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head
-        .split("content-length: ")
-        .nth(1)
-        .and_then(|rest| rest.lines().next()?.parse::<usize>().ok());
-    body.len() >= length.unwrap_or(0)
-}
-
-fn reply(status: &str, kind: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
 
 fn completion(finish_reason: impl Into<Value>, message: &Value) -> String {
     json!({"id": "chatcmpl-1", "model": "gpt-x-2026", "choices": [{"index": 0, "finish_reason": finish_reason.into(), "message": message}],
@@ -150,11 +34,9 @@ fn call() -> Call {
         model: "gpt-x".into(),
         system: "Be brief.".into(),
         prompt: "Say hello.".into(),
-        schema: None,
-        sources: Vec::new(),
-        parameters: Parameters::default(),
         timeout: Duration::from_secs(20),
         idempotency_key: "execution/stage/1".into(),
+        ..Call::default()
     }
 }
 
@@ -418,7 +300,7 @@ async fn a_failed_answer_keeps_what_it_used_and_said() {
 
 #[tokio::test]
 async fn silence_ends_at_the_deadline_and_nobody_at_home_at_once() {
-    let stub = Stub::start(Vec::new(), Then::Hang, |_| {}).await;
+    let stub = Stub::start(Protocol::OpenAi, Vec::new(), Then::Hang, |_| {}).await;
     let error = stub
         .answer(&Call {
             timeout: Duration::from_millis(30),
@@ -435,7 +317,7 @@ async fn silence_ends_at_the_deadline_and_nobody_at_home_at_once() {
         base_url: format!("http://{gone}").parse().unwrap(),
         ..stub.provider.endpoint.clone()
     };
-    let error = OpenAi::new(endpoint, stub.provider.outbound.clone())
+    let error = Remote::new(endpoint, stub.provider.outbound.clone())
         .call(&call(), &|_| {})
         .await
         .unwrap_err();
@@ -463,14 +345,17 @@ async fn the_key_is_in_no_error_whatever_the_provider_repeats() {
 #[tokio::test]
 async fn azures_header_carries_the_key_alone() {
     let answer = ok("stop", &json!({"content": "x"})).into_bytes();
-    let stub = Stub::start(answer.clone(), Then::Close, |it| it.key_header = KeyHeader::ApiKey).await;
+    let stub = Stub::start(Protocol::OpenAi, answer.clone(), Then::Close, |it| {
+        it.key_header = KeyHeader::ApiKey
+    })
+    .await;
     stub.answer(&call()).await.unwrap();
     let (head, _) = stub.sent();
     assert!(
         head.contains(&format!("api-key: {KEY}")) && !head.contains("authorization"),
         "{head}"
     );
-    let stub = Stub::start(answer, Then::Close, |it| {
+    let stub = Stub::start(Protocol::OpenAi, answer, Then::Close, |it| {
         it.api_key = Some(SecretString::from("bad\nkey"));
     })
     .await;
@@ -480,7 +365,7 @@ async fn azures_header_carries_the_key_alone() {
 #[tokio::test]
 async fn a_server_that_does_not_stream_is_asked_for_its_answer_whole() {
     let answer = ok("stop", &json!({"content": "x"})).into_bytes();
-    let stub = Stub::start(answer, Then::Close, |it| {
+    let stub = Stub::start(Protocol::OpenAi, answer, Then::Close, |it| {
         it.streams = false;
         it.first_token_timeout = Duration::ZERO;
     })

@@ -6,14 +6,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::MAX_COUNT;
+use super::{
+    MAX_COUNT,
+    connected::{self, InUse},
+};
 use crate::{
     engine::{
         failure::FailureClass,
         journal::{AttemptFailure, ModelUse, Source},
         request::Prompt,
     },
-    providers::{self, Answer, CallError, Parameters, Provider, SourceText, clean},
+    providers::{self, Answer, CallError, OFFLINE, Parameters, Provider, SourceText, clean},
     worker::{scene::Ground, store::Model},
 };
 
@@ -36,6 +39,10 @@ pub(super) struct Question<'a> {
     pub deadline: Instant,
     /// What the call is known by to the provider.
     pub key: String,
+    /// The conversation that it belongs to; of flows.
+    pub session: String,
+    /// Settings of a flow to override.
+    pub overrides: &'a Map<String, Value>,
 }
 
 /// How a model answered, and what that took.
@@ -53,6 +60,8 @@ pub(super) struct Answered {
 pub(super) struct Ready {
     model: Arc<Model>,
     provider: Arc<dyn Provider>,
+    /// The connection that it is served through, if it is.
+    in_use: Option<InUse>,
 }
 
 impl Ground {
@@ -63,17 +72,59 @@ impl Ground {
         let model = find(self, name)
             .await
             .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
+        if let Some(id) = model.connection {
+            let in_use = self.connection(id).await?;
+            let provider = self.provider_at(&in_use.open)?;
+            let in_use = Some(in_use);
+            return Ok(Ready {
+                model,
+                provider,
+                in_use,
+            });
+        }
         let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
             lasting(
                 "config",
                 format!("the provider \"{}\" is not configured", model.provider),
             )
         })?;
-        Ok(Ready { model, provider })
+        Ok(Ready {
+            model,
+            provider,
+            in_use: None,
+        })
+    }
+}
+
+/// A flow of a connection, as a model whose provider it is; what it costs is not known here.
+impl Ground {
+    pub(super) async fn flow(&self, connection: &str, flow: &str) -> Result<Ready, AttemptFailure> {
+        let id = connection.parse().map_err(|_| connected::gone())?;
+        let in_use = self.connection(id).await?;
+        let provider = self.provider_at(&in_use.open)?;
+        let model = Model {
+            provider: in_use.open.kind.as_str().to_owned(),
+            connection: Some(id),
+            upstream_name: flow.to_owned(),
+            defaults: Map::new(),
+            input_price_micros: 0,
+            output_price_micros: 0,
+            enabled: true,
+        };
+        Ok(Ready {
+            model: Arc::new(model),
+            provider,
+            in_use: Some(in_use),
+        })
     }
 }
 
 impl Ready {
+    /// Whether it would answer the same to whatever it is told of its answer.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.model.provider == OFFLINE
+    }
+
     /// Asks it. `may_repeat` says that the same may have been asked before and nobody knows what came of it.
     pub(super) async fn answer(
         &self,
@@ -97,6 +148,9 @@ impl Ready {
             sources: question.sources.iter().map(source_text).collect(),
             parameters: parameters(&model.defaults, question.config),
             timeout: question.deadline.saturating_duration_since(Instant::now()),
+            context_length: None,
+            session: question.session,
+            overrides: question.overrides.clone(),
             idempotency_key: question.key,
         };
         let answered = timeout_at(question.deadline + GRACE, self.provider.call(&request, delta))
@@ -105,6 +159,9 @@ impl Ready {
                 let late = CallError::new(FailureClass::Timeout, "total", "the model did not answer in time");
                 Err(late.retryable().billing_uncertain())
             });
+        if let Some(in_use) = &self.in_use {
+            in_use.fared(answered.as_ref().err());
+        }
         match answered {
             Ok(answer) => self.take(answer, usage, may_repeat),
             Err(error) => self.refuse(error, usage, may_repeat),
@@ -147,6 +204,19 @@ impl Ready {
             cleaned: false,
             failure: Some(failure(error)),
         }
+    }
+}
+
+impl Answered {
+    /// The same after an earlier ask in the same try, whose cost it bears too.
+    pub(super) fn after(mut self, earlier: &ModelUse) -> Self {
+        let sum = |one: u64, other: u64| one.saturating_add(other).min(MAX_COUNT);
+        let usage = &mut self.usage;
+        usage.input_tokens = sum(usage.input_tokens, earlier.input_tokens);
+        usage.output_tokens = sum(usage.output_tokens, earlier.output_tokens);
+        usage.cost_micros = sum(usage.cost_micros, earlier.cost_micros);
+        usage.billing_uncertain |= earlier.billing_uncertain;
+        self
     }
 }
 
@@ -224,6 +294,7 @@ mod tests {
 
     fn priced(input: i64, output: i64) -> Model {
         Model {
+            connection: None,
             provider: "p".into(),
             upstream_name: "m".into(),
             defaults: Map::new(),

@@ -21,10 +21,7 @@ use crate::engine::{
     action::{Call, StartChild},
     definition::Definition,
     failure::Failure,
-    journal::{
-        Cancelled, Decision, Delegated, Entry, Finished, GENESIS, Hash, Paused, Payload, Resumed, Sealed, Signal,
-        StageTry, chain,
-    },
+    journal::{Entry, Finished, GENESIS, Hash, Payload, Sealed, StageTry, chain},
     state::{Given, State},
 };
 
@@ -187,36 +184,7 @@ impl Held {
 
     /// The entry that a command is; none of what only makes it look around.
     pub(super) fn entry(&self, by: UserId, wish: Wish) -> Option<Payload> {
-        Some(match wish {
-            Wish::Cancel { reason } => Payload::Cancelled(Cancelled {
-                by,
-                reason,
-                interrupted: self.flying.first().map(|it| it.of_try().stage),
-            }),
-            Wish::Pause { reason } => Payload::Paused(Paused { by: Some(by), reason }),
-            Wish::Resume {} => Payload::Resumed(Resumed { by }),
-            Wish::Decide {
-                of,
-                decision,
-                notes,
-                output,
-                form,
-            } => Payload::Decision(Box::new(Decision {
-                of,
-                decision,
-                by,
-                notes,
-                output,
-                form,
-            })),
-            Wish::Delegate { of, to } => Payload::Delegated(Delegated { of, by, to }),
-            Wish::Signal { name, payload } => Payload::Signal(Box::new(Signal {
-                name,
-                payload,
-                by: Some(by),
-            })),
-            Wish::ChildEnded { .. } => return None,
-        })
+        wish.entry(by, self.flying.first().map(|it| it.of_try().stage))
     }
 
     /// Makes entries and what follows from them ready to be written. Where there is nothing to write, goes on at once.

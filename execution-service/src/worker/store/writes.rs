@@ -16,17 +16,17 @@ use time::OffsetDateTime;
 
 use super::{
     arrays::{Entries, Runs, Starts},
-    asks,
+    asks, lone,
 };
 use crate::worker::writer::{Fence, NewRun, Record, Times};
 
 /// What of a batch was done: runs that were started, with their times, and runs that were still the writer's.
 pub(in crate::worker) type Done = HashMap<ExecutionId, Option<Times>>;
 
-struct DoneRow {
-    execution: ExecutionId,
-    created_at: Option<OffsetDateTime>,
-    started_at: Option<OffsetDateTime>,
+pub(super) struct DoneRow {
+    pub(super) execution: ExecutionId,
+    pub(super) created_at: Option<OffsetDateTime>,
+    pub(super) started_at: Option<OffsetDateTime>,
 }
 
 impl From<DoneRow> for (ExecutionId, Option<Times>) {
@@ -61,6 +61,11 @@ pub(in crate::worker) async fn write(
 }
 
 async fn write_rows(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Record]) -> Result<Done> {
+    if let ([], [record]) = (starts, records)
+        && lone::is_plain(record)
+    {
+        return lone::progress(connection, record).await;
+    }
     let rows = match (starts.is_empty(), records.is_empty()) {
         (true, _) => record(connection, records).await?,
         (false, true) => start(connection, starts).await?,

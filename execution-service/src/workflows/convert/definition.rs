@@ -10,8 +10,9 @@ use service_kit::{error::Violations, ids::UserId, update};
 use studios_proto::execution::{self as proto, stage, validation::Check};
 
 use crate::engine::{
+    check::Demands,
     definition::{
-        Approval, Approvers, DEFAULT_TIMEOUT, Definition, Fan, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
+        Approval, Approvers, Definition, Fan, Flow, FlowMode, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
         Retrieval, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
     },
     failure::FailureClass,
@@ -27,6 +28,7 @@ pub(super) fn read(violations: &mut Violations, field: &str, given: &proto::Defi
             .collect(),
         transition_limit: reader.count(&format!("{field}.transition_limit"), given.transition_limit),
         input_schema: reader.schema(&format!("{field}.input_schema"), given.input_schema.as_ref()),
+        output_schema: reader.schema(&format!("{field}.output_schema"), given.output_schema.as_ref()),
     }
 }
 
@@ -40,9 +42,15 @@ impl Reader<'_> {
             self.violations.add(format!("{field}.kind"), "a stage must have a kind");
             return None;
         };
+        let name = self.text(&format!("{field}.name"), &given.name);
+        let kind = self.kind(field, kind);
         Some(Stage {
-            name: self.text(&format!("{field}.name"), &given.name),
-            kind: self.kind(field, kind),
+            name,
+            timeout: match &given.timeout {
+                None => kind.usual_timeout(),
+                Some(timeout) => self.duration(&format!("{field}.timeout"), timeout),
+            },
+            kind,
             input_mapping: self.mapping(&format!("{field}.input_mapping"), &given.input_mapping),
             output_variables: self.variables(&format!("{field}.output_variables"), &given.output_variables),
             validation: self.validation(&format!("{field}.validation"), given.validation.as_ref()),
@@ -52,14 +60,11 @@ impl Reader<'_> {
             routes_on_fail: self.routes(&format!("{field}.routes_on_fail"), &given.routes_on_fail),
             next_on_pass: self.optional(&format!("{field}.next_on_pass"), &given.next_on_pass),
             next_on_fail: self.optional(&format!("{field}.next_on_fail"), &given.next_on_fail),
-            timeout: match &given.timeout {
-                None => DEFAULT_TIMEOUT,
-                Some(timeout) => self.duration(&format!("{field}.timeout"), timeout),
-            },
             provider_overrides: given
                 .provider_overrides
                 .as_ref()
                 .map(|it| self.object(&format!("{field}.provider_overrides"), Some(it))),
+            demands: Demands::default(),
         })
     }
 
@@ -70,10 +75,13 @@ impl Reader<'_> {
                 let retrieval = it.retrieval.clone().unwrap_or_default();
                 Kind::Retrieve(self.retrieval(&format!("{field}.retrieve.retrieval"), &retrieval))
             }
-            stage::Kind::Activepieces(it) => Kind::Activepieces {
+            stage::Kind::Activepieces(it) => Kind::Activepieces(Flow {
                 connection_id: self.text(&format!("{field}.activepieces.connection_id"), &it.connection_id),
                 flow_id: self.text(&format!("{field}.activepieces.flow_id"), &it.flow_id),
-            },
+                mode: self.flow_mode(&format!("{field}.activepieces.mode"), it.mode),
+                calls_back: it.calls_back,
+                tags_run: it.tags_run,
+            }),
             stage::Kind::Flowise(it) => Kind::Flowise {
                 connection_id: self.text(&format!("{field}.flowise.connection_id"), &it.connection_id),
                 flow_id: self.text(&format!("{field}.flowise.flow_id"), &it.flow_id),
@@ -84,6 +92,8 @@ impl Reader<'_> {
                 url: self.text(&format!("{field}.http.url"), &it.url),
                 body: self.text(&format!("{field}.http.body"), &it.body),
                 headers: self.mapping(&format!("{field}.http.headers"), &it.headers),
+                connection_id: Some(self.text(&format!("{field}.http.connection_id"), &it.connection_id))
+                    .filter(|it| !it.is_empty()),
                 repeatable: it.repeatable,
             }),
             stage::Kind::Workflow(it) => Kind::Workflow(SubWorkflow {
@@ -118,8 +128,8 @@ impl Reader<'_> {
     fn llm(&mut self, field: &str, given: &proto::LlmStage) -> Llm {
         Llm {
             model: self.text(&format!("{field}.model"), &given.model),
-            prompt: self.text(&format!("{field}.prompt"), &given.prompt),
-            system: self.text(&format!("{field}.system"), &given.system),
+            prompt: self.text(&format!("{field}.prompt"), &given.prompt).into(),
+            system: self.text(&format!("{field}.system"), &given.system).into(),
             response_schema: self.schema(&format!("{field}.response_schema"), given.response_schema.as_ref()),
             fallback_models: self.texts(&format!("{field}.fallback_models"), &given.fallback_models),
             config: self.object(&format!("{field}.config"), given.config.as_ref()),
@@ -132,7 +142,7 @@ impl Reader<'_> {
 
     fn retrieval(&mut self, field: &str, given: &proto::Retrieval) -> Retrieval {
         Retrieval {
-            query: self.text(&format!("{field}.query"), &given.query),
+            query: self.text(&format!("{field}.query"), &given.query).into(),
             limit: self.count(&format!("{field}.limit"), given.limit),
             document_ids_path: self.optional(&format!("{field}.document_ids_path"), &given.document_ids_path),
         }
@@ -214,6 +224,17 @@ impl Reader<'_> {
             }
         };
         Approvers { users, role }
+    }
+
+    fn flow_mode(&mut self, field: &str, given: i32) -> FlowMode {
+        match proto::FlowMode::try_from(given) {
+            Ok(proto::FlowMode::Unspecified | proto::FlowMode::Asynchronous) => FlowMode::Asynchronous,
+            Ok(proto::FlowMode::Synchronous) => FlowMode::Synchronous,
+            Err(_) => {
+                self.violations.add(field, "must be asynchronous or synchronous");
+                FlowMode::Asynchronous
+            }
+        }
     }
 
     fn on_item_failure(&mut self, field: &str, given: &proto::MapStage) -> OnItemFailure {
@@ -338,6 +359,7 @@ impl From<Definition> for proto::Definition {
             stages: definition.stages.into_iter().map(stage).collect(),
             transition_limit: number(definition.transition_limit),
             input_schema: definition.input_schema.as_ref().and_then(structure),
+            output_schema: definition.output_schema.as_ref().and_then(structure),
         }
     }
 }
@@ -383,8 +405,8 @@ fn kind(kind: Kind) -> stage::Kind {
     match kind {
         Kind::Llm(it) => stage::Kind::Llm(proto::LlmStage {
             model: it.model,
-            prompt: it.prompt,
-            system: it.system,
+            prompt: it.prompt.into(),
+            system: it.system.into(),
             response_schema: it.response_schema.as_ref().and_then(structure),
             config: Some(update::json_to_struct(&it.config)),
             retrieval: it.retrieval.map(retrieval),
@@ -393,9 +415,17 @@ fn kind(kind: Kind) -> stage::Kind {
         Kind::Retrieve(it) => stage::Kind::Retrieve(proto::RetrieveStage {
             retrieval: Some(retrieval(it)),
         }),
-        Kind::Activepieces { connection_id, flow_id } => {
-            stage::Kind::Activepieces(proto::ActivepiecesStage { connection_id, flow_id })
-        }
+        Kind::Activepieces(it) => stage::Kind::Activepieces(proto::ActivepiecesStage {
+            connection_id: it.connection_id,
+            flow_id: it.flow_id,
+            mode: match it.mode {
+                FlowMode::Asynchronous => proto::FlowMode::Asynchronous,
+                FlowMode::Synchronous => proto::FlowMode::Synchronous,
+            }
+            .into(),
+            calls_back: it.calls_back,
+            tags_run: it.tags_run,
+        }),
         Kind::Flowise {
             connection_id,
             flow_id,
@@ -410,6 +440,7 @@ fn kind(kind: Kind) -> stage::Kind {
             url: it.url,
             body: it.body,
             headers: it.headers.into_iter().collect(),
+            connection_id: it.connection_id.unwrap_or_default(),
             repeatable: it.repeatable,
         }),
         Kind::Workflow(it) => stage::Kind::Workflow(proto::SubWorkflowStage {
@@ -475,7 +506,7 @@ fn approvers(approvers: &Approvers) -> Option<proto::Approvers> {
 
 fn retrieval(retrieval: Retrieval) -> proto::Retrieval {
     proto::Retrieval {
-        query: retrieval.query,
+        query: retrieval.query.into(),
         limit: number(retrieval.limit),
         document_ids_path: retrieval.document_ids_path.unwrap_or_default(),
     }

@@ -83,6 +83,9 @@ fn every_kind() -> proto::Definition {
             Kind::Activepieces(proto::ActivepiecesStage {
                 connection_id: "c".into(),
                 flow_id: "f".into(),
+                mode: proto::FlowMode::Synchronous.into(),
+                calls_back: true,
+                tags_run: true,
             }),
         ),
         stage(
@@ -100,6 +103,7 @@ fn every_kind() -> proto::Definition {
                 body: "{{ x }}".into(),
                 headers: [("Accept".to_owned(), "text/plain".to_owned())].into(),
                 repeatable: true,
+                connection_id: "c".into(),
             }),
         ),
         stage(
@@ -178,6 +182,7 @@ fn every_kind() -> proto::Definition {
         stages,
         transition_limit: 7,
         input_schema: structure(&serde_json::json!({"type": "object"})),
+        output_schema: structure(&serde_json::json!({"type": "string"})),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The rules of maps and of the stages that they run, of waits and of sub-workflows.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use service_kit::{error::Violations, ids::WorkflowId};
 
 use super::Surroundings;
-use crate::engine::definition::{Fan, Kind, MAX_CONCURRENCY, Stage, SubWorkflow, Validation, Wait};
+use crate::engine::definition::{Definition, Fan, Kind, MAX_CONCURRENCY, Stage, SubWorkflow, Validation, Wait};
 
 /// The longest that a run may wait for a time.
 pub(super) const MAX_WAIT: Duration = Duration::from_hours(24 * 366);
@@ -27,7 +27,10 @@ pub(super) fn map(found: &mut Violations, field: &str, around: &Surroundings<'_>
     };
     let stage = &around.draft.stages[body];
     if !stage.kind.is_body() {
-        found.add(&*field, "must be a stage of the kind llm, retrieve, http or workflow");
+        found.add(
+            &*field,
+            "must be a stage of the kind llm, retrieve, http, workflow or activepieces",
+        );
     } else if matches!(stage.validation, Validation::Manual(_)) {
         found.add(&*field, "must not wait for people: each of the items would");
     }
@@ -90,7 +93,48 @@ pub(super) fn wait(found: &mut Violations, field: &str, around: &Surroundings<'_
     }
 }
 
-/// Notes the problems of a sub-workflow; whether it is there is found out when it is begun.
+/// The workflows that the stages of a draft run.
+pub fn called(draft: &Definition) -> Vec<WorkflowId> {
+    children(draft).map(|(_, id, _)| id).collect()
+}
+
+/// Notes which of those cannot be run: `callable` are those that the company has in use, by the number of their newest version;
+/// `itself` is the workflow that the draft is of, if it is one's already.
+pub fn uncallable(
+    found: &mut Violations,
+    draft: &Definition,
+    itself: Option<WorkflowId>,
+    callable: &BTreeMap<WorkflowId, i32>,
+) {
+    for (place, id, child) in children(draft) {
+        let field = format!("draft.stages[{place}].workflow");
+        let newest = callable.get(&id).copied();
+        let wanted = child.version.map_or(1, i64::from);
+        if itself == Some(id) {
+            let problem = "is the workflow itself: each of its runs would begin another one";
+            found.add(format!("{field}.workflow_id"), problem);
+        } else if newest.is_none() {
+            let problem = "names no workflow that the company has in use";
+            found.add(format!("{field}.workflow_id"), problem);
+        } else if newest == Some(0) {
+            let problem = "names a workflow that has no published version";
+            found.add(format!("{field}.workflow_id"), problem);
+        } else if newest.is_some_and(|newest| wanted < 1 || wanted > i64::from(newest)) {
+            found.add(format!("{field}.version"), "is no version of that workflow");
+        }
+    }
+}
+
+fn children(draft: &Definition) -> impl Iterator<Item = (usize, WorkflowId, &SubWorkflow)> {
+    draft.stages.iter().enumerate().filter_map(|(place, stage)| {
+        let Kind::Workflow(child) = &stage.kind else {
+            return None;
+        };
+        Some((place, child.workflow_id.parse().ok()?, child))
+    })
+}
+
+/// Notes the problems of a sub-workflow that can be seen without knowing the company's workflows.
 pub(super) fn workflow(found: &mut Violations, field: &str, child: &SubWorkflow) {
     if child.workflow_id.parse::<WorkflowId>().is_err() {
         found.add(format!("{field}.workflow_id"), "must be the id of a workflow");

@@ -15,12 +15,19 @@ use crate::engine::{
     request::NOTES,
 };
 
+pub use self::{
+    connections::{KnownConnection, connected, unconnected},
+    fan::{called, uncallable},
+};
+
 mod cel;
+mod connections;
 mod fan;
 mod flow;
 mod http;
 mod llm;
 mod people;
+mod pieces;
 mod stage;
 mod validation;
 
@@ -60,10 +67,16 @@ pub fn problems(draft: &Definition, models: &BTreeMap<String, KnownModel>) -> Vi
             format!("must be at most {MAX_TRANSITION_LIMIT}"),
         );
     }
-    if let Some(schema) = &draft.input_schema
-        && let Err(error) = check::Schema::compile(schema)
-    {
-        found.add("draft.input_schema", error);
+    let schemas = [
+        ("draft.input_schema", &draft.input_schema),
+        ("draft.output_schema", &draft.output_schema),
+    ];
+    for (field, schema) in schemas {
+        if let Some(schema) = schema
+            && let Err(error) = check::Schema::compile(schema)
+        {
+            found.add(field, error);
+        }
     }
     names(draft, &mut found);
     let surroundings = Surroundings::of(draft, models);

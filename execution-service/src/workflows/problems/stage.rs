@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use service_kit::error::Violations;
 
-use super::{Surroundings, cel, fan, http, is_identifier, llm, people, validation};
+use super::{Surroundings, cel, fan, http, is_identifier, llm, people, pieces, validation};
 use crate::engine::{
-    definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, MAX_TIMEOUT, Retry, Route, Stage},
+    definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, Retry, Route, Stage},
     request,
 };
 
 /// The longest first wait before a second try.
 const MAX_FIRST_BACKOFF: Duration = Duration::from_hours(1);
+/// The longest id of a flow, in bytes.
+const MAX_FLOW_ID: usize = 100;
 /// The longest wait that may grow by itself.
 const MAX_BACKOFF: Duration = Duration::from_hours(24);
 
@@ -23,8 +25,15 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
             format!("must be 0 to {MAX_RETRY_LIMIT}"),
         );
     }
-    if stage.timeout == Duration::ZERO || stage.timeout > MAX_TIMEOUT {
-        found.add(format!("{field}.timeout"), "must be more than nothing and at most 1 h");
+    if stage.timeout == Duration::ZERO || stage.timeout > stage.kind.longest_timeout() {
+        let most = match stage.kind {
+            Kind::Activepieces(_) => "31 days",
+            _ => "1 h",
+        };
+        found.add(
+            format!("{field}.timeout"),
+            format!("must be more than nothing and at most {most}"),
+        );
     }
     retry(found, &format!("{field}.retry"), &stage.retry);
     mapping(found, field, around, place, stage);
@@ -63,8 +72,28 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
         Kind::Map(it) => fan::map(found, &kind, around, place, it),
         Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
         Kind::Approval(it) => people::approval(found, &kind, around, place, stage, it),
-        other @ (Kind::Activepieces { .. } | Kind::Flowise { .. }) => {
-            found.add(kind, format!("a stage of the kind {} is not served yet", other.name()));
+        Kind::Activepieces(it) => pieces::check(found, &kind, stage, it),
+        Kind::Flowise {
+            connection_id: _,
+            flow_id,
+            question,
+        } => {
+            if flow_id.is_empty() || flow_id.len() > MAX_FLOW_ID {
+                found.add(format!("{kind}.flow_id"), "must be a flow's id");
+            }
+            let given = around.given(place);
+            llm::template(
+                found,
+                &format!("{kind}.question"),
+                around,
+                place,
+                stage,
+                &given,
+                question,
+            );
+            if question.trim().is_empty() {
+                found.add(format!("{kind}.question"), "must not be empty");
+            }
         }
     }
 }

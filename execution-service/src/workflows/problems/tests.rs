@@ -1,5 +1,8 @@
 use serde_json::{Value, json};
-use service_kit::error::{Error, Violation};
+use service_kit::{
+    error::{Error, Violation},
+    ids::WorkflowId,
+};
 
 use super::*;
 
@@ -120,10 +123,28 @@ fn targets_must_exist_and_every_stage_must_be_reached() {
 
 #[test]
 fn what_is_not_served_yet_says_so() {
-    let draft = stages(&[json!({"kind": "flowise", "connection_id": "", "flow_id": "", "question": ""})]);
+    let draft = stages(&[json!({"kind": "activepieces", "connection_id": "", "flow_id": ""})]);
     let found = found(draft);
-    assert_eq!(found[0].field, "draft.stages[0].flowise");
+    assert_eq!(found[0].field, "draft.stages[0].activepieces");
     assert!(found[0].description.ends_with("is not served yet"));
+}
+
+#[test]
+fn a_flow_has_a_connection_an_id_and_a_question() {
+    let draft = stages(&[
+        json!({"kind": "flowise", "connection_id": "", "flow_id": "", "question": ""}),
+        json!({"kind": "flowise", "connection_id": "flows", "flow_id": "f", "question": "{{ inputs.x"}),
+        json!({"kind": "flowise", "connection_id": "flows", "flow_id": "f", "question": "go"}),
+    ]);
+    assert_eq!(
+        fields(draft),
+        [
+            "draft.stages[0].flowise.connection_id",
+            "draft.stages[0].flowise.flow_id",
+            "draft.stages[0].flowise.question",
+            "draft.stages[1].flowise.question",
+        ]
+    );
 }
 
 #[test]
@@ -485,4 +506,38 @@ fn policies_that_nobody_can_satisfy_are_problems() {
         policy(json!({"form": {"type": "thing"}, "may_edit": true})),
         ["policy.may_edit", "policy.form"]
     );
+}
+
+#[test]
+fn a_stage_can_only_run_a_workflow_that_is_there_and_not_its_own() {
+    let [itself, other, bare, gone] = [(); 4].map(|()| WorkflowId::generate());
+    let child = |name: &str, id: &str, version: Option<u32>| json!({"name": name, "kind": "workflow", "workflow_id": id, "version": version});
+    let draft: Definition = serde_json::from_value(json!({"stages": [
+        child("a", &itself.to_string(), None),
+        child("b", &other.to_string(), None),
+        child("c", &other.to_string(), Some(2)),
+        child("d", &other.to_string(), Some(3)),
+        child("e", &bare.to_string(), None),
+        child("f", &gone.to_string(), None),
+        child("g", "no id", None),
+    ]}))
+    .unwrap();
+    assert_eq!(called(&draft), [itself, other, other, other, bare, gone]);
+    let callable = BTreeMap::from([(itself, 1), (other, 2), (bare, 0)]);
+    let wrong = |workflow| {
+        let mut found = Violations::new();
+        uncallable(&mut found, &draft, workflow, &callable);
+        match found.finish() {
+            Err(Error::Invalid(violations)) => violations.into_iter().map(|it| it.field).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let always = [
+        "draft.stages[3].workflow.version",
+        "draft.stages[4].workflow.workflow_id",
+        "draft.stages[5].workflow.workflow_id",
+    ];
+    assert_eq!(wrong(None), always);
+    assert_eq!(wrong(Some(itself))[0], "draft.stages[0].workflow.workflow_id");
+    assert_eq!(wrong(Some(itself))[1..], always);
 }

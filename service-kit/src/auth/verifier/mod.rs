@@ -1,7 +1,8 @@
 //! Verifies tokens: signature, issuer, audience, times, and that a token is of the kind that its key makes.
 //!
 //! The key id decides the kind. A peer's key verifies that peer's service tokens and nothing else; any other id must be in
-//! the issuer's key set, and verifies users' tokens and nothing else.
+//! the issuer's key set, and verifies users' tokens and nothing else. A token that names another issuer which is configured is
+//! for that one's keys alone ([`External`]).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,9 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Caller,
+    Caller, External,
     cache::TokenCache,
-    jwks::{BELIEVED, JwksSource, KeyStore, PublicKey},
+    jwks::{self, BELIEVED, JwksSource, KeyStore, PublicKey},
+    revocations::Revocations,
 };
 use crate::{
     clock::SharedClock,
@@ -65,9 +67,11 @@ pub enum Verified {
 
 /// Verifies the tokens of one issuer's users and of some peers.
 pub struct Verifier {
-    users: KeyStore,
+    users: KeyStore<PublicKey>,
     user_rules: Validation,
     peers: HashMap<String, PeerKey>,
+    revocations: Arc<Revocations>,
+    external: Option<External>,
     cache: TokenCache,
     clock: SharedClock,
 }
@@ -86,19 +90,47 @@ impl Verifier {
     pub fn new(users: UserTokens, peers: impl IntoIterator<Item = Peer>, clock: SharedClock) -> Result<Self> {
         Ok(Self {
             user_rules: rules(&users.issuer, &users.audience),
-            users: KeyStore::new(users.keys, clock.clone()),
+            users: KeyStore::new(users.keys, jwks::parse, clock.clone()),
             peers: peers.into_iter().map(peer_key).collect::<Result<_>>()?,
+            revocations: Arc::new(Revocations::new(clock.clone())),
+            external: None,
             cache: TokenCache::default(),
             clock,
         })
     }
 
+    /// The same, that refuses the tokens of these sessions.
+    #[must_use]
+    pub fn refusing(mut self, revocations: Arc<Revocations>) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// The same, that accepts the tokens of other issuers too.
+    #[must_use]
+    pub fn accepting(mut self, external: External) -> Self {
+        self.external = Some(external);
+        self
+    }
+
     /// What a token proves.
     ///
     /// # Errors
-    /// `Unauthenticated` with the reasons `TOKEN_INVALID` and `TOKEN_EXPIRED`; `Unavailable` while the issuer's keys
-    /// cannot be had.
+    /// `Unauthenticated` with the reasons `TOKEN_INVALID`, `TOKEN_EXPIRED` and `SESSION_ENDED`; `Unavailable` while the
+    /// issuer's keys cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Verified> {
+        let verified = self.verified(token).await?;
+        if let Verified::User(Caller {
+            session: Some(session), ..
+        }) = &verified
+            && self.revocations.contains(*session)
+        {
+            return Err(Error::Unauthenticated("SESSION_ENDED"));
+        }
+        Ok(verified)
+    }
+
+    async fn verified(&self, token: &str) -> Result<Verified> {
         if token.len() > TOKEN_BYTES {
             return Err(INVALID);
         }
@@ -108,9 +140,16 @@ impl Verifier {
             return Ok(verified);
         }
         let header = decode_header(token).map_err(|_| INVALID)?;
-        let (verified, expires) = match self.peers.get(key_id(&header)?) {
-            Some(peer) => service(token, peer, now)?,
-            None => self.user(token, key_id(&header)?, now).await?,
+        let elsewhere = self.external.as_ref().and_then(|it| Some((it, it.named(token)?)));
+        let (verified, expires) = if let Some((external, issuer)) = elsewhere {
+            no_extensions(&header)?;
+            let (caller, expires) = external.verify(issuer, token, &header).await?;
+            (Verified::User(caller), expires)
+        } else {
+            match self.peers.get(key_id(&header)?) {
+                Some(peer) => service(token, peer, now)?,
+                None => self.user(token, key_id(&header)?, now).await?,
+            }
         };
         let until = expires.min(now + BELIEVED.as_secs().cast_signed());
         self.cache.put(hash, verified.clone(), until, now);
@@ -160,11 +199,13 @@ fn peer_key(peer: Peer) -> Result<(String, PeerKey)> {
     ))
 }
 
+/// Critical extensions are none that we know, and so must be refused (RFC 7515 §4.1.11).
+fn no_extensions(header: &Header) -> Result<()> {
+    if header.crit.is_some() { Err(INVALID) } else { Ok(()) }
+}
+
 fn key_id(header: &Header) -> Result<&str> {
-    // Critical extensions are none that we know, and so must be refused (RFC 7515 §4.1.11).
-    if header.crit.is_some() {
-        return Err(INVALID);
-    }
+    no_extensions(header)?;
     header.kid.as_deref().ok_or(INVALID)
 }
 

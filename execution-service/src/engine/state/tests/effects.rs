@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::engine::{
-    definition::MAX_DEPTH,
-    journal::{Child, Decision, Intent, Of, Ruling},
+    definition::{Flow, MAX_DEPTH},
+    journal::{Child, Decision, FlowRun, Intent, Of, Ruling},
     waiting::About,
 };
 
@@ -130,6 +130,69 @@ fn what_was_not_announced_cannot_be_unknown_and_an_unknown_one_can_still_be_foun
     run.record(intent(1)).record(Payload::Unknown(Of { of: of(1) }));
     run.record(attempt_of("send", 1, 1, json!({"status": 200})));
     assert_eq!(run.place().0, "next");
+}
+
+fn flow() -> Run {
+    let flow = Kind::Activepieces(Flow {
+        connection_id: "c".into(),
+        flow_id: "f".into(),
+        ..Flow::default()
+    });
+    let stage = Stage {
+        retry_limit: 1,
+        ..of_kind("send", flow)
+    };
+    let definition = Definition {
+        stages: vec![stage, super::stage("next")],
+        ..Definition::default()
+    };
+    Run::of(definition, json!({"topic": "tea"}))
+}
+
+fn begun(uncertain: bool) -> Payload {
+    Payload::FlowRun(FlowRun {
+        of: of(1),
+        flow_id: "f".into(),
+        uncertain,
+    })
+}
+
+#[test]
+fn a_flow_is_announced_started_with_all_inputs_and_awaited_until_its_attempt() {
+    let mut run = flow();
+    assert!(matches!(run.action(), Action::Intend(call) if call.inputs["topic"] == "tea"));
+    run.record(intent(1));
+    assert!(run.call().intended);
+    run.record(begun(false));
+    let Action::AwaitRun { call, since, until } = run.action() else {
+        panic!("a wait")
+    };
+    assert_eq!((call.key.of_try(), call.round), (of(1), 0));
+    assert_eq!(until - since, run.definition.stages[0].timeout);
+    let mut state = run.state.clone();
+    state.resumed();
+    assert!(
+        matches!(&state.actions(run.given())[..], [Action::AwaitRun { .. }]),
+        "another process waits on"
+    );
+    run.record(failing(attempt_of("send", 1, 1, Value::Null)));
+    assert!(matches!(run.action(), Action::Intend(call) if call.key.attempt == 2));
+}
+
+#[test]
+fn a_flow_whose_start_nobody_recorded_is_looked_up_and_one_that_nobody_finds_is_told_by_a_person() {
+    let mut run = flow();
+    run.record(intent(1));
+    let mut state = run.state.clone();
+    state.resumed();
+    assert!(matches!(&state.actions(run.given())[..], [Action::LookUp(_)]));
+    run.record(begun(true)).record(Payload::Unknown(Of { of: of(1) }));
+    assert_eq!(run.waiting().about, About::Outcome);
+    run.record(ruled(Ruling::Again, None));
+    assert!(
+        matches!(run.action(), Action::Intend(call) if call.round == 1 && call.key.of_try() == of(1)),
+        "the same try once more, under another name"
+    );
 }
 
 fn parent() -> Stage {

@@ -53,6 +53,29 @@ fn the_first_route_whose_condition_holds_is_taken_before_the_default() {
 }
 
 #[test]
+fn a_run_ends_well_only_with_an_output_that_the_workflow_promises() {
+    let definition = Definition {
+        stages: vec![stage("a"), stage("b")],
+        output_schema: Some(json!({
+            "type": "object", "required": ["total"], "properties": { "total": { "type": "integer" } }
+        })),
+        ..Definition::default()
+    };
+    for (output, ends) in [(json!({ "total": 3 }), true), (json!({ "total": "3" }), false)] {
+        let mut run = Run::of(definition.clone(), json!({}));
+        run.record(attempt_of("a", 1, 1, json!("anything")));
+        run.record(attempt_of("b", 1, 1, output.clone()));
+        if ends {
+            assert_eq!(run.outputs(), json!({ "b": output }));
+        } else {
+            let failure = run.failure();
+            assert_eq!(failure.class, FailureClass::Validation);
+            assert!(failure.message.contains("at /total"), "{}", failure.message);
+        }
+    }
+}
+
+#[test]
 fn routes_on_failure_see_the_failure_and_what_earlier_stages_gave() {
     let second = Stage {
         routes_on_fail: vec![
@@ -362,6 +385,7 @@ fn anywhere() -> impl Strategy<Value = Definition> {
             .collect(),
         transition_limit: 5,
         input_schema: None,
+        output_schema: None,
     })
 }
 

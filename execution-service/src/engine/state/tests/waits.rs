@@ -134,5 +134,7 @@ fn no_more_than_so_many_signals_are_kept() {
         state.apply(run.given(), &entry);
     }
     assert_eq!((state.signals_kept, state.signals.len()), (MAX_SIGNALS, MAX_SIGNALS));
+    assert!(state.loses("s0") && state.loses("one more"));
+    assert!(!run.state.loses("s0"));
     run.record(signal("w", json!(1)));
 }

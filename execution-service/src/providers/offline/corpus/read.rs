@@ -14,6 +14,7 @@ pub(super) struct Reader {
     sections: Vec<Section>,
     seen: HashSet<String>,
     blocks: usize,
+    passages: usize,
 }
 
 impl Reader {
@@ -29,6 +30,7 @@ impl Reader {
         for block in blocks(text) {
             self.block(passage, block);
         }
+        self.passages += 1;
     }
 
     fn block(&mut self, passage: &Passage, block: Block) {
@@ -81,6 +83,7 @@ impl Reader {
         self.lines.push(Line {
             text,
             kind,
+            passage: self.passages,
             section,
             block: self.blocks,
             place,

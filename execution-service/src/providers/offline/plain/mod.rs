@@ -28,6 +28,7 @@ pub(super) fn answer(source: &Source, instructions: &str, outline: Option<&Outli
     let mut writer = Writer {
         source,
         limits,
+        cites: source.is_numbered && asks_for_citations(instructions),
         used: HashSet::new(),
     };
     let lines = match (outline, shape(instructions)) {
@@ -35,7 +36,7 @@ pub(super) fn answer(source: &Source, instructions: &str, outline: Option<&Outli
         (None, Shape::Choice(options)) => {
             let all: Vec<usize> = (0..source.corpus.lines.len()).collect();
             let texts: Vec<&str> = options.iter().map(String::as_str).collect();
-            let (at, _) = super::choose::best(&texts, &source.corpus, &all, &[])?;
+            let (at, _) = super::choose::best(&texts, &source.corpus, &all, &[], "")?;
             return Some(Plain {
                 text: options[at].clone(),
                 is_choice: true,
@@ -56,9 +57,18 @@ pub(super) fn answer(source: &Source, instructions: &str, outline: Option<&Outli
     (!text.is_empty()).then_some(Plain { text, is_choice: false })
 }
 
+/// Whether an answer shall name its passages by their numbers.
+fn asks_for_citations(instructions: &str) -> bool {
+    let text = instructions.to_lowercase();
+    ["cite", "citation"].iter().any(|it| text.contains(it))
+        && ["bracket", "[1]", "[2]", "[n]"].iter().any(|it| text.contains(it))
+}
+
 struct Writer<'s> {
     source: &'s Source,
     limits: Limits,
+    /// Whether each sentence names the passage that it is from.
+    cites: bool,
     /// Texts that are given already.
     used: HashSet<String>,
 }
@@ -198,9 +208,16 @@ impl Writer<'_> {
         if let Some(words) = count(&hint.note, &["words"]).filter(|_| !is_list) {
             self.keep_words(&mut chosen, words);
         }
-        let texts: Vec<String> = chosen.into_iter().map(|line| corpus.lines[line].text.clone()).collect();
-        self.used.extend(texts.iter().cloned());
-        texts
+        let lines = chosen.into_iter().map(|line| &corpus.lines[line]);
+        let texts = lines.map(|line| {
+            self.used.insert(line.text.clone());
+            if self.cites {
+                format!("{} [{}]", line.text, line.passage + 1)
+            } else {
+                line.text.clone()
+            }
+        });
+        texts.collect()
     }
 
     /// Drops the weakest sentences until the rest has at most so many words, or is one.

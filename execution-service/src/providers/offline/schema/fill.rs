@@ -251,7 +251,7 @@ impl<'s> Filler<'s> {
         let words: Vec<String> = options.iter().map(as_words).collect();
         let texts: Vec<&str> = words.iter().map(String::as_str).collect();
         let asked = hint.asked(&self.source.corpus);
-        let (at, speaks) = choose::best(&texts, &self.source.corpus, &scope.lines, &asked)?;
+        let (at, speaks) = choose::best(&texts, &self.source.corpus, &scope.lines, &asked, &hint.note)?;
         if speaks {
             self.found += 1;
             return Some(options[at].clone());

@@ -65,7 +65,7 @@ impl<'s> Filler<'s> {
         least: usize,
         place: &Place,
     ) -> Vec<Value> {
-        let mut found: Vec<Value> = Vec::new();
+        let mut found: Vec<(Option<usize>, Value)> = Vec::new();
         let candidates = self.item_scopes(items, hint, scope, count);
         for may_be_empty in [false, true] {
             if may_be_empty && found.len() >= least.max(1) {
@@ -84,15 +84,17 @@ impl<'s> Filler<'s> {
                 );
                 let is_whole = may_be_empty || self.empty == empty;
                 match value {
-                    Some(value) if is_whole && self.found > before && !found.contains(&value) => {
+                    Some(value) if is_whole && self.found > before && !found.iter().any(|(_, it)| *it == value) => {
                         scope.taken.extend(anchor);
-                        found.push(value);
+                        found.push((anchor, value));
                     }
                     _ => (self.empty, self.unfilled) = (empty, unfilled),
                 }
             }
         }
-        found
+        // The best are taken, and stand in the source's order.
+        found.sort_by_key(|(anchor, _)| *anchor);
+        found.into_iter().map(|(_, value)| value).collect()
     }
 
     /// Where to look for each object: sections, if they are what is listed, else lines, the best first.

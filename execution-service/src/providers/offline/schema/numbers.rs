@@ -102,6 +102,7 @@ impl Filler<'_> {
             .min(3.0);
         let points = [
             (near > 0, 1.5),
+            (self.is_led_by(fact, &hint.names), 2.0),
             (unit, 2.0),
             (kind, 1.0),
             (labelled && !hint.names.is_empty(), 4.0),
@@ -112,6 +113,20 @@ impl Filler<'_> {
                 .filter(|(holds, _)| *holds)
                 .map(|(_, points)| points)
                 .sum::<f64>()
+    }
+
+    /// Whether one of these names stands between the fact before in its line and the fact: of "net 10, tax 2" the 2 is the tax.
+    fn is_led_by(&self, fact: &Fact, names: &[String]) -> bool {
+        let text = &self.source.corpus.lines[fact.line].text;
+        let before = self.source.facts().iter().filter(|it| it.line == fact.line);
+        let from = before
+            .map(|it| it.at + it.text.len())
+            .filter(|end| *end <= fact.at)
+            .max()
+            .unwrap_or(0);
+        let own = super::super::words::terms(&text[from..fact.at]);
+        let is_telling = |name: &&String| PLAIN.binary_search(&name.as_str()).is_err();
+        names.iter().filter(is_telling).any(|name| own.contains(name))
     }
 
     /// Whether the source says what the hint names: false where it denies it; `None` where it does not speak of it.

@@ -7,13 +7,16 @@ use super::super::facts::FactKind;
 use super::super::hint::{Hint, Noun};
 use super::super::phrases::phrases;
 use super::super::source::last_heading;
-use super::super::text::{clip, names};
+use super::super::text::{actor, clip, names};
 use super::fill::Filler;
 use super::scope::Scope;
 use super::{expression, size, text};
 
 /// The most lines of its section that are looked at for what an item does not say itself.
 pub(super) const MAX_AROUND: usize = 40;
+
+/// Names of who does something.
+const ACTORS: [&str; 3] = ["assignee", "owner", "responsible"];
 
 /// A text that could be given, and the lines it takes.
 struct Candidate {
@@ -133,6 +136,9 @@ impl Filler<'_> {
     }
 
     fn by_noun(&self, hint: &Hint, scope: &Scope, count: usize) -> Vec<Candidate> {
+        if scope.is_item && hint.names.iter().any(|name| ACTORS.contains(&name.as_str())) {
+            return self.actors(scope);
+        }
         match hint.noun {
             Some(Noun::Title) => self.titles(scope),
             Some(Noun::Name) => self.named(hint, scope),
@@ -242,6 +248,12 @@ impl Filler<'_> {
             .flat_map(|&line| names(&self.source.corpus.lines[line].text))
             .map(Candidate::loose)
             .collect()
+    }
+
+    /// Whoever does what a line says that somebody will do.
+    fn actors(&self, scope: &Scope) -> Vec<Candidate> {
+        let lines = scope.lines.iter().map(|&i| self.source.corpus.lines[i].text.as_str());
+        lines.filter_map(actor).map(Candidate::loose).collect()
     }
 
     fn phrases(&self, hint: &Hint, scope: &Scope, count: usize) -> Vec<Candidate> {

@@ -1,10 +1,16 @@
 //! Answers that come as a stream of events, and all that can come instead.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use FailureClass::{ProviderError, RateLimit, Timeout, Validation};
+use service_kit::lifecycle::Lifecycle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
 use super::*;
+use crate::providers::stub::is_whole;
 
 const SOON: Duration = Duration::from_millis(60);
 
@@ -415,7 +421,10 @@ async fn a_model_that_does_not_begin_is_given_up_after_its_time_whatever_its_ser
             Then::Repeat("data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n"),
         ),
     ] {
-        let stub = Stub::start(reply.into_bytes(), then, |it| it.first_token_timeout = SOON).await;
+        let stub = Stub::start(Protocol::OpenAi, reply.into_bytes(), then, |it| {
+            it.first_token_timeout = SOON
+        })
+        .await;
         let error = stub.answer(&call()).await.unwrap_err();
         assert_eq!(shown(&error), (Timeout, "first_token", true, true, None), "{name}");
         soon(stub.hung_up.notified()).await;
@@ -434,7 +443,10 @@ async fn a_model_that_falls_silent_is_given_up_whatever_its_server_sends() {
         ("pings", Then::Repeat("event: ping\ndata: {}\n\n")),
         ("half an event", Then::Repeat("data: {")),
     ] {
-        let stub = Stub::start(begun.clone().into_bytes(), then, |it| it.idle_timeout = SOON).await;
+        let stub = Stub::start(Protocol::OpenAi, begun.clone().into_bytes(), then, |it| {
+            it.idle_timeout = SOON
+        })
+        .await;
         let error = stub.answer(&call()).await.unwrap_err();
         assert_eq!(shown(&error), (Timeout, "idle", true, true, Some("par")), "{name}");
         soon(stub.hung_up.notified()).await;
@@ -455,7 +467,7 @@ async fn a_model_at_work_has_all_its_time_and_no_more() {
             false,
         ),
     ] {
-        let stub = Stub::start(open.clone(), Then::Repeat(drip), |it| {
+        let stub = Stub::start(Protocol::OpenAi, open.clone(), Then::Repeat(drip), |it| {
             it.idle_timeout = Duration::from_secs(5);
         })
         .await;
@@ -472,7 +484,7 @@ async fn what_never_ends_is_given_up_at_its_cap() {
     let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"again and again\"}}]}\n\n";
     for drip in [answer, ": a comment\n\n", "no line ever ends here"] {
         let large = drip.repeat(1_000).leak();
-        let stub = Stub::start(open.clone(), Then::Repeat(large), |_| {}).await;
+        let stub = Stub::start(Protocol::OpenAi, open.clone(), Then::Repeat(large), |_| {}).await;
         let error = stub.answer(&call()).await.unwrap_err();
         let (class, reason, retryable, billing_uncertain, _) = shown(&error);
         let expected = (ProviderError, "answer_too_large", false, true);
@@ -486,7 +498,7 @@ async fn a_call_that_is_dropped_hangs_up() {
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{}",
         says("par")
     );
-    let stub = Stub::start(begun.into_bytes(), Then::Hang, |_| {}).await;
+    let stub = Stub::start(Protocol::OpenAi, begun.into_bytes(), Then::Hang, |_| {}).await;
     let piece = Notify::new();
     let (call, tell) = (call(), |_: &str| piece.notify_one());
     tokio::select! {
@@ -532,7 +544,7 @@ async fn connections_are_used_again() {
         base_url,
         ..template.provider.endpoint.clone()
     };
-    let provider = OpenAi::new(endpoint, template.provider.outbound.clone());
+    let provider = Remote::new(endpoint, template.provider.outbound.clone());
     for _ in 0..CALLS {
         assert_eq!(provider.call(&call(), &|_| {}).await.unwrap().text, "Hello.");
     }

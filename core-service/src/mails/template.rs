@@ -1,0 +1,156 @@
+//! What mails say: plain text, one idea each, with a link where the installation has pages for it.
+
+use url::Url;
+
+use super::{Mail, MailToken, Notice};
+
+/// A mail's words.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) subject: String,
+    pub(super) body: String,
+}
+
+/// Writes a mail. `token` is there where its kind carries one; `pages` is where links lead to.
+pub(super) fn write(mail: &Mail, token: Option<&MailToken>, pages: Option<&Url>) -> Words {
+    let token = token.map(MailToken::expose).unwrap_or_default();
+    let use_it = |kind: &str, code: &str| how(pages, kind, code);
+    let (subject, body) = match mail {
+        Mail::Verification { .. } => (
+            "Confirm your e-mail address".to_owned(),
+            format!(
+                "Please confirm that this is your e-mail address. {}\n\nIt works once, within a day. If you did not ask for \
+                 this, do nothing.",
+                use_it("verification", &token)
+            ),
+        ),
+        Mail::PasswordReset { .. } => (
+            "Set a new password".to_owned(),
+            format!(
+                "Somebody asked to set a new password for your account. {}\n\nIt works once, within an hour. If it was not \
+                 you, do nothing: your password stays as it is.",
+                use_it("password_reset", &token)
+            ),
+        ),
+        Mail::EmailChange { .. } => (
+            "Confirm your new e-mail address".to_owned(),
+            format!(
+                "Please confirm that your account is to have this e-mail address. {}\n\nIt works once, within a day. If you \
+                 did not ask for this, do nothing.",
+                use_it("email_change", &token)
+            ),
+        ),
+        Mail::Invitation {
+            company, inviter, code, ..
+        } => (
+            format!("Invitation to {}", line(company)),
+            format!(
+                "{} invites you to {}. {}\n\nThe invitation is for this e-mail address alone and works once.",
+                line(inviter),
+                line(company),
+                use_it("invitation", code)
+            ),
+        ),
+        Mail::AddressTaken { .. } => (
+            "You have an account already".to_owned(),
+            "Somebody, perhaps you, wanted to use this e-mail address for an account, but you have one with it. If it was \
+             you, sign in, or ask for a new password. If it was not you, do nothing."
+                .to_owned(),
+        ),
+        Mail::SecurityNotice { what, .. } => notice(what),
+    };
+    Words {
+        subject,
+        body: format!("{body}\n"),
+    }
+}
+
+fn notice(what: &Notice) -> (String, String) {
+    let (subject, what) = match what {
+        Notice::PasswordChanged => (
+            "Your password was changed",
+            "The password of your account was changed, and other sessions were ended.".to_owned(),
+        ),
+        Notice::EmailChanged(to) => (
+            "Your e-mail address was changed",
+            format!("Your account has the e-mail address {to} from now on, and no longer this one."),
+        ),
+        Notice::SecondFactorAdded => (
+            "Signing in takes a code now",
+            "A second factor was added to your account, and other sessions were ended.".to_owned(),
+        ),
+        Notice::SecondFactorRemoved => (
+            "Signing in takes no code any more",
+            "The second factor of your account was removed.".to_owned(),
+        ),
+        Notice::RecoveryCodeUsed(left) => (
+            "A recovery code was used",
+            format!("Somebody signed in to your account with a recovery code. {left} are left."),
+        ),
+    };
+    let body = format!("{what} If it was not you, set a new password at once and end all sessions.");
+    (subject.to_owned(), body)
+}
+
+/// A link, or the code alone where there are no pages.
+fn how(pages: Option<&Url>, kind: &str, code: &str) -> String {
+    let Some(pages) = pages else {
+        return format!("Your code is:\n\n{code}");
+    };
+    let mut link = pages.clone();
+    link.query_pairs_mut()
+        .append_pair("type", kind)
+        .append_pair("token", code);
+    format!("Open this link:\n\n{link}")
+}
+
+/// What users wrote, as one short line: it must not look like ours.
+fn line(text: &str) -> String {
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .filter(|it| !it.is_control())
+        .take(100)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::{ids::MailId, keys::KeyRing};
+
+    use super::*;
+
+    #[test]
+    fn a_mail_has_its_token_as_a_link_or_as_a_code() {
+        let mail = Mail::PasswordReset {
+            to: "ada@example.com".parse().unwrap(),
+        };
+        let token = MailToken::of(&KeyRing::generate(), MailId::generate());
+        let pages = Url::parse("https://app.example/account?lang=en").unwrap();
+        let with_pages = write(&mail, Some(&token), Some(&pages)).body;
+        let link = format!(
+            "https://app.example/account?lang=en&type=password_reset&token={}\n",
+            token.expose()
+        );
+        assert!(with_pages.contains(&link), "{with_pages}");
+        let without = write(&mail, Some(&token), None).body;
+        assert!(without.contains(&format!("\n\n{}\n", token.expose())), "{without}");
+    }
+
+    #[test]
+    fn what_users_wrote_stays_one_line() {
+        let mail = Mail::Invitation {
+            to: "ada@example.com".parse().unwrap(),
+            company: "Works\r\nBcc: all@example.com\n\nYour account".into(),
+            inviter: "x".repeat(500),
+            code: "c".into(),
+        };
+        let words = write(&mail, None, None);
+        assert_eq!(words.subject, "Invitation to Works Bcc: all@example.com Your account");
+        assert_eq!(
+            words.body.lines().next().unwrap().len(),
+            100 + 13 + words.subject.len() - 14 + 16
+        );
+    }
+}
