@@ -19,7 +19,7 @@ run: setup       ## build, start everything on a private PostgreSQL, run the dem
 	$(BIN)/studios up --demo --doc "$(DOC)"
 
 test: setup      ## every test, the faults, the browser and the README's commands included
-	@scripts/setup.sh --tests
+	@scripts/setup.sh --tests $(TOOLS)
 	cargo build --workspace --bins
 	STUDIOS_SEED_SECONDS=60 cargo test --workspace
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
-#   scripts/setup.sh --tests          what `make test` needs besides: a connection pooler, a browser and what its page imports,
+#   scripts/setup.sh --tests DIR      what `make test` needs besides: a connection pooler, a browser and what its page imports,
 #                                     a client of TUS, a server of S3,
-#                                     and two servers that speak the model providers' protocols (aimock, LiteLLM's proxy)
+#                                     and two servers that speak the model providers' protocols (aimock; LiteLLM's proxy, in DIR)
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
 buf=1.75.0
@@ -45,12 +45,15 @@ if [ "${1:-}" = --tests ]; then
             cp "$folder/package-lock.json" "$folder/node_modules/installed"
         fi
     done
-    if ! cmp -s "$peers/requirements.txt" "$peers/.venv/installed"; then
+    # Outside of the checkout, so that the next one has it too.
+    litellm=${2:?a folder for tools}/litellm
+    if ! cmp -s "$peers/requirements.txt" "$litellm/installed"; then
         echo "setup: installing LiteLLM's proxy (once; it is large)" >&2
-        python3 -m venv "$peers/.venv"
-        "$peers/.venv/bin/pip" install --quiet --disable-pip-version-check -r "$peers/requirements.txt" >&2
-        cp "$peers/requirements.txt" "$peers/.venv/installed"
+        python3 -m venv "$litellm"
+        "$litellm/bin/pip" install --quiet --disable-pip-version-check -r "$peers/requirements.txt" >&2
+        cp "$peers/requirements.txt" "$litellm/installed"
     fi
+    ln -sfn "$litellm" "$peers/.venv"
     venv=$tests/uploads/venv
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
         echo "setup: installing moto $moto" >&2

@@ -3,6 +3,8 @@
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
 pub mod account;
+pub mod api_keys;
+pub mod audit;
 pub mod bench;
 pub mod connections;
 pub mod control;
@@ -12,9 +14,11 @@ pub mod events;
 pub mod files;
 pub mod flows;
 pub mod home;
+pub mod invitations;
 pub mod keys;
 pub mod mails;
 pub mod migrate;
+pub mod operator;
 pub mod output;
 pub mod postgres;
 pub mod remote;
@@ -91,6 +95,18 @@ enum Command {
     /// Executions of workflows.
     #[command(subcommand)]
     Execution(runs::ExecutionCommand),
+    /// What operators set for companies and plans, at core-service's own port.
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// Invitations of people to a company.
+    #[command(subcommand)]
+    Invitation(invitations::Command),
+    /// Keys with which machines work in a company.
+    #[command(subcommand)]
+    ApiKeys(api_keys::Command),
+    /// Who did what in a company, and proof that nothing of it was changed.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -121,6 +137,10 @@ pub async fn run() -> u8 {
         Command::Templates(command) => templates::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
+        Command::Operator(command) => operator::run(command, output).await.map(|()| true),
+        Command::Invitation(command) => invitations::run(command, output).await.map(|()| true),
+        Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
+        Command::Audit(command) => audit::run(command, output).await,
     };
     match done {
         Ok(true) => output::OK,

@@ -7,12 +7,15 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, config::Reader};
 use studios_proto::{
     core::{
-        account_service_client::AccountServiceClient, auth_service_client::AuthServiceClient,
+        account_service_client::AccountServiceClient, api_key_service_client::ApiKeyServiceClient,
+        audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
-        file_service_client::FileServiceClient, studio_service_client::StudioServiceClient,
+        file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
-        connection_service_client::ConnectionServiceClient, execution_service_client::ExecutionServiceClient,
+        connection_service_client::ConnectionServiceClient,
+        execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
         flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
         template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
     },
@@ -98,6 +101,26 @@ impl Remote {
     /// Sign-up and sessions.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel.clone())
+    }
+
+    /// Invitations to companies.
+    pub fn invitations(&self) -> InvitationServiceClient<Channel> {
+        InvitationServiceClient::new(self.channel.clone())
+    }
+
+    /// Keys of machines.
+    pub fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
+        ApiKeyServiceClient::new(self.channel.clone())
+    }
+
+    /// What was done to companies, members, studios and documents.
+    pub fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone())
+    }
+
+    /// What was done to models, workflows, snapshots and executions.
+    pub fn execution_audit(&self) -> ExecutionAuditServiceClient<Channel> {
+        ExecutionAuditServiceClient::new(self.channel.clone())
     }
 
     /// The caller's own account.

@@ -5,19 +5,23 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::Revocations, clock::SharedClock, keys::KeyRing};
+use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing};
 use sqlx::PgPool;
 
 pub mod access;
+pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod companies;
 mod config;
 mod contact;
 pub mod documents;
 pub mod files;
+pub mod invitations;
 pub mod jobs;
 pub mod mails;
 pub mod objects;
+pub mod operators;
 pub mod outbox;
 pub mod requests;
 mod service;
@@ -57,6 +61,8 @@ pub struct App {
     pub files: files::Settings,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
+    /// Who did what.
+    pub audit: Arc<AuditLog>,
     /// Wakes this process's worker.
     pub job_signal: jobs::Signal,
     /// How mails are sent.

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, Door, External, IssuerKeys, Revocations, UserTokens, Verifier},
+    audit::{AuditLog, Schema, Sealer},
+    auth::{
+        AuthLayer, Door, External, IssuerKeys, OperatorTokens, Revocations, UserTokens, Verifier, api_keys::ApiKeys,
+    },
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -15,10 +18,14 @@ use service_kit::{
 use studios_proto::core::{
     access_service_server::{self, AccessServiceServer},
     account_service_server::{self, AccountServiceServer},
+    api_key_service_server::{self, ApiKeyServiceServer},
+    audit_service_server::{self, AuditServiceServer},
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
     file_service_server::{self, FileServiceServer},
+    invitation_service_server::{self, InvitationServiceServer},
+    operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     transfer_service_server::{self, TransferServiceServer},
     user_service_server::{self, UserServiceServer},
@@ -27,24 +34,33 @@ use studios_proto::core::{
 use crate::{
     App, Config,
     access::api::AccessApi,
+    api_keys::{StoredApiKeys, api::ApiKeysApi},
+    audit::api::Audit,
     auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
     files::{self, api::Files, transfer_api::Transfers},
-    jobs, mails, outbox,
+    invitations::api::Invitations,
+    jobs, mails,
+    operators::api::Operators,
+    outbox,
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 13] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
+    api_key_service_server::SERVICE_NAME,
+    audit_service_server::SERVICE_NAME,
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
+    invitation_service_server::SERVICE_NAME,
+    operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     transfer_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -76,6 +92,8 @@ impl Service {
             audience: config.audience.clone(),
             keys: keys.clone(),
         };
+        let api_keys = ApiKeys::new(config.key_ring.clone(), Arc::new(StoredApiKeys(pool.clone())));
+        let operators = OperatorTokens::new(config.key_ring.clone(), clock.clone());
         let revocations = Arc::new(Revocations::new(clock.clone()));
         let directory = Directory::new(pool.clone(), &config.issuers);
         let external = External::new(
@@ -86,7 +104,8 @@ impl Service {
         );
         let verifier = Verifier::new(users, config.peers, clock.clone())?
             .refusing(revocations.clone())
-            .accepting(external);
+            .accepting(external)
+            .with_api_keys(api_keys);
         let limits = Limits::new(config.limits, clock.clone());
         let outbox = outbox::Tail::new(worker_pool.clone(), lifecycle.soft());
         let app = App {
@@ -94,6 +113,7 @@ impl Service {
             studio_creations: studios::gather_creations(pool.clone(), lifecycle.clone()),
             company_reads: companies::gather_reads(pool.clone(), lifecycle.clone()),
             profile_reads: users::gather_reads(pool.clone(), lifecycle.clone()),
+            audit: Arc::new(AuditLog::new(Schema::Core, config.key_ring.clone(), clock.clone())),
             pool,
             worker_pool,
             keys: config.key_ring,
@@ -118,7 +138,7 @@ impl Service {
         Ok(Self {
             app: Arc::new(app),
             listener: Listener::bind(config.listen).await?.with_tls(config.tls),
-            auth: AuthLayer::new(Arc::new(verifier), door),
+            auth: AuthLayer::new(Arc::new(verifier), door).with_operators(operators),
             limits: Arc::new(limits),
             reflection: config.reflection,
             lifecycle,
@@ -147,6 +167,8 @@ impl Service {
         } = self;
         let _stops = lifecycle.soft().drop_guard();
         lifecycle.spawn("signing-keys", app.issuer.keys.clone().keep_tended(lifecycle.soft()));
+        let sealer = Sealer::new(Schema::Core, app.worker_pool.clone(), &app.keys, app.clock.clone());
+        lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
@@ -181,10 +203,14 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
         .with(AccountServiceServer::new(Account::new(app.clone())))
+        .with(ApiKeyServiceServer::new(ApiKeysApi::new(app.clone())))
+        .with(AuditServiceServer::new(Audit::new(app.clone())))
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
         .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
+        .with(InvitationServiceServer::new(Invitations::new(app.clone())))
+        .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(TransferServiceServer::new(Transfers::new(
             app.clone(),
@@ -199,6 +225,7 @@ fn door(path: &str) -> Door {
         // The token of a signed URL, which a transfer's first message carries, is looked at there.
         Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
+        Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }
 }
@@ -208,10 +235,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signing_in_and_signed_urls_are_open_to_everybody_and_access_to_services_alone() {
+    fn only_signing_in_and_signed_urls_are_open_to_everybody_and_what_is_internal_to_services_and_operators() {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
         assert_eq!(door("/studios.core.v1.TransferService/WriteUpload"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",
             "/studios.core.v1.FileService/UploadFile",

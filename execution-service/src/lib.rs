@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use service_kit::{keys::KeyRing, lifecycle::Lifecycle, outbound::Outbound};
+use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
 pub mod aside;
+pub mod audit;
 mod config;
 pub mod connections;
 pub mod engine;
@@ -47,6 +48,8 @@ pub struct App {
     pub aside: aside::Aside,
     /// The root key ring: page tokens.
     pub keys: KeyRing,
+    /// Who did what.
+    pub audit: Arc<AuditLog>,
     /// What users may do, and the text of their documents.
     pub core: Arc<CoreClient>,
     /// Calls to the outside.

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use service_kit::{
-    auth::{AuthLayer, ClientJwks, Door, External, IssuerKeys, Peer, Revocations, UserTokens, Verifier},
+    audit::{AuditLog, Schema, Sealer},
+    auth::{
+        AuthLayer, ClientJwks, Door, External, IssuerKeys, Peer, Revocations, UserTokens, Verifier,
+        api_keys::{ApiKeys, ClientApiKeys},
+    },
     clock::{SharedClock, SystemClock},
     db,
     error::Result,
@@ -15,6 +19,7 @@ use service_kit::{
 };
 use studios_proto::execution::{
     connection_service_server::{self, ConnectionServiceServer},
+    execution_audit_service_server::{self, ExecutionAuditServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
     flow_callback_service_server::{self, FlowCallbackServiceServer},
     flow_service_server::{self, FlowServiceServer},
@@ -31,7 +36,7 @@ use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
-    connections, executions, models,
+    audit, connections, executions, models,
     pieces::{self, Pieces},
     places::Places,
     providers::Providers,
@@ -45,8 +50,9 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     connection_service_server::SERVICE_NAME,
+    execution_audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     flow_callback_service_server::SERVICE_NAME,
     flow_service_server::SERVICE_NAME,
@@ -85,6 +91,8 @@ impl Service {
         };
         let revocations = Arc::new(Revocations::new(clock.clone()));
         let identity = Arc::new(ServiceIdentity::new(NAME, config.service_key, clock.clone()));
+        let api_keys = Arc::new(ClientApiKeys::new(channel.clone(), identity.clone()));
+        let api_keys = ApiKeys::new(config.key_ring.clone(), api_keys);
         let core = Arc::new(CoreClient::new(channel, identity.clone(), revocations.clone()));
         let external = External::new(
             &config.issuers,
@@ -94,7 +102,8 @@ impl Service {
         );
         let verifier = Verifier::new(users, [replica], clock.clone())?
             .refusing(revocations)
-            .accepting(external);
+            .accepting(external)
+            .with_api_keys(api_keys);
         lifecycle.spawn("access-events", core.as_ref().clone().follow(lifecycle.soft()));
         let outbound = Outbound::new(&OutboundConfig {
             allow: config.outbound_allow,
@@ -111,6 +120,9 @@ impl Service {
         let limits = Limits::new(config.limits, clock.clone());
         let start_rate = StartRate::new(config.start_limit, pool.clone(), clock.clone());
         let aside = Aside::default();
+        let audit = AuditLog::new(Schema::Execution, config.key_ring.clone(), clock.clone());
+        let sealer = Sealer::new(Schema::Execution, engine_pool.clone(), &config.key_ring, clock.clone());
+        lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         let engine = EngineConfig {
             pool: engine_pool,
             address,
@@ -127,6 +139,7 @@ impl Service {
             places: Places::default(),
             marks: templates::Marks::default(),
             aside,
+            audit: Arc::new(audit),
             pool,
             keys: config.key_ring,
             core,
@@ -202,6 +215,7 @@ fn door(path: &str) -> Door {
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
         .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
+        .with(ExecutionAuditServiceServer::new(audit::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))
         .with(FlowCallbackServiceServer::new(pieces::Api::new(app.clone())))
         .with(FlowServiceServer::new(pieces::Api::new(app.clone())))

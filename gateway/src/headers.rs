@@ -5,7 +5,7 @@
 //! anything that somebody adds one day without thinking of the gateway. The client's address is the gateway's own word.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use service_kit::{ids::RequestId, limits::CLIENT_ADDRESS};
+use service_kit::{auth::api_keys::Secret, ids::RequestId, limits::CLIENT_ADDRESS};
 
 /// The header that carries the request's id, in requests and in answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,7 +82,8 @@ pub(crate) fn is_utf8(headers: &HeaderMap) -> bool {
     charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
 }
 
-/// Whether the caller shows something that looks like an access token: three parts of base64url, the first of which is JSON's beginning.
+/// Whether the caller shows something that looks like an API key, or an access token: three parts of base64url, the first of which
+/// is JSON's beginning.
 /// Whether it is a good one is for the service to say.
 pub(crate) fn has_token(headers: &HeaderMap) -> bool {
     const SHORTEST_PART: usize = 16;
@@ -96,6 +97,9 @@ pub(crate) fn has_token(headers: &HeaderMap) -> bool {
         part.len() >= SHORTEST_PART && part.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
     };
     let token = token.trim();
+    if Secret::looks_like(token) {
+        return scheme.eq_ignore_ascii_case("bearer") && Secret::read(token).is_some();
+    }
     scheme.eq_ignore_ascii_case("bearer")
         && token.starts_with("ey")
         && token.split('.').count() == 3

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
 
-/// Services that take service tokens only, which no caller of the gateway can have, or that the gateway calls itself.
-const INTERNAL: [&str; 4] = [
+/// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
+/// itself.
+const INTERNAL: [&str; 5] = [
     "studios.core.v1.AccessService",
+    "studios.core.v1.OperatorService",
     "studios.core.v1.TransferService",
     "studios.execution.v1.FlowCallbackService",
     "studios.execution.v1.ReplicaService",
@@ -133,6 +135,7 @@ mod tests {
             "/studios.core.v1.AccessService/CheckStudio",
             "/studios.core.v1.TransferService/GetUpload",
             "/studios.execution.v1.ReplicaService/FollowRun",
+            "/studios.core.v1.OperatorService/SuspendCompany",
             "/studios.execution.v1.FlowCallbackService/TakeCallback",
             "/studios.core.v1.StudioService/Nothing",
             "/grpc.health.v1.Health/Check",

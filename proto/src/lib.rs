@@ -16,6 +16,11 @@ pub mod core {
         tonic::include_proto!("studios.core.v1");
     }
     pub use generated::*;
+
+    /// Under the name that other packages' generated code calls it by.
+    pub(crate) mod v1 {
+        pub(crate) use super::generated::*;
+    }
 }
 
 /// The contracts of execution-service: `studios.execution.v1`.

@@ -91,6 +91,8 @@ ids! {
     BranchId
     /// A user's place in a company.
     MembershipId
+    /// An invitation to a company.
+    InvitationId
     /// A studio.
     StudioId
     /// A document.
@@ -127,6 +129,8 @@ ids! {
     TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
+    /// Anything that has an id.
+    AnyId
     /// A caller's name for a request, by which a repeated one is known.
     RequestId
 }

@@ -3,6 +3,7 @@
 
 use mimalloc::MiMalloc;
 
+pub mod audit;
 pub mod auth;
 pub mod client;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod keys;
 pub mod lifecycle;
 pub mod limits;
+pub mod methods;
 pub mod outbound;
 pub mod page;
 mod pem;

@@ -14,8 +14,8 @@ use service_kit::{
     token::{ServiceIdentity, USER_AUDIENCE, USER_ROLE, UserClaims},
 };
 use studios_proto::core::{
-    AccessDecision, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest, FollowEventsResponse,
-    ResolveIdentityRequest, ResolveIdentityResponse,
+    AccessDecision, ApiKeyAccess, CheckApiKeyRequest, CheckCompanyRequest, CheckStudioRequest, FollowEventsRequest,
+    FollowEventsResponse, ResolveIdentityRequest, ResolveIdentityResponse,
     access_service_client::AccessServiceClient,
     access_service_server::{AccessService, AccessServiceServer},
 };
@@ -71,6 +71,10 @@ impl AccessService for Double {
 
     async fn check_company(&self, _: Request<CheckCompanyRequest>) -> Result<Response<AccessDecision>, Status> {
         Ok(Response::new(AccessDecision::default()))
+    }
+
+    async fn check_api_key(&self, _: Request<CheckApiKeyRequest>) -> Result<Response<ApiKeyAccess>, Status> {
+        Ok(Response::new(ApiKeyAccess::default()))
     }
 
     async fn follow_events(

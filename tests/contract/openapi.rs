@@ -62,7 +62,7 @@ async fn every_rpcs_request_and_answer_are_as_the_openapi_document_says() {
     let mut wrong = Vec::new();
     for row in ROWS {
         let operation = &document["paths"][format!("/{}", row.method)]["post"];
-        if let Door::Service | Door::ServiceAlone = row.door {
+        if let Door::Service | Door::ServiceAlone | Door::Gateway | Door::Operator = row.door {
             assert!(operation.is_null(), "{} is internal", row.method);
             continue;
         }

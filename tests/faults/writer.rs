@@ -95,6 +95,7 @@ impl Bench {
             key: None,
             parent: None,
             source: None,
+            audit: None,
         }
     }
 

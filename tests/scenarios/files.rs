@@ -398,6 +398,16 @@ async fn a_clean_up_deletes_what_it_has_said_that_it_would() {
     assert_eq!(fields(&status), ["made_before"]);
 }
 
+/// Asserts that the newest entry of the log says that the tenant has done this.
+async fn assert_recorded(world: &World, it: &Tenant, action: &str, thing: &str) {
+    let list = "studios.core.v1.AuditService/ListAuditEntries";
+    let page = world.ok(list, json!({ "companyId": it.company }), &it.token).await;
+    let newest = page["entries"][0].to_string();
+    for expected in [action, thing, &it.user] {
+        assert!(newest.contains(expected), "{expected}: {newest}");
+    }
+}
+
 /// Begins a resumable upload and returns its URL.
 async fn begin(world: &World, it: &Tenant, size: usize) -> String {
     let file = json!({ "file": { "studioId": it.studio, "name": "up.txt", "mimeType": "text/plain", "sizeBytes": size.to_string() } });
@@ -435,6 +445,7 @@ async fn an_upload_by_url_goes_on_where_it_was_broken_off() {
         if cut[1] == bytes.len() {
             let file = header(&answer, "upload-file-id").to_owned();
             assert!(download(&world, &it.token, &file, 0, 0).await.unwrap() == bytes);
+            assert_recorded(&world, &it, "TransferService.WriteUpload", &file).await;
             break;
         }
         let state = tus(&http, "HEAD", url.clone()).send().await.unwrap();
@@ -493,6 +504,7 @@ async fn an_upload_that_is_given_up_or_runs_out_leaves_nothing() {
         assert_eq!(count(&staged), 1);
         if ends == "DELETE" {
             assert_eq!(tus(&http, "DELETE", url.clone()).send().await.unwrap().status(), 204);
+            assert_recorded(&world, &it, "TransferService.EndUpload", &it.company).await;
         } else {
             admin(
                 &world,

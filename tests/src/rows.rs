@@ -18,6 +18,8 @@ pub enum Door {
     Service,
     /// Services acting for nobody.
     ServiceAlone,
+    /// Operators.
+    Operator,
     /// The gateway itself; the request carries its right.
     Gateway,
 }
@@ -101,6 +103,16 @@ const fn service(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
         method,
         door: Door::Service,
         reach: Reach::Resource,
+        body,
+        answer: Code::Ok,
+    }
+}
+
+const fn operator(method: &'static str, body: fn(&Tenant) -> Value) -> Row {
+    Row {
+        method,
+        door: Door::Operator,
+        reach: Reach::Caller,
         body,
         answer: Code::Ok,
     }
@@ -197,6 +209,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "companyId": it.company }),
     ),
     row(
+        "studios.core.v1.CompanyService/ExplainAccess",
+        |it| json!({ "companyId": it.company, "userId": it.user, "studioId": it.studio }),
+    ),
+    row(
         "studios.core.v1.CompanyService/RotateJoinCode",
         |it| json!({ "companyId": it.company }),
     ),
@@ -249,6 +265,47 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.core.v1.CompanyService/UpdateBranch",
         |it| json!({ "branch": { "id": it.branch, "name": "South pier" } }),
+    ),
+    row("studios.core.v1.InvitationService/CreateInvitation", |it| {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        json!({ "invitation": { "companyId": it.company, "email": email } })
+    }),
+    row(
+        "studios.core.v1.InvitationService/ListInvitations",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.InvitationService/RevokeInvitation",
+        |it| json!({ "id": it.invitation }),
+    ),
+    // Like a join code.
+    caller(
+        "studios.core.v1.InvitationService/AcceptInvitation",
+        |_| json!({ "token": "0".repeat(40) }),
+    )
+    .unknown(),
+    row("studios.core.v1.ApiKeyService/CreateApiKey", |it| {
+        json!({ "apiKey": { "companyId": it.company, "name": format!("Key {}", Uuid::now_v7().simple()), "scopes": ["*:read"] } })
+    }),
+    row(
+        "studios.core.v1.ApiKeyService/ListApiKeys",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.ApiKeyService/RevokeApiKey",
+        |it| json!({ "id": it.api_key }),
+    ),
+    row(
+        "studios.core.v1.AuditService/ListAuditEntries",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.AuditService/ExportAuditLog",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.AuditService/VerifyAuditLog",
+        |it| json!({ "companyId": it.company }),
     ),
     row(
         "studios.core.v1.StudioService/CreateStudio",
@@ -358,6 +415,13 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "companyId": it.company }),
     ),
     Row {
+        method: "studios.core.v1.AccessService/CheckApiKey",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "hashes": ["AAAA"] }),
+        answer: Code::NotFound,
+    },
+    Row {
         method: "studios.core.v1.AccessService/FollowEvents",
         door: Door::ServiceAlone,
         // What it tells is of all companies.
@@ -365,6 +429,35 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    operator(
+        "studios.core.v1.OperatorService/GetCompanyForOperator",
+        |it| json!({ "companyId": it.company }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SetCompanyPlan",
+        |it| json!({ "companyId": it.company, "plan": "pro" }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SetSubscription",
+        |it| json!({ "companyId": it.company, "subscription": { "status": "SUBSCRIPTION_STATUS_ACTIVE", "renews": true } }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/SuspendCompany",
+        |it| json!({ "companyId": it.company, "reason": "a test" }),
+    ),
+    operator(
+        "studios.core.v1.OperatorService/ResumeCompany",
+        |it| json!({ "companyId": it.company }),
+    ),
+    operator("studios.core.v1.OperatorService/UpdatePlan", |_| {
+        json!({ "plan": { "code": "enterprise", "displayName": "Enterprise", "limits": { "executionsPerMonth": "5000000",
+            "concurrentExecutions": 1000, "storageBytes": "10995116277760", "tokensPerMonth": "20000000000",
+            "costMicrosPerMonth": "50000000000", "members": 10000, "studios": 5000 } } })
+    }),
+    operator(
+        "studios.core.v1.OperatorService/SetUserLimits",
+        |it| json!({ "userId": it.user, "maxSnapshots": 60 }),
+    ),
     row("studios.execution.v1.ConnectionService/CreateConnection", |it| {
         let name = format!("connection {}", Uuid::now_v7());
         json!({ "connection": { "companyId": it.company, "name": name, "kind": "CONNECTION_KIND_OPENAI",
@@ -409,6 +502,18 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.execution.v1.ModelService/UpdateModel",
         |it| json!({ "model": { "id": it.model, "contextLength": 16384 } }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionAuditService/ListAuditEntries",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionAuditService/ExportAuditLog",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.execution.v1.ExecutionAuditService/VerifyAuditLog",
+        |it| json!({ "companyId": it.company }),
     ),
     row(
         "studios.execution.v1.WorkflowService/CreateWorkflow",

@@ -40,6 +40,10 @@ pub struct Tenant {
     pub snapshot: String,
     /// The same as a file, in base64.
     pub snapshot_file: String,
+    /// The id of its API key.
+    pub api_key: String,
+    /// The id of an open invitation.
+    pub invitation: String,
     /// A published workflow that takes a text.
     pub form_workflow: String,
     /// The company's template of it.
@@ -87,6 +91,9 @@ impl Tenant {
             )
             .await;
         tenant.snapshot_file = text(&file["content"]);
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        tenant.invitation = tenant.invite(world, &email, "ROLE_MEMBER").await.0;
+        tenant.api_key = tenant.add_key(world, "Harbour crane", &["*:read"]).await.0;
         tenant.form_workflow = tenant.add_form_workflow(world, "Say it").await;
         tenant.template = tenant
             .add_template(world, "Say it shorter", &tenant.form_workflow)
@@ -175,6 +182,8 @@ impl Tenant {
             execution: String::new(),
             snapshot: String::new(),
             snapshot_file: String::new(),
+            api_key: String::new(),
+            invitation: String::new(),
             form_workflow: String::new(),
             template: String::new(),
         }
@@ -202,6 +211,24 @@ impl Tenant {
             )
             .await;
         id(&membership)
+    }
+
+    /// Invites an address; returns the invitation's id and what accepts it.
+    pub async fn invite(&self, world: &World, email: &str, role: &str) -> (String, String) {
+        let body = json!({ "invitation": { "companyId": self.company, "email": email, "role": role } });
+        let made = world
+            .ok("studios.core.v1.InvitationService/CreateInvitation", body, &self.token)
+            .await;
+        (id(&made["invitation"]), text(&made["token"]))
+    }
+
+    /// Gives the company an API key; returns its id and its text.
+    pub async fn add_key(&self, world: &World, name: &str, scopes: &[&str]) -> (String, String) {
+        let body = json!({ "apiKey": { "companyId": self.company, "name": name, "scopes": scopes } });
+        let made = world
+            .ok("studios.core.v1.ApiKeyService/CreateApiKey", body, &self.token)
+            .await;
+        (id(&made["apiKey"]), text(&made["key"]))
     }
 
     /// Gives the studio a markdown document and waits until it is processed.

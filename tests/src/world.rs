@@ -10,6 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use service_kit::{
+    auth::OperatorTokens,
     client::ClientTls,
     clock::SystemClock,
     keys::{KeyRing, SigningKey},
@@ -25,7 +26,7 @@ use studios_cli::{
 use tonic::{Status, transport::Channel};
 use url::Url;
 
-use crate::{call, cluster::TestCluster};
+use crate::{call, cluster::TestCluster, tenant::Tenant};
 
 static TRACES: OnceLock<telemetry::Guard> = OnceLock::new();
 
@@ -183,6 +184,21 @@ impl World {
         let key = SigningKey::from_pkcs8(&der).expect("a key");
         let identity = ServiceIdentity::new("execution-service", key, Arc::new(SystemClock));
         identity.token_for(user.map(|it| it.parse().expect("a user's id")))
+    }
+
+    /// Has a user's e-mail address count as verified.
+    pub async fn verify_email(&self, user: &Tenant) {
+        sqlx::query("update core.users set email_verified = true where id = $1::uuid")
+            .bind(&user.user)
+            .execute(&self.admin().await)
+            .await
+            .expect("the user is there");
+    }
+
+    /// A token of an operator called `harbour-master`.
+    pub fn operator_token(&self) -> String {
+        let tokens = OperatorTokens::new(self.home.keys.clone(), Arc::new(SystemClock));
+        tokens.mint("harbour-master", Duration::from_mins(15))
     }
 
     /// Asks again until the answer satisfies the condition.

@@ -55,6 +55,7 @@ async fn no_rpc_lets_a_caller_reach_another_tenants_rows() {
             Door::Member => Some(victim.token.clone()),
             Door::Service => Some(world.service_token(Some(&victim.user))),
             Door::ServiceAlone => Some(world.service_token(None)),
+            Door::Operator => Some(world.operator_token()),
         };
         let got = world.call(row.method, (row.body)(&victim), token.as_deref()).await;
         if got.as_ref().map_or_else(tonic::Status::code, |_| Code::Ok) != row.answer {
@@ -122,6 +123,16 @@ fn refusals(row: &Row, world: &World, stranger: &Tenant) -> Vec<(&'static str, O
             (
                 "its own user without a service",
                 Some(stranger.token.clone()),
+                unauthenticated,
+            ),
+            ("nobody", None, unauthenticated),
+        ],
+        Door::Operator => vec![
+            ("a user", Some(stranger.token.clone()), unauthenticated),
+            ("a service acting for a user", Some(as_stranger), unauthenticated),
+            (
+                "a service acting for nobody",
+                Some(world.service_token(None)),
                 unauthenticated,
             ),
             ("nobody", None, unauthenticated),

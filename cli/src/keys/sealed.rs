@@ -15,7 +15,7 @@ pub struct Sealed {
 }
 
 /// All of them. One whose table a database lacks is passed over.
-pub const SEALED: [Sealed; 3] = [
+pub const SEALED: [Sealed; 5] = [
     Sealed {
         table: "core.signing_keys",
         column: "sealed_private_key",
@@ -27,6 +27,18 @@ pub const SEALED: [Sealed; 3] = [
         column: "sealed",
         purpose: "core.join-codes",
         context: "uuid_send(company_id)",
+    },
+    Sealed {
+        table: "core.audit_subjects",
+        column: "sealed",
+        purpose: "audit.subjects",
+        context: "uuid_send(subject)",
+    },
+    Sealed {
+        table: "execution.audit_subjects",
+        column: "sealed",
+        purpose: "audit.subjects",
+        context: "uuid_send(subject)",
     },
     Sealed {
         table: "execution.connections",

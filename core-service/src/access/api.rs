@@ -15,7 +15,7 @@ use studios_proto::core::{self as proto, access_service_server::AccessService};
 use tonic::{Request, Response, Status};
 
 use super::convert;
-use crate::{App, auth::identities, outbox::Follower};
+use crate::{App, api_keys, auth::identities, outbox::Follower};
 
 /// Serves `AccessService`.
 #[derive(Clone)]
@@ -58,6 +58,19 @@ impl AccessService for AccessApi {
         })
         .await?;
         Ok(Response::new(decision.into()))
+    }
+
+    async fn check_api_key(
+        &self,
+        request: Request<proto::CheckApiKeyRequest>,
+    ) -> Result<Response<proto::ApiKeyAccess>, Status> {
+        // A key is looked up before there is a user.
+        if Caller::of(&request).is_ok() {
+            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
+        }
+        let found = api_keys::find(&self.app.pool, &request.get_ref().hashes).await?;
+        let key = found.ok_or_else(|| Error::not_found("api_key", "with this hash"))?;
+        Ok(Response::new(api_keys::convert::access(&key)))
     }
 
     async fn resolve_identity(

@@ -49,6 +49,7 @@ impl From<Decision> for proto::AccessDecision {
             read_time: Some(update::timestamp(decision.read_at)),
             studio_name,
             max_snapshots: decision.max_snapshots,
+            subscription: Some(decision.subscription.into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Access: a user's place in a company or studio, for the other service, which derives its claims from it.
 //!
 //! An answer and the outbox position that it is true of are read in one statement, hence in one snapshot: an event with a
-//! larger position may have changed it, one with a smaller or equal one has not.
+//! larger position may have changed it, one with a smaller or equal one has not. In a suspended company nobody has a place.
 
 use service_kit::{
     auth::Caller,
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::{
     App,
-    companies::{memberships::Role, plans::Plan},
+    companies::{Subscription, memberships::Role, plans::Plan},
 };
 
 pub mod api;
@@ -35,6 +35,8 @@ pub struct Decision {
     pub branches: Vec<BranchId>,
     /// The company's plan.
     pub plan: Plan,
+    /// How the company's subscription stands.
+    pub subscription: Subscription,
     /// How many snapshots the user may have, in all his companies together.
     pub max_snapshots: i32,
     /// The newest event of the snapshot.

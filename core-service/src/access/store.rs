@@ -7,7 +7,8 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Decision, Plan, Role, Studio};
+use super::{Decision, Plan, Role, Studio, Subscription};
+use crate::users::Subscription as SubscriptionStatus;
 
 struct Row {
     user: UserId,
@@ -26,6 +27,10 @@ struct Row {
     members: i32,
     studios: i32,
     max_snapshots: i32,
+    status: SubscriptionStatus,
+    period_start: Option<OffsetDateTime>,
+    period_end: Option<OffsetDateTime>,
+    renews: bool,
     outbox_position: i64,
     read_at: OffsetDateTime,
 }
@@ -50,6 +55,13 @@ impl From<Row> for Decision {
                 studios: row.studios,
             },
             max_snapshots: row.max_snapshots,
+            subscription: Subscription {
+                status: row.status,
+                period_start: row.period_start,
+                period_end: row.period_end,
+                renews: row.renews,
+                suspended_at: None,
+            },
             outbox_position: row.outbox_position,
             read_at: row.read_at,
         }
@@ -66,13 +78,14 @@ pub(super) async fn studio(tx: &mut PgConnection, id: StudioId) -> Result<Option
                         order by b.branch_id) as "branches!: Vec<BranchId>",
                   p.code as plan, p.display_name as plan_name, p.executions_per_month, p.concurrent_executions,
                   p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios, u.max_snapshots,
+                  c.subscription_status as "status: SubscriptionStatus", c.period_start, c.period_end, c.renews,
                   core.current_outbox_position() as "outbox_position!", statement_timestamp() as "read_at!"
            from core.studios s
                join core.companies c on c.id = s.company_id
                join core.plans p on p.code = c.plan
                join core.memberships m on m.company_id = s.company_id
                join core.users u on u.id = m.user_id
-           where s.id = $1 and s.deleted_at is null
+           where s.id = $1 and s.deleted_at is null and c.suspended_at is null
                and m.user_id = (select core.caller_id()) and m.state = 'approved'"#,
         id.as_uuid(),
     )
@@ -91,12 +104,13 @@ pub(super) async fn company(tx: &mut PgConnection, id: CompanyId) -> Result<Opti
                         order by b.branch_id) as "branches!: Vec<BranchId>",
                   p.code as plan, p.display_name as plan_name, p.executions_per_month, p.concurrent_executions,
                   p.storage_bytes, p.tokens_per_month, p.cost_micros_per_month, p.members, p.studios, u.max_snapshots,
+                  c.subscription_status as "status: SubscriptionStatus", c.period_start, c.period_end, c.renews,
                   core.current_outbox_position() as "outbox_position!", statement_timestamp() as "read_at!"
            from core.companies c
                join core.plans p on p.code = c.plan
                join core.memberships m on m.company_id = c.id
                join core.users u on u.id = m.user_id
-           where c.id = $1 and m.user_id = (select core.caller_id()) and m.state = 'approved'"#,
+           where c.id = $1 and c.suspended_at is null and m.user_id = (select core.caller_id()) and m.state = 'approved'"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)

@@ -4,6 +4,7 @@
 //! written whoever he names, and the worker finds out later whether there is anybody to send it to.
 
 use service_kit::{
+    audit::About,
     db::{self, Claims, TenantTx},
     error::{Error, Result},
     ids::UserId,
@@ -33,6 +34,7 @@ pub async fn confirm_email(app: &App, token: &MailToken) -> Result<Email> {
             Purpose::EmailChange => change_email(app, &mut tx, user, &email).await?,
             Purpose::PasswordReset => return Err(INVALID),
         }
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         tx.commit().await?;
         Ok(email)
     })
@@ -89,6 +91,7 @@ pub async fn reset_password(app: &App, token: &MailToken, password: &Password) -
             &Mail::SecurityNotice { to: email, what },
         )
         .await?;
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         end_others(app, tx, user, None, Ended::PasswordReset).await
     })
     .await?;

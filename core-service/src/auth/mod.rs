@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::{
+    audit::About,
     db::{self, Claims, TenantTx, WorkerTx},
     error::{Error, Result},
     ids::{SessionId, UserId},
@@ -196,6 +197,7 @@ pub async fn register(app: &App, new: &Registration, device: &Device) -> Result<
         let mut tx = TenantTx::begin(&app.pool, "auth.register", &Claims::user(user)).await?;
         users::store::insert(&mut tx, user, &new.email, &new.full_name).await?;
         store::insert_identity(&mut tx, user, &new.email, &hash).await?;
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         let mail = Mail::Verification { to: new.email.clone() };
         mails::enqueue(&mut tx, &app.keys, Some(user), &mail).await?;
         if !app.require_verified_email {
@@ -257,6 +259,7 @@ pub async fn sign_in(app: &App, given: &Credentials, device: &Device) -> Result<
     let opened = db::retry("auth.sign_in", || async {
         let mut tx = TenantTx::begin(&app.pool, "auth.sign_in", &Claims::user(user)).await?;
         let second_factor = second_factor::pass(app, &mut tx, user, &given.email, code).await?;
+        app.audit.record_by(&mut tx, user, About::own("user", user)).await?;
         open_session(app, tx, user, device, second_factor).await
     })
     .await;
@@ -329,11 +332,15 @@ async fn newest(app: &App, tx: &mut TenantTx, spent: &RefreshToken, behind: usiz
 
 /// Ends the session of a refresh token, spent or not. A session that has ended, or that nobody knows, stays so.
 pub async fn sign_out(app: &App, token: &RefreshToken) -> Result<()> {
-    let Some((_, mut tx)) = enter(app, token, "auth.sign_out").await? else {
+    let Some((user, mut tx)) = enter(app, token, "auth.sign_out").await? else {
         return Ok(());
     };
     match store::lock_token(&mut tx, token.hash()).await? {
-        Some(presented) => end_session(app, tx, presented.session, Ended::SignOut).await,
+        Some(presented) => {
+            let about = About::own("session", presented.session);
+            app.audit.record_by(&mut tx, user, about).await?;
+            end_session(app, tx, presented.session, Ended::SignOut).await
+        }
         None => tx.commit().await,
     }
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Cursor,
     branches::{self, BranchUpdate, NewBranch},
-    join_codes, memberships, plans,
+    explain, join_codes, memberships, plans,
 };
 use crate::App;
 
@@ -258,6 +258,16 @@ impl CompanyService for Companies {
             memberships,
             next_page_token,
         }))
+    }
+
+    async fn explain_access(
+        &self,
+        request: Request<proto::ExplainAccessRequest>,
+    ) -> Result<Response<proto::ExplainAccessResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let question = explain::Question::try_from(request.get_ref())?;
+        let steps = db::retry("companies.explain", || explain::explain(&self.app, &caller, &question)).await?;
+        Ok(Response::new(explain::convert::answer(steps)))
     }
 
     async fn list_plans(

@@ -8,7 +8,7 @@ use service_kit::{
 };
 use studios_proto::core as proto;
 
-use super::{Change, Company, CompanyUpdate, Details, Industry, NewCompany, api::CREATE_COMPANY};
+use super::{Change, Company, CompanyUpdate, Details, Industry, NewCompany, Subscription, api::CREATE_COMPANY};
 use crate::{
     contact::{Email, Phone},
     requests,
@@ -162,6 +162,19 @@ impl From<Company> for proto::Company {
             create_time: Some(update::timestamp(company.created_at)),
             update_time: Some(update::timestamp(company.updated_at)),
             etag: update::etag(company.revision),
+            subscription: Some(company.subscription.into()),
+        }
+    }
+}
+
+impl From<Subscription> for proto::Subscription {
+    fn from(subscription: Subscription) -> Self {
+        Self {
+            status: proto::SubscriptionStatus::from(subscription.status).into(),
+            period_start_time: subscription.period_start.map(update::timestamp),
+            period_end_time: subscription.period_end.map(update::timestamp),
+            renews: subscription.renews,
+            suspended: subscription.suspended_at.is_some(),
         }
     }
 }

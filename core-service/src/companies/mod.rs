@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -22,15 +23,17 @@ use crate::{
     contact::{Email, Phone},
     outbox::{self, Event},
     requests,
+    users::Subscription as SubscriptionStatus,
 };
 
 pub mod api;
 pub mod branches;
 mod convert;
+pub mod explain;
 pub mod join_codes;
 pub mod memberships;
 pub mod plans;
-mod store;
+pub(crate) mod store;
 
 /// A business.
 #[derive(Clone, Debug)]
@@ -41,6 +44,8 @@ pub struct Company {
     pub details: Details,
     /// The code of its plan.
     pub plan: String,
+    /// How its subscription stands.
+    pub subscription: Subscription,
     /// Who made it.
     pub created_by: UserId,
     /// Grows with every update.
@@ -49,6 +54,21 @@ pub struct Company {
     pub created_at: OffsetDateTime,
     /// When it last changed.
     pub updated_at: OffsetDateTime,
+}
+
+/// How a company's subscription stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscription {
+    /// Whether it runs.
+    pub status: SubscriptionStatus,
+    /// When what is paid for begins.
+    pub period_start: Option<OffsetDateTime>,
+    /// When it ends.
+    pub period_end: Option<OffsetDateTime>,
+    /// Whether another period follows.
+    pub renews: bool,
+    /// When the company was suspended; nothing in it can be reached since.
+    pub suspended_at: Option<OffsetDateTime>,
 }
 
 /// What admins say about their company.
@@ -167,6 +187,7 @@ pub async fn create(app: &App, caller: &Caller, new: &NewCompany) -> Result<Comp
         company: id,
         user: caller.user,
     };
+    app.audit.record(&mut tx, About::company(id, "company", id)).await?;
     outbox::publish(&mut tx, &event).await?;
     tx.commit().await?;
     Ok(company)
@@ -199,6 +220,7 @@ pub async fn update(app: &App, caller: &Caller, update: &CompanyUpdate) -> Resul
     }
     store::update(&mut tx, id, &details).await?;
     let company = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit.record(&mut tx, About::company(id, "company", id)).await?;
     tx.commit().await?;
     Ok(company)
 }

@@ -10,8 +10,11 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Company, Cursor, Details, Industry};
-use crate::contact::{Email, Phone};
+use super::{Company, Cursor, Details, Industry, Subscription};
+use crate::{
+    contact::{Email, Phone},
+    users::Subscription as SubscriptionStatus,
+};
 
 struct Row {
     id: CompanyId,
@@ -21,6 +24,11 @@ struct Row {
     contact_phone: Option<Phone>,
     headquarters_address: String,
     plan: String,
+    status: SubscriptionStatus,
+    period_start: Option<OffsetDateTime>,
+    period_end: Option<OffsetDateTime>,
+    renews: bool,
+    suspended_at: Option<OffsetDateTime>,
     created_by: UserId,
     revision: i64,
     created_at: OffsetDateTime,
@@ -39,6 +47,13 @@ impl From<Row> for Company {
                 headquarters_address: row.headquarters_address,
             },
             plan: row.plan,
+            subscription: Subscription {
+                status: row.status,
+                period_start: row.period_start,
+                period_end: row.period_end,
+                renews: row.renews,
+                suspended_at: row.suspended_at,
+            },
             created_by: row.created_by,
             revision: row.revision,
             created_at: row.created_at,
@@ -75,12 +90,13 @@ pub(super) async fn lock(tx: &mut PgConnection, id: CompanyId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn find(tx: &mut PgConnection, id: CompanyId) -> Result<Option<Company>> {
+pub(crate) async fn find(tx: &mut PgConnection, id: CompanyId) -> Result<Option<Company>> {
     let row = sqlx::query_as!(
         Row,
         r#"select id as "id: CompanyId", name, industry_type as "industry: Industry",
                   contact_email as "contact_email: Email", contact_phone as "contact_phone: Phone",
-                  headquarters_address, plan, created_by as "created_by: UserId", revision, created_at, updated_at
+                  headquarters_address, plan, subscription_status as "status: SubscriptionStatus", period_start, period_end,
+                  renews, suspended_at, created_by as "created_by: UserId", revision, created_at, updated_at
            from core.companies where id = $1"#,
         id.as_uuid(),
     )
@@ -101,9 +117,10 @@ pub(super) fn find_each<'c>(
             r#"select item as "item!", seen_claims as "seen_claims!", id as "id!: CompanyId", name as "name!",
                       industry_type as "industry!: Industry", contact_email as "contact_email!: Email",
                       contact_phone as "contact_phone: Phone", headquarters_address as "headquarters_address!",
-                      plan as "plan!", created_by as "created_by!: UserId", revision as "revision!",
+                      plan as "plan!", subscription_status as "status!: SubscriptionStatus", period_start, period_end,
+                      renews as "renews!", suspended_at, created_by as "created_by!: UserId", revision as "revision!",
                       created_at as "created_at!", updated_at as "updated_at!"
-               from core.get_companies($1, $2)"#,
+               from core.read_companies($1, $2)"#,
             claims,
             &ids,
         )
@@ -122,6 +139,13 @@ pub(super) fn find_each<'c>(
                     headquarters_address: row.headquarters_address,
                 },
                 plan: row.plan,
+                subscription: Subscription {
+                    status: row.status,
+                    period_start: row.period_start,
+                    period_end: row.period_end,
+                    renews: row.renews,
+                    suspended_at: row.suspended_at,
+                },
                 created_by: row.created_by,
                 revision: row.revision,
                 created_at: row.created_at,
@@ -137,7 +161,8 @@ pub(super) async fn list(tx: &mut PgConnection, page: &Page<Cursor>) -> Result<V
         Row,
         r#"select id as "id: CompanyId", name, industry_type as "industry: Industry",
                   contact_email as "contact_email: Email", contact_phone as "contact_phone: Phone",
-                  headquarters_address, plan, created_by as "created_by: UserId", revision, created_at, updated_at
+                  headquarters_address, plan, subscription_status as "status: SubscriptionStatus", period_start, period_end,
+                  renews, suspended_at, created_by as "created_by: UserId", revision, created_at, updated_at
            from core.companies
            where $1::text is null or (name, id) > ($1, $2)
            order by name, id limit $3"#,

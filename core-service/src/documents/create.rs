@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -74,6 +75,9 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Res
     store::insert_text(&mut tx, id, company, &new.text.content).await?;
     jobs::enqueue(&mut tx, company, Task::ProcessDocument { document: id }).await?;
     let document = reached(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(company, "document", id))
+        .await?;
     // Last, because the company's storage stays locked until the commit.
     let storage = store::lock_storage(&mut tx, company).await?;
     if storage.used_bytes > storage.limit_bytes {

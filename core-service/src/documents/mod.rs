@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -164,6 +165,9 @@ pub async fn delete(app: &App, caller: &Caller, id: DocumentId) -> Result<()> {
     let place = memberships::place(&mut tx, document.company).await?;
     place.require_admin_unless(document.created_by == caller.user)?;
     store::delete(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(document.company, "document", id))
+        .await?;
     tx.commit().await
 }
 
@@ -179,6 +183,9 @@ pub async fn reprocess(app: &App, caller: &Caller, id: DocumentId) -> Result<Doc
     store::set_pending(&mut tx, id).await?;
     jobs::enqueue(&mut tx, document.company, Task::ProcessDocument { document: id }).await?;
     let document = reached(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(document.company, "document", id))
+        .await?;
     tx.commit().await?;
     app.job_signal.wake();
     Ok(document)

@@ -5,6 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, stream, stream::BoxStream};
 use service_kit::{
+    audit,
     auth::Caller,
     db,
     error::{Error, Result as Done, Violations},
@@ -130,7 +131,7 @@ impl FileService for Files {
         let end = violations.include(convert::url_end(request.lifetime.as_ref(), self.app.clock.now()))?;
         violations.finish()?;
         let (file, version, end) = (id.expect(MISSING), version.expect(MISSING), end.expect(MISSING));
-        db::retry("files.get", || super::get(&self.app, &caller, file)).await?;
+        db::retry("files.share", || super::share(&self.app, &caller, file)).await?;
         let permit = Permit::Download {
             file,
             version,
@@ -255,6 +256,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Done<T>> + Send + 'static,
 ) -> Done<T> {
     let hard = lifecycle.hard();
+    let work = audit::within_origin(audit::current_origin(), work);
     let work = AssertUnwindSafe(work).catch_unwind();
     let work = async move {
         tokio::select! {

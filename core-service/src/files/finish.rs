@@ -15,9 +15,9 @@ use service_kit::{
 };
 
 use super::{
-    File, Mime, State,
+    File, Mime, State, about,
     inspect::{self, Found},
-    reached,
+    reached, record,
     reserve::{self, gone},
     upload_store,
     write::Writer,
@@ -137,6 +137,7 @@ async fn commit(writer: &Writer<'_>, own: ObjectId, is_there: bool, found: &Foun
         return Err(gone(upload.id));
     }
     let file = reached(&mut tx, id).await?;
+    record(app, &mut tx, user, about(&file).with("version", number)).await?;
     tx.commit().await?;
     Ok(Some((file, kept)))
 }

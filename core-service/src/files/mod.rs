@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::{self, About},
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -209,6 +210,14 @@ pub async fn get(app: &App, caller: &Caller, id: FileId) -> Result<File> {
     reached(&mut tx, id).await
 }
 
+/// Notes that somebody makes a URL by which whoever has it reads a file that he reaches.
+pub async fn share(app: &App, caller: &Caller, id: FileId) -> Result<()> {
+    let mut tx = TenantTx::begin(&app.pool, "files.share", &Claims::user(caller.user)).await?;
+    let file = reached(&mut tx, id).await?;
+    app.audit.record(&mut tx, about(&file)).await?;
+    tx.commit().await
+}
+
 /// Lists a studio's files, newest first.
 pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<FileId>) -> Result<Vec<File>> {
     let mut tx = TenantTx::begin(&app.pool, "files.list", &Claims::user(caller.user)).await?;
@@ -260,6 +269,7 @@ pub async fn update(app: &App, caller: &Caller, update: &FileUpdate) -> Result<F
     }
     store::update(&mut tx, file.id, &details).await?;
     let file = reached(&mut tx, file.id).await?;
+    app.audit.record(&mut tx, about(&file)).await?;
     tx.commit().await?;
     Ok(file)
 }
@@ -274,6 +284,7 @@ pub async fn delete(app: &App, caller: &Caller, id: FileId, etag: &str) -> Resul
     }
     store::set_deleted(&mut tx, &[id], Some(app.clock.now())).await?;
     let file = reached(&mut tx, id).await?;
+    app.audit.record(&mut tx, about(&file)).await?;
     tx.commit().await?;
     Ok(file)
 }
@@ -293,6 +304,7 @@ pub async fn undelete(app: &App, caller: &Caller, id: FileId) -> Result<File> {
     }
     store::set_deleted(&mut tx, &[id], None).await?;
     let file = reached(&mut tx, id).await?;
+    app.audit.record(&mut tx, about(&file)).await?;
     tx.commit().await?;
     Ok(file)
 }
@@ -307,6 +319,8 @@ pub async fn clean_up(app: &App, caller: &Caller, clean_up: &CleanUp) -> Result<
         let now = app.clock.now();
         let ids: Vec<_> = files.iter().map(|it| it.id).collect();
         store::set_deleted(&mut tx, &ids, Some(now)).await?;
+        let cleaned = About::company(company, "studio", clean_up.studio).with("files", files.len());
+        app.audit.record(&mut tx, cleaned).await?;
         tx.commit().await?;
         for file in &mut files {
             (file.deleted_at, file.revision) = (Some(now), file.revision + 1);
@@ -345,6 +359,18 @@ fn tell(studio: StudioId, company: CompanyId) {
     let span = Span::current();
     span.record("studio", display(studio))
         .record("company", display(company));
+}
+
+fn about(file: &File) -> About {
+    About::company(file.company, "file", file.id)
+}
+
+/// Records what is done by the caller, or by the user whose signed URL is used.
+async fn record(app: &App, tx: &mut TenantTx, user: UserId, about: About) -> Result<()> {
+    match audit::current_origin().and_then(|it| it.actor.clone()) {
+        Some(_) => app.audit.record(tx, about).await,
+        None => app.audit.record_by(tx, user, about).await,
+    }
 }
 
 fn not_found(id: FileId) -> Error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -12,7 +13,7 @@ use service_kit::{
 };
 use time::OffsetDateTime;
 
-use super::{Mime, company_of, enter, upload_store};
+use super::{Mime, company_of, enter, record, upload_store};
 use crate::{App, documents::AccessLevel};
 
 /// How long a resumable upload may take.
@@ -98,6 +99,9 @@ async fn reserve(
     upload_store::insert(&mut tx, id, company, caller.user, new, part_bytes, lease, until).await?;
     let upload = upload_store::find(&mut tx, id).await?;
     let upload = upload.ok_or_else(|| Error::internal("an upload is not there after its insert"))?;
+    if lease.is_none() {
+        app.audit.record(&mut tx, About::company(company, "upload", id)).await?;
+    }
     // Last, because the company's storage stays locked until the commit.
     let storage = upload_store::lock_storage(&mut tx, company).await?;
     if storage.used_bytes > storage.limit_bytes {
@@ -120,11 +124,14 @@ pub(super) async fn find(app: &App, user: UserId, id: UploadId) -> Result<Upload
 /// Gives an upload up, unless somebody is writing it.
 pub(super) async fn end(app: &App, user: UserId, id: UploadId, lease: Option<LeaseId>) -> Result<()> {
     let mut tx = TenantTx::begin(&app.pool, "files.end_upload", &Claims::user(user)).await?;
+    let upload = upload_store::find(&mut tx, id).await?;
     if !upload_store::delete(&mut tx, id, lease).await? {
-        return Err(match upload_store::find(&mut tx, id).await? {
-            Some(_) => in_use(),
-            None => gone(id),
-        });
+        return Err(if upload.is_some() { in_use() } else { gone(id) });
+    }
+    // What ends by itself was never there.
+    if let (Some(upload), None) = (upload, lease) {
+        let about = About::company(upload.company, "upload", id);
+        record(app, &mut tx, user, about).await?;
     }
     tx.commit().await?;
     app.files.untidy.notify_one();

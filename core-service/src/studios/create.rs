@@ -4,6 +4,7 @@
 //! studio in turn, and refuses without an error, so that neighbours are not disturbed. What it found is told here.
 
 use service_kit::{
+    audit::{About, Prepared},
     auth::Caller,
     db::Claims,
     error::{Error, Result},
@@ -21,8 +22,16 @@ use crate::{
     companies::{self, branches, memberships},
 };
 
-/// Makes studios, each with the id that it will have, for many callers at a time.
-pub type Creations = Gatherer<(StudioId, NewStudio), Outcome>;
+/// Makes studios, each with the id that it will have and the entry that records it, for many callers at a time.
+pub type Creations = Gatherer<Creation, Outcome>;
+
+/// A studio to be made, with the entry that records it.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    pub(super) id: StudioId,
+    pub(super) new: NewStudio,
+    pub(super) audit: Prepared,
+}
 
 /// Gathers the making of studios.
 pub fn gather_creations(pool: PgPool, lifecycle: Lifecycle) -> Creations {
@@ -64,7 +73,16 @@ pub enum Outcome {
 pub async fn create(app: &App, caller: &Caller, new: &NewStudio) -> Result<Studio> {
     let claims = Claims::user(caller.user);
     let id = StudioId::generate();
-    let outcome = app.studio_creations.call(&claims, (id, new.clone())).await;
+    let audit = app
+        .audit
+        .prepare(&app.pool, About::company(new.company, "studio", id))
+        .await?;
+    let creation = Creation {
+        id,
+        new: new.clone(),
+        audit,
+    };
+    let outcome = app.studio_creations.call(&claims, creation).await;
     let outcome = outcome.map_err(|error| store::refused_alone(error, &new.details))?;
     match outcome.ok_or_else(|| Error::internal("nothing is said of a studio to be made"))? {
         Outcome::Made {

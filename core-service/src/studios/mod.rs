@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -216,6 +217,9 @@ pub async fn update(app: &App, caller: &Caller, update: &StudioUpdate) -> Result
     store::update(&mut tx, id, &details).await?;
     let is_renamed_or_moved = details.name != studio.details.name || details.branch != studio.details.branch;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit
+        .record(&mut tx, About::company(studio.company, "studio", id))
+        .await?;
     if is_renamed_or_moved {
         let event = Event::StudioChanged {
             company: studio.company,
@@ -238,6 +242,9 @@ pub async fn delete(app: &App, caller: &Caller, id: StudioId, etag: &str) -> Res
     }
     store::set_deleted(&mut tx, &studio, Some(app.clock.now())).await?;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit
+        .record(&mut tx, About::company(studio.company, "studio", id))
+        .await?;
     let event = Event::StudioDeleted {
         company: studio.company,
         studio: id,
@@ -259,6 +266,9 @@ pub async fn undelete(app: &App, caller: &Caller, id: StudioId) -> Result<Studio
     store::quota(&mut tx, studio.company).await?.require_room()?;
     store::set_deleted(&mut tx, &studio, None).await?;
     let studio = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit
+        .record(&mut tx, About::company(studio.company, "studio", id))
+        .await?;
     let event = Event::StudioUndeleted {
         company: studio.company,
         studio: id,

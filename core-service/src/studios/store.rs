@@ -12,7 +12,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{BusinessArea, Details, Filter, NewStudio, Quota, Studio, api::CREATE_STUDIO, create::Outcome};
+use super::{
+    BusinessArea, Details, Filter, Quota, Studio,
+    api::CREATE_STUDIO,
+    create::{Creation, Outcome},
+};
 use crate::companies::branches;
 
 struct Row {
@@ -65,11 +69,11 @@ pub(super) async fn quota(tx: &mut PgConnection, company: CompanyId) -> Result<Q
 pub(super) fn create_each<'c>(
     connection: &'c mut PgConnection,
     claims: &'c [String],
-    studios: &'c [(StudioId, NewStudio)],
+    studios: &'c [Creation],
 ) -> BoxFuture<'c, sqlx::Result<Vec<Answer<Outcome>>>> {
     Box::pin(async move {
-        let ids: Vec<_> = studios.iter().map(|(id, _)| id.as_uuid()).collect();
-        let new = || studios.iter().map(|(_, new)| new);
+        let ids: Vec<_> = studios.iter().map(|it| it.id.as_uuid()).collect();
+        let new = || studios.iter().map(|it| &it.new);
         let companies: Vec<_> = new().map(|it| it.company.as_uuid()).collect();
         let branches: Vec<_> = new().map(|it| it.details.branch.map(BranchId::as_uuid)).collect();
         let names: Vec<_> = new().map(|it| &*it.details.name).collect();
@@ -77,11 +81,12 @@ pub(super) fn create_each<'c>(
         let areas: Vec<_> = new().map(|it| it.details.area).collect();
         let requests: Vec<_> = new().map(|it| it.key.as_ref().map(|key| key.id.as_uuid())).collect();
         let hashes: Vec<_> = new().map(|it| it.key.as_ref().map(|key| &key.body_hash[..])).collect();
+        let audits: Vec<_> = studios.iter().map(|it| it.audit.as_str()).collect();
         let rows = sqlx::query_as!(
             CreationRow,
             r#"select item as "item!", seen_claims as "seen_claims!", outcome as "outcome!: OutcomeCode", revision,
                       created_at, updated_at, first_hash, first_id, used, allowed
-               from core.create_studios($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+               from core.create_studios($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"#,
             claims,
             &ids,
             &companies,
@@ -92,6 +97,7 @@ pub(super) fn create_each<'c>(
             CREATE_STUDIO,
             &requests as &[Option<Uuid>],
             &hashes as &[Option<&[u8]>],
+            &audits as &[&str],
         )
         .fetch_all(connection)
         .await?;

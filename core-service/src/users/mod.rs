@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -164,6 +165,7 @@ pub async fn update(app: &App, caller: &Caller, etag: &str, changes: &[Change]) 
     let user = store::find(&mut tx, caller.user)
         .await?
         .ok_or_else(|| not_found(caller.user))?;
+    app.audit.record(&mut tx, About::own("user", caller.user)).await?;
     tx.commit().await?;
     Ok(user)
 }

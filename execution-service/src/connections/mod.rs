@@ -8,6 +8,7 @@
 
 use serde::Serialize;
 use service_kit::{
+    audit,
     auth::Caller,
     db::{self, TenantTx},
     error::{Error, Result},
@@ -150,6 +151,8 @@ pub async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests
     let sealed = new.secret.as_ref().map(|it| it.seal(&app.keys, new.company, id));
     store::insert(&mut tx, id, caller.user, new, sealed.as_deref()).await?;
     let connection = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    let about = audit::About::company(access.company, "connection", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await?;
     Ok(connection)
 }
@@ -190,6 +193,8 @@ pub async fn change(app: &App, caller: &Caller, id: ConnectionId, etag: &str, ch
     });
     store::update(&mut tx, id, changes, sealed).await?;
     let connection = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    let about = audit::About::company(access.company, "connection", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await?;
     Ok(connection)
 }
@@ -203,6 +208,8 @@ pub async fn delete(app: &App, caller: &Caller, id: ConnectionId, etag: &str) ->
     let old = store::get(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     update::check_etag(etag, old.revision)?;
     store::delete(&mut tx, id).await?;
+    let about = audit::About::company(access.company, "connection", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await
 }
 

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result},
@@ -206,6 +207,8 @@ impl<'a> Command<'a> {
         }
         control_store::insert_command(&mut tx, id, place, self.access.claims.sub, wish).await?;
         let execution = read_in(&mut tx, self.access, id).await?;
+        let about = About::company(self.access.company, "execution", id);
+        self.app.audit.record(&mut tx, about).await?;
         tx.commit().await?;
         self.app.engine.nudge(id);
         Ok(Some(execution))

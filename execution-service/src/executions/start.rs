@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     error::Result,
     ids::{ExecutionId, WorkflowId},
@@ -61,8 +62,10 @@ impl Begin {
     /// Starts it for the user whose access this is; it is durable when this answers.
     pub(super) async fn start(self, app: &App, access: &Access) -> Result<Execution> {
         let studio = self.pinned.studio;
+        let execution = ExecutionId::generate();
+        let about = About::company(access.company, "execution", execution);
         let start = Start {
-            execution: ExecutionId::generate(),
+            execution,
             company: access.company,
             studio,
             workflow: self.workflow,
@@ -74,6 +77,7 @@ impl Begin {
             key: self.key,
             trace_context: telemetry::current_traceparent(),
             origin: self.origin,
+            audit: Some(app.audit.prepare(&app.pool, about).await?),
         };
         let answer = answer(&start);
         match app.engine.start(start).await? {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{self, Claims, TenantTx},
     error::{Error, Result},
@@ -127,6 +128,7 @@ pub async fn create(
     }
     let served = serve(&mut tx, settings).await?;
     let model = store::insert(&mut tx, id, company, &served).await?;
+    app.audit.record(&mut tx, About::company(company, "model", id)).await?;
     tx.commit().await?;
     Ok(model)
 }
@@ -163,29 +165,31 @@ pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page<Curso
 
 /// Changes a company's model.
 pub async fn change(app: &App, caller: &Caller, id: ModelId, etag: &str, changes: &Changes) -> Result<Model> {
-    let claims = enter_to_change(app, caller, id).await?;
+    let (claims, company) = enter_to_change(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "models.change", &claims).await?;
     let revision = store::lock(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     update::check_etag(etag, revision)?;
     let model = store::update(&mut tx, id, changes)
         .await?
         .ok_or_else(|| not_found(id))?;
+    app.audit.record(&mut tx, About::company(company, "model", id)).await?;
     tx.commit().await?;
     Ok(model)
 }
 
 /// Removes a company's model.
 pub async fn delete(app: &App, caller: &Caller, id: ModelId, etag: &str) -> Result<()> {
-    let claims = enter_to_change(app, caller, id).await?;
+    let (claims, company) = enter_to_change(app, caller, id).await?;
     let mut tx = TenantTx::begin(&app.pool, "models.delete", &claims).await?;
     let revision = store::lock(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     update::check_etag(etag, revision)?;
     store::delete(&mut tx, id).await?;
+    app.audit.record(&mut tx, About::company(company, "model", id)).await?;
     tx.commit().await
 }
 
-/// The claims a model is reached with, and whether the caller may change it.
-async fn enter(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, Result<()>)> {
+/// The claims a model is reached with, and its company where the caller may change it.
+async fn enter(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, Result<CompanyId>)> {
     let owner = db::with(&app.pool, async |connection| store::locate(connection, id).await).await?;
     let owner = owner.ok_or_else(|| not_found(id))?;
     let Some(company) = owner else {
@@ -200,13 +204,14 @@ async fn enter(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, Resul
         .check_company(caller.user, company)
         .await
         .map_err(hidden_as("model", id))?;
-    let may_change = access.require_admin();
+    let may_change = access.require_admin().map(|()| company);
     Ok((access.claims, may_change))
 }
 
-async fn enter_to_change(app: &App, caller: &Caller, id: ModelId) -> Result<Claims> {
+async fn enter_to_change(app: &App, caller: &Caller, id: ModelId) -> Result<(Claims, CompanyId)> {
     let (claims, may_change) = enter(app, caller, id).await?;
-    may_change.map(|()| claims)
+    let company = may_change?;
+    Ok((claims, company))
 }
 
 fn not_found(id: ModelId) -> Error {

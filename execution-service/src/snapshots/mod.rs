@@ -8,6 +8,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{self, TenantTx},
     error::{Error, Result, Violation},
@@ -185,6 +186,9 @@ async fn create(app: &App, caller: &Caller, wish: &Wish, key: Option<&requests::
         created_by: caller.user,
     };
     let summary = store::insert(&mut tx, &new).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "snapshot", id))
+        .await?;
     tx.commit().await?;
     Ok(Snapshot { summary, content })
 }
@@ -220,6 +224,9 @@ async fn import(
         created_by: caller.user,
     };
     let summary = store::insert(&mut tx, &new).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "snapshot", id))
+        .await?;
     tx.commit().await?;
     let content = file.content.clone();
     Ok((Snapshot { summary, content }, warnings))
@@ -257,6 +264,9 @@ async fn change(app: &App, caller: &Caller, id: SnapshotId, etag: &str, changes:
         return Ok(found);
     }
     let summary = store::update(&mut tx, id, changes).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "snapshot", id))
+        .await?;
     tx.commit().await?;
     Ok(Snapshot {
         summary,
@@ -270,6 +280,9 @@ async fn delete(app: &App, caller: &Caller, id: SnapshotId, etag: &str) -> Resul
     let mut tx = TenantTx::begin(&app.pool, "snapshots.delete", &access.claims).await?;
     lock_own(&mut tx, caller, &access, id, etag).await?;
     store::delete(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "snapshot", id))
+        .await?;
     tx.commit().await
 }
 

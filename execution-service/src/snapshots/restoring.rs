@@ -1,6 +1,7 @@
 //! Restoring snapshots, and keeping the drafts that something else is put over.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result},
@@ -83,6 +84,9 @@ pub(super) async fn restore(
             }
         }
     };
+    app.audit
+        .record(&mut tx, About::company(access.company, "snapshot", id))
+        .await?;
     tx.commit().await?;
     Ok(Restored { workflow, kept })
 }

@@ -11,6 +11,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use service_kit::{
+    audit,
     auth::Caller,
     db::{self, Claims, TenantTx},
     error::{Error, Result},
@@ -351,6 +352,8 @@ async fn change(
     let mut tx = TenantTx::begin(&app.pool, "templates.change", &access.claims).await?;
     let found = lock_own(&mut tx, caller, &access, id, etag).await?;
     let template = if changes.differ_from(&found) {
+        let about = audit::About::company(access.company, "template", id);
+        app.audit.record(&mut tx, about).await?;
         store::update(&mut tx, id, changes).await?
     } else {
         found
@@ -366,6 +369,8 @@ async fn delete(app: &App, caller: &Caller, id: TemplateId, etag: &str) -> Resul
     let mut tx = TenantTx::begin(&app.pool, "templates.delete", &access.claims).await?;
     lock_own(&mut tx, caller, &access, id, etag).await?;
     store::delete(&mut tx, id).await?;
+    let about = audit::About::company(access.company, "template", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await
 }
 

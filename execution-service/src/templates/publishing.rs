@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result, Violation, Violations},
@@ -64,6 +65,8 @@ pub(super) async fn create(
         published_by: caller.user,
     };
     let version = version_store::insert(&mut tx, &new).await?;
+    let record = audit::About::company(access.company, "template", id);
+    app.audit.record(&mut tx, record).await?;
     tx.commit().await?;
     Ok((template, version))
 }
@@ -104,6 +107,8 @@ pub(super) async fn publish(
         published_by: caller.user,
     };
     let version = insert(&mut tx, &new).await?;
+    let about = audit::About::company(access.company, "template", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await?;
     Ok(version)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result, Violation},
@@ -94,6 +95,8 @@ pub(super) async fn copy(app: &App, caller: &Caller, copy: &Copy, key: Option<&r
         draft: version.definition,
     };
     let workflow = workflows::insert(&mut tx, id, access.company, caller.user, &new).await?;
+    let about = audit::About::company(access.company, "workflow", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await?;
     Ok(workflow)
 }

@@ -126,6 +126,7 @@ async fn prepare(ground: &Ground, wanted: StartChild) -> Result<Begun, AttemptFa
         key: None,
         parent: Some(ground.facts.execution),
         source: None,
+        audit: None,
     };
     let entry = Payload::Child(Child {
         of: wanted.key.of_try(),

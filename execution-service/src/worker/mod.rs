@@ -13,6 +13,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::Prepared,
     clock::SharedClock,
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
@@ -134,6 +135,8 @@ pub struct Start {
     pub key: Option<StartKey>,
     /// The W3C traceparent of the request; may be empty.
     pub trace_context: String,
+    /// The entry of the audit log that is written with it.
+    pub audit: Option<Prepared>,
 }
 
 /// Where a run begins.
@@ -345,6 +348,7 @@ impl Shared {
             }),
             parent: None,
             source,
+            audit: start.audit,
         };
         let lost = lease
             .as_ref()

@@ -8,6 +8,7 @@
 
 use serde_json::{Map, Value};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{self, TenantTx},
     error::{Error, Result},
@@ -184,6 +185,9 @@ pub async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests
         return read(&mut tx, first).await;
     }
     let workflow = store::insert(&mut tx, id, access.company, caller.user, new).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "workflow", id))
+        .await?;
     tx.commit().await?;
     Ok(workflow)
 }
@@ -207,6 +211,9 @@ pub async fn change(app: &App, caller: &Caller, id: WorkflowId, etag: &str, chan
         return Ok(found);
     }
     let workflow = store::update(&mut tx, id, changes).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "workflow", id))
+        .await?;
     tx.commit().await?;
     Ok(workflow)
 }
@@ -222,6 +229,9 @@ pub async fn delete(app: &App, caller: &Caller, id: WorkflowId, etag: &str) -> R
         return Ok(found);
     }
     let workflow = store::delete(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(access.company, "workflow", id))
+        .await?;
     tx.commit().await?;
     Ok(workflow)
 }
@@ -241,6 +251,9 @@ pub async fn undelete(app: &App, caller: &Caller, id: WorkflowId) -> Result<Work
             message: "the workflow was deleted more than 30 days ago".into(),
         });
     };
+    app.audit
+        .record(&mut tx, About::company(access.company, "workflow", id))
+        .await?;
     tx.commit().await?;
     Ok(workflow)
 }

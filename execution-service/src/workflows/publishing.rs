@@ -4,6 +4,7 @@
 //! Publishing a draft that is the newest version already makes none.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::TenantTx,
     error::{Error, Result, Violation},
@@ -114,7 +115,10 @@ pub(super) async fn publish(
             definition: &workflow.draft,
             rolled_back_from: None,
         };
-        version_store::insert(&mut tx, &workflow.summary, &new, caller.user).await?
+        let made = version_store::insert(&mut tx, &workflow.summary, &new, caller.user).await?;
+        let about = About::company(access.company, "workflow", id).with("version", number);
+        app.audit.record(&mut tx, about).await?;
+        made
     };
     tx.commit().await?;
     Ok(published)
@@ -146,6 +150,8 @@ pub(crate) async fn create_published(
     };
     let version = version_store::insert(&mut tx, &workflow.summary, &first, caller.user).await?;
     let workflow = read(&mut tx, id).await?;
+    let about = About::company(access.company, "workflow", id);
+    app.audit.record(&mut tx, about).await?;
     tx.commit().await?;
     Ok((workflow, version))
 }

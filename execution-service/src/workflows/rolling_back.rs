@@ -4,6 +4,7 @@
 //! draft in progress is nobody's to throw away: publishing leaves it, and where it is replaced it is kept as a snapshot.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::TenantTx,
     error::Result,
@@ -50,6 +51,12 @@ pub(super) async fn roll_back(app: &App, caller: &Caller, wish: &Wish, key: Opti
     } else {
         publish(&mut tx, caller, workflow, wish, key).await?
     };
+    app.audit
+        .record(
+            &mut tx,
+            About::company(access.company, "workflow", wish.workflow).with("version", wish.number),
+        )
+        .await?;
     tx.commit().await?;
     Ok(done)
 }

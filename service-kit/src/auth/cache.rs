@@ -67,6 +67,7 @@ mod tests {
             user: UserId::generate(),
             session: None,
             service: None,
+            key: None,
         })
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Status, body::Body};
 use tracing::Span;
 
-use super::{Caller, Door, Verified, Verifier};
+use super::{Caller, Door, Operator, OperatorTokens, Verified, Verifier};
 use crate::{
     error::{Error, Result},
     server::step::{Below, Step},
@@ -24,13 +24,33 @@ pub(crate) fn is_open(path: &str) -> bool {
 #[derive(Clone)]
 pub struct AuthLayer {
     verifier: Arc<Verifier>,
+    operators: Option<OperatorTokens>,
     door: fn(&str) -> Door,
 }
 
 impl AuthLayer {
     /// `door` is asked with a method's path, like `/studios.core.v1.AuthService/SignIn`.
     pub fn new(verifier: Arc<Verifier>, door: fn(&str) -> Door) -> Self {
-        Self { verifier, door }
+        Self {
+            verifier,
+            operators: None,
+            door,
+        }
+    }
+
+    /// The same, and operators too.
+    #[must_use]
+    pub fn with_operators(self, operators: OperatorTokens) -> Self {
+        Self {
+            operators: Some(operators),
+            ..self
+        }
+    }
+
+    fn operator(&self, headers: &HeaderMap) -> Result<Operator> {
+        let operators = self.operators.as_ref();
+        let operators = operators.ok_or(Error::Unauthenticated("OPERATOR_TOKEN_REQUIRED"))?;
+        operators.verify(bearer(headers)?, headers)
     }
 
     fn door(&self, path: &str) -> Door {
@@ -49,9 +69,23 @@ impl AuthLayer {
 impl Step for AuthLayer {
     async fn run(self, mut request: Request<Body>, below: impl Below) -> Response<Body> {
         let door = self.door(request.uri().path());
+        if door == Door::Operator {
+            return match self.operator(request.headers()) {
+                Ok(operator) => {
+                    request.extensions_mut().insert(operator);
+                    below.run(request).await
+                }
+                Err(error) => Status::from(error).into_http(),
+            };
+        }
         match self.caller(door, request.headers()).await {
             Ok(caller) => {
                 if let Some(caller) = caller {
+                    if let Some(key) = &caller.key
+                        && let Err(error) = key.scopes.require(request.uri().path())
+                    {
+                        return Status::from(error).into_http();
+                    }
                     Span::current().record("user", tracing::field::display(caller.user));
                     request.extensions_mut().insert(caller);
                 }
@@ -67,11 +101,13 @@ fn admit(door: Door, verified: Verified) -> Result<Option<Caller>> {
     match (door, verified) {
         (Door::Public, _) | (Door::Service, Verified::Service { user: None, .. }) => Ok(None),
         (Door::Member, Verified::User(caller)) => Ok(Some(caller)),
+        (Door::Operator, _) => Err(Error::Unauthenticated("OPERATOR_TOKEN_REQUIRED")),
         (Door::Service, Verified::User(_)) => Err(Error::Unauthenticated("SERVICE_TOKEN_REQUIRED")),
         (_, Verified::Service { name, user: Some(user) }) => Ok(Some(Caller {
             user,
             session: None,
             service: Some(name),
+            key: None,
         })),
         (Door::Member, Verified::Service { user: None, .. }) => Err(Error::Unauthenticated("USER_REQUIRED")),
     }
@@ -123,6 +159,7 @@ mod tests {
             user,
             session: None,
             service: None,
+            key: None,
         };
         let service = |user| Verified::Service {
             name: "execution-service".into(),
@@ -132,6 +169,7 @@ mod tests {
             user,
             session: None,
             service: Some("execution-service".into()),
+            key: None,
         };
         let opened = |door, verified| admit(door, verified).map_err(|error| error.to_string());
         let refused = |reason: &str| Err(format!("unauthenticated: {reason}"));

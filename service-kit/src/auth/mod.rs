@@ -3,19 +3,23 @@
 //! The layer asks a service which [`Door`] each method has. Behind a member's door there is always a caller; behind a
 //! service's door there is always a service. Why somebody was refused is a stable reason, and never more than that.
 
+pub mod api_keys;
 mod cache;
 mod external;
 mod jwks;
 mod layer;
+pub mod operator;
 mod revocations;
 mod verifier;
 
 use std::sync::Arc;
 
+use api_keys::ApiKey;
 pub use external::{External, ExternalConfig, Identities, Identity, IssuerConfig, IssuerKeys};
 pub use jwks::{ClientJwks, JwksSource, StaticJwks};
 pub use layer::AuthLayer;
 pub(crate) use layer::is_open;
+pub use operator::{Operator, OperatorTokens};
 pub use revocations::{REMEMBERED, Revocations};
 pub use verifier::{Peer, UserTokens, Verified, Verifier};
 
@@ -33,6 +37,8 @@ pub struct Caller {
     pub session: Option<SessionId>,
     /// The service that acts for him.
     pub service: Option<Arc<str>>,
+    /// The API key that he is, where it is no person who calls.
+    pub key: Option<Arc<ApiKey>>,
 }
 
 impl Caller {
@@ -55,4 +61,6 @@ pub enum Door {
     Member,
     /// A service, acting for a user or not.
     Service,
+    /// An operator, at the service's own port.
+    Operator,
 }

@@ -174,6 +174,11 @@ impl KeyRing {
         self.fresh().current.derive("derive", purpose)
     }
 
+    /// The secrets of their own that all keys of the ring give for a purpose, the current one's first.
+    pub fn derive_each(&self, purpose: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        self.fresh().each().map(|it| it.derive("derive", purpose)).collect()
+    }
+
     /// Encrypts for a purpose. The context, such as a row's id, is not stored but must be the same when it is opened.
     pub fn seal(&self, purpose: &str, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let roots = self.fresh();

@@ -35,6 +35,7 @@ use self::{
     trace::Trace,
 };
 use crate::{
+    audit::OriginStep,
     auth::AuthLayer,
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -113,6 +114,7 @@ pub async fn serve(
             by: By::User,
             limits: options.limits,
         })
+        .then(OriginStep)
         .then(InFlight::new(options.max_in_flight));
     let server = Server::builder()
         .accept_http1(true)

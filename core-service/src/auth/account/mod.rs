@@ -4,6 +4,7 @@
 //! password or a new second factor ends all other sessions. Services that act for a user do none of this.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{self, Claims, TenantTx},
     error::{Error, Result},
@@ -49,6 +50,8 @@ pub async fn send_verification(app: &App, caller: &Caller, device: &Device) -> R
     let Some(to) = unproved else { return Ok(()) };
     limits::mail(app, &to, device.address).await?;
     let mut tx = begin(app, caller, "account.send_verification").await?;
+    let about = About::own("user", caller.user);
+    app.audit.record(&mut tx, about).await?;
     mails::enqueue(&mut tx, &app.keys, Some(caller.user), &Mail::Verification { to }).await?;
     tx.commit().await?;
     app.mail_signal.wake();
@@ -67,6 +70,8 @@ pub async fn change_password(
     let hash = app.passwords.hash(new).await?;
     let ended = db::retry("account.change_password", || async {
         let mut tx = begin(app, caller, "account.change_password").await?;
+        let about = About::own("user", caller.user);
+        app.audit.record(&mut tx, about).await?;
         auth_store::set_password(&mut tx, caller.user, &hash).await?;
         store::spend_tokens(&mut tx, caller.user, app.clock.now()).await?;
         notify(app, &mut tx, caller, &email, Notice::PasswordChanged).await?;
@@ -86,6 +91,8 @@ pub async fn change_email(app: &App, caller: &Caller, password: &Password, new: 
         Some(owner) if owner != caller.user => Mail::AddressTaken { to: new.clone() },
         _ => Mail::EmailChange { to: new.clone() },
     };
+    let about = About::own("user", caller.user).with("email", new.as_str());
+    app.audit.record(&mut tx, about).await?;
     mails::enqueue(&mut tx, &app.keys, Some(caller.user), &mail).await?;
     tx.commit().await?;
     app.mail_signal.wake();
@@ -104,12 +111,15 @@ pub async fn revoke_session(app: &App, caller: &Caller, id: SessionId) -> Result
     if !store::has_session(&mut tx, caller.user, id).await? {
         return Err(Error::not_found("session", id));
     }
+    app.audit.record(&mut tx, About::own("session", id)).await?;
     end_session(app, tx, id, Ended::Revoked).await
 }
 
 /// Ends all sessions of the caller but the one that he calls with, and says how many they were.
 pub async fn revoke_others(app: &App, caller: &Caller) -> Result<usize> {
-    let tx = begin(app, caller, "account.revoke_others").await?;
+    let mut tx = begin(app, caller, "account.revoke_others").await?;
+    let about = About::own("user", caller.user);
+    app.audit.record(&mut tx, about).await?;
     end_others(app, tx, caller.user, caller.session, Ended::Revoked).await
 }
 
@@ -119,6 +129,8 @@ pub async fn enrol_totp(app: &App, caller: &Caller, password: &Password, device:
     db::retry("account.enrol_totp", || async {
         let mut tx = begin(app, caller, "account.enrol_totp").await?;
         let enrolment = second_factor::enrol(app, &mut tx, caller.user, &email).await?;
+        let about = About::own("user", caller.user);
+        app.audit.record(&mut tx, about).await?;
         tx.commit().await?;
         Ok(enrolment)
     })
@@ -136,6 +148,8 @@ pub async fn confirm_totp(app: &App, caller: &Caller, code: &str) -> Result<Vec<
             .ok_or_else(no_password)?
             .email;
         notify(app, &mut tx, caller, &email, Notice::SecondFactorAdded).await?;
+        let about = About::own("user", caller.user);
+        app.audit.record(&mut tx, about).await?;
         end_others(app, tx, caller.user, caller.session, Ended::SecondFactor).await?;
         Ok(codes)
     })
@@ -152,6 +166,8 @@ pub async fn disable_totp(app: &App, caller: &Caller, password: &Password, code:
     db::retry("account.disable_totp", || async {
         let mut tx = begin(app, caller, "account.disable_totp").await?;
         if second_factor::pass(app, &mut tx, caller.user, &email, code).await? {
+            let about = About::own("user", caller.user);
+            app.audit.record(&mut tx, about).await?;
             second_factor::remove(&mut tx, caller.user).await?;
             notify(app, &mut tx, caller, &email, Notice::SecondFactorRemoved).await?;
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -120,6 +121,9 @@ pub async fn create(app: &App, caller: &Caller, new: &NewBranch) -> Result<Branc
     }
     store::insert(&mut tx, id, new.company, &new.details).await?;
     let branch = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    app.audit
+        .record(&mut tx, About::company(new.company, "branch", id))
+        .await?;
     tx.commit().await?;
     Ok(branch)
 }
@@ -150,6 +154,9 @@ pub async fn update(app: &App, caller: &Caller, update: &BranchUpdate) -> Result
     let branch = store::find(&mut tx, update.id)
         .await?
         .ok_or_else(|| not_found(update.id))?;
+    app.audit
+        .record(&mut tx, About::company(branch.company, "branch", branch.id))
+        .await?;
     tx.commit().await?;
     Ok(branch)
 }
@@ -157,8 +164,11 @@ pub async fn update(app: &App, caller: &Caller, update: &BranchUpdate) -> Result
 /// Removes a branch that neither a studio nor a narrowed membership names, for the company's admins.
 pub async fn delete(app: &App, caller: &Caller, id: BranchId, etag: &str) -> Result<()> {
     let mut tx = TenantTx::begin(&app.pool, "branches.delete", &Claims::user(caller.user)).await?;
-    enter_to_change(&mut tx, id, etag).await?;
+    let branch = enter_to_change(&mut tx, id, etag).await?;
     store::delete(&mut tx, id).await?;
+    app.audit
+        .record(&mut tx, About::company(branch.company, "branch", id))
+        .await?;
     tx.commit().await
 }
 
@@ -170,6 +180,15 @@ async fn enter_to_change(tx: &mut TenantTx, id: BranchId, etag: &str) -> Result<
     let branch = store::find(tx, id).await?.ok_or_else(|| not_found(id))?;
     update::check_etag(etag, branch.revision)?;
     Ok(branch)
+}
+
+/// Refuses a branch that the company does not have.
+pub(crate) async fn require(tx: &mut TenantTx, company: CompanyId, id: BranchId) -> Result<()> {
+    let branch = store::find(tx, id).await?;
+    branch
+        .filter(|it| it.company == company)
+        .map(drop)
+        .ok_or_else(|| not_found(id))
 }
 
 /// There is no such branch for this caller.

@@ -4,6 +4,7 @@
 //! code itself sealed; eighty random bits are not guessed. Having the code is enough to ask, never to get in: an admin decides.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -61,6 +62,9 @@ pub async fn rotate(app: &App, caller: &Caller, company: CompanyId) -> Result<Jo
     super::store::lock(&mut tx, company).await?;
     store::delete(&mut tx, company).await?;
     let created_at = store::insert(&mut tx, company, code.hash(), &sealed, caller.user).await?;
+    app.audit
+        .record(&mut tx, About::company(company, "join_code", company))
+        .await?;
     tx.commit().await?;
     Ok(JoinCode {
         company,
@@ -73,6 +77,9 @@ pub async fn rotate(app: &App, caller: &Caller, company: CompanyId) -> Result<Jo
 pub async fn delete(app: &App, caller: &Caller, company: CompanyId) -> Result<()> {
     let mut tx = enter(app, caller, company, "join_codes.delete").await?;
     store::delete(&mut tx, company).await?;
+    app.audit
+        .record(&mut tx, About::company(company, "join_code", company))
+        .await?;
     tx.commit().await
 }
 
@@ -87,7 +94,11 @@ pub async fn join(app: &App, caller: &Caller, code: &Code) -> Result<Membership>
     // The code may have been rotated between the two.
     let membership = membership.ok_or_else(wrong_code)?;
     match membership.state {
-        State::Pending => tx.commit().await.map(|()| membership),
+        State::Pending => {
+            let about = About::company(company, "membership", membership.id);
+            app.audit.record(&mut tx, about).await?;
+            tx.commit().await.map(|()| membership)
+        }
         State::Approved => Err(Error::AlreadyExists {
             reason: "ALREADY_A_MEMBER",
             message: "the caller is a member of this company already".into(),

@@ -4,6 +4,7 @@
 //! admin, and never more members than its plan allows. The other service learns of each from the outbox.
 
 use service_kit::{
+    audit::About,
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
@@ -111,6 +112,8 @@ pub async fn change(app: &App, caller: &Caller, change: &Change) -> Result<Membe
     store::set(&mut tx, change.id, after.0, after.1).await?;
     let changed = store::find(&mut tx, change.id).await?.ok_or_else(not_found)?;
     let (company, user) = (changed.company, changed.user);
+    let about = About::company(company, "membership", changed.id).with("user_id", user.to_string());
+    app.audit.record(&mut tx, about).await?;
     outbox::publish(&mut tx, &Event::MembershipChanged { company, user }).await?;
     tx.commit().await?;
     Ok(changed)

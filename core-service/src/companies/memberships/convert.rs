@@ -93,7 +93,8 @@ impl TryFrom<proto::RemoveMembershipRequest> for Change {
     }
 }
 
-fn role(violations: &mut Violations, field: &str, given: i32) -> Option<Role> {
+/// A role, which must be given.
+pub(crate) fn role(violations: &mut Violations, field: &str, given: i32) -> Option<Role> {
     match proto::Role::try_from(given) {
         Ok(proto::Role::Admin) => Some(Role::Admin),
         Ok(proto::Role::Member) => Some(Role::Member),

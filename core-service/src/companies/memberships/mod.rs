@@ -18,7 +18,7 @@ use super::not_found;
 use crate::App;
 
 mod changes;
-pub(super) mod convert;
+pub(crate) mod convert;
 mod store;
 
 pub use changes::{Act, Change, change};
@@ -142,7 +142,7 @@ pub async fn list_own(app: &App, caller: &Caller, page: &Page<MembershipId>) -> 
 }
 
 /// The caller's membership in a company, in whatever state.
-pub(super) async fn own(tx: &mut PgConnection, company: CompanyId, caller: UserId) -> Result<Option<Membership>> {
+pub(crate) async fn own(tx: &mut PgConnection, company: CompanyId, caller: UserId) -> Result<Option<Membership>> {
     store::of_user(tx, company, caller).await
 }
 

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::{Filter, Membership, Place, Role, State, changes::Quota};
 
-/// The caller's own place, if it is in force.
+/// The caller's own place, if it is in force and the company not suspended.
 pub(super) async fn place(tx: &mut PgConnection, company: CompanyId) -> Result<Option<Place>> {
     let place = sqlx::query_as!(
         Place,
@@ -18,7 +18,8 @@ pub(super) async fn place(tx: &mut PgConnection, company: CompanyId) -> Result<O
                         where b.company_id = m.company_id and b.user_id = m.user_id
                         order by b.branch_id) as "branches!: Vec<BranchId>"
            from core.memberships m
-           where company_id = $1 and user_id = (select core.caller_id()) and state = 'approved'"#,
+           where company_id = $1 and user_id = (select core.caller_id()) and state = 'approved'
+               and not core.company_is_suspended(company_id)"#,
         company.as_uuid(),
     )
     .fetch_optional(tx)
@@ -91,7 +92,7 @@ pub(super) async fn find(tx: &mut PgConnection, id: MembershipId) -> Result<Opti
                   p.full_name as "full_name!", p.email, m.role as "role: Role", m.state as "state: State",
                   m.revision, m.created_at, m.updated_at
            from core.memberships m cross join lateral core.member_profiles(m.company_id, array[m.user_id]) p
-           where m.id = $1"#,
+           where m.id = $1 and not m.machine"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)
@@ -118,7 +119,7 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Mem
         Membership,
         r#"with page as (
                select * from core.memberships m
-               where m.company_id = $1 and ($2::text is null or m.state = $2) and ($3::uuid is null or m.id > $3)
+               where m.company_id = $1 and not m.machine and ($2::text is null or m.state = $2) and ($3::uuid is null or m.id > $3)
                order by m.id limit $4
            )
            select m.id as "id!: MembershipId", m.company_id as "company!: CompanyId",

@@ -165,6 +165,7 @@ pub(super) fn new_run(
         key: None,
         parent,
         source,
+        audit: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A batch as the writer's statements take it: an array for each column.
 
-use service_kit::ids::ExecutionId;
+use service_kit::{audit::Prepared, ids::ExecutionId};
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
@@ -33,6 +33,7 @@ pub(super) struct Starts<'a> {
     pub source: Vec<Option<Uuid>>,
     pub seq: Vec<i64>,
     pub head: Vec<&'a [u8]>,
+    pub audit: Vec<Option<&'a str>>,
 }
 
 impl<'a> Starts<'a> {
@@ -64,6 +65,7 @@ impl<'a> Starts<'a> {
             columns.source.push(new.source.map(ExecutionId::as_uuid));
             columns.seq.push(new.last().entry.seq);
             columns.head.push(&new.last().hash);
+            columns.audit.push(new.audit.as_ref().map(Prepared::as_str));
         }
         columns
     }

@@ -82,9 +82,9 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
         r#"with fresh as materialized (
                select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::uuid[],
                    $8::text[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::bytea[], $15::uuid[],
-                   $16::uuid[], $17::bigint[], $18::bytea[])
+                   $16::uuid[], $17::bigint[], $18::bytea[], $25::text[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit)
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
                select company_id, started_by, method, key, id, body_hash from fresh where key is not null
@@ -105,6 +105,11 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
                insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
                select f.id, f.company_id, f.studio_id, f.owner, f.seq, f.head, f.stage
                from fresh f join made m on m.id = f.id
+           ), audited as (
+               insert into execution.audit_log
+               select a.* from fresh f join made m on m.id = f.id
+                   cross join lateral jsonb_populate_record(null::execution.audit_log, f.audit::jsonb) a
+               where f.audit is not null
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, payload, hash, occurred_at)
                select f.id, n.seq, f.company_id, f.studio_id, n.kind, n.payload, n.hash, n.occurred_at
@@ -137,6 +142,7 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
         &entries.payload as &[&[u8]],
         &entries.hash as &[&[u8]],
         &entries.occurred_at,
+        &new.audit as &[Option<&str>],
     )
     .fetch_all(connection)
     .await
@@ -300,9 +306,9 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
            ), fresh as materialized (
                select * from unnest($29::uuid[], $30::uuid[], $31::uuid[], $32::uuid[], $33::uuid[], $34::int[], $35::uuid[],
                    $36::text[], $37::text[], $38::text[], $39::int[], $40::text[], $41::text[], $42::bytea[], $43::uuid[],
-                   $44::uuid[], $45::bigint[], $46::bytea[])
+                   $44::uuid[], $45::bigint[], $46::bytea[], $47::text[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit)
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
                select company_id, started_by, method, key, id, body_hash from fresh where key is not null
@@ -325,6 +331,11 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                insert into execution.runs (execution_id, company_id, studio_id, owner, seq, head, stage)
                select f.id, f.company_id, f.studio_id, f.owner, f.seq, f.head, f.stage
                from fresh f join made m on m.id = f.id
+           ), audited as (
+               insert into execution.audit_log
+               select a.* from fresh f join made m on m.id = f.id
+                   cross join lateral jsonb_populate_record(null::execution.audit_log, f.audit::jsonb) a
+               where f.audit is not null
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
                    outcome, payload, hash, occurred_at)
@@ -388,6 +399,7 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
         &new.source as &[Option<Uuid>],
         &new.seq,
         &new.head as &[&[u8]],
+        &new.audit as &[Option<&str>],
     )
     .fetch_all(connection)
     .await

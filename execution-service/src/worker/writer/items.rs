@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use service_kit::ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId};
+use service_kit::{
+    audit::Prepared,
+    ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
+};
 use time::OffsetDateTime;
 
 use super::Ask;
@@ -41,6 +44,8 @@ pub struct NewRun {
     pub parent: Option<ExecutionId>,
     /// The run whose outputs it begins with.
     pub source: Option<ExecutionId>,
+    /// The entry of the audit log that is written with it.
+    pub audit: Option<Prepared>,
 }
 
 impl NewRun {

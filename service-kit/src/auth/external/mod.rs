@@ -126,6 +126,7 @@ impl External {
             user,
             session: None,
             service: None,
+            key: None,
         };
         Ok((caller, expires))
     }

@@ -121,6 +121,7 @@ impl World {
                 user,
                 session: None,
                 service: None,
+                key: None,
             })) => user,
             other => panic!("{other:?}"),
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Caller, External,
+    api_keys::{self, ApiKeys, Secret},
     cache::TokenCache,
     jwks::{self, BELIEVED, JwksSource, KeyStore, PublicKey},
     revocations::Revocations,
@@ -70,6 +71,7 @@ pub struct Verifier {
     users: KeyStore<PublicKey>,
     user_rules: Validation,
     peers: HashMap<String, PeerKey>,
+    api_keys: Option<ApiKeys>,
     revocations: Arc<Revocations>,
     external: Option<External>,
     cache: TokenCache,
@@ -92,11 +94,21 @@ impl Verifier {
             user_rules: rules(&users.issuer, &users.audience),
             users: KeyStore::new(users.keys, jwks::parse, clock.clone()),
             peers: peers.into_iter().map(peer_key).collect::<Result<_>>()?,
+            api_keys: None,
             revocations: Arc::new(Revocations::new(clock.clone())),
             external: None,
             cache: TokenCache::default(),
             clock,
         })
+    }
+
+    /// The same, and API keys too.
+    #[must_use]
+    pub fn with_api_keys(self, api_keys: ApiKeys) -> Self {
+        Self {
+            api_keys: Some(api_keys),
+            ..self
+        }
     }
 
     /// The same, that refuses the tokens of these sessions.
@@ -116,8 +128,8 @@ impl Verifier {
     /// What a token proves.
     ///
     /// # Errors
-    /// `Unauthenticated` with the reasons `TOKEN_INVALID`, `TOKEN_EXPIRED` and `SESSION_ENDED`; `Unavailable` while the
-    /// issuer's keys cannot be had.
+    /// `Unauthenticated` with the reasons `TOKEN_INVALID`, `TOKEN_EXPIRED`, `SESSION_ENDED` and `API_KEY_INVALID`; `Unavailable`
+    /// while the issuer's keys cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Verified> {
         let verified = self.verified(token).await?;
         if let Verified::User(Caller {
@@ -137,6 +149,18 @@ impl Verifier {
         let now = self.clock.now().unix_timestamp();
         let hash = TokenCache::hash(token);
         if let Some(verified) = self.cache.get(&hash, now) {
+            return Ok(verified);
+        }
+        if let Some(keys) = self.api_keys.as_ref().filter(|_| Secret::looks_like(token)) {
+            let key = keys.find(token).await?;
+            let until = key.expires_at.unwrap_or(i64::MAX).min(now + api_keys::BELIEVED_S);
+            let verified = Verified::User(Caller {
+                user: key.id,
+                session: None,
+                service: None,
+                key: Some(Arc::new(key)),
+            });
+            self.cache.put(hash, verified.clone(), until, now);
             return Ok(verified);
         }
         let header = decode_header(token).map_err(|_| INVALID)?;
@@ -166,6 +190,7 @@ impl Verifier {
             user: claims.sub,
             session: claims.session_id,
             service: None,
+            key: None,
         };
         Ok((Verified::User(caller), claims.exp))
     }

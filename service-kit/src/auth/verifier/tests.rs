@@ -92,6 +92,7 @@ async fn a_users_token_proves_user_and_session() {
         user: world.user,
         session: Some(world.session),
         service: None,
+        key: None,
     };
     let token = world.token(&json!({}));
     for _ in 0..2 {

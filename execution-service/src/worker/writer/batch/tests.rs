@@ -79,6 +79,7 @@ fn start((company, started_by): (CompanyId, UserId), key: Option<(&str, u8)>) ->
         ],
         parent: None,
         source: None,
+        audit: None,
         key: key.map(|(key, body)| NewKey {
             method: "Start".into(),
             key: key.into(),
