@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use service_kit::keys::{KeyId, KeyRing};
 use sqlx::{Connection, PgConnection};
 
-pub use self::sealed::{SEALED, Sealed};
+pub use self::sealed::{HASHED, Hashed, SEALED, Sealed};
 use crate::{
     home::Home,
     output::{Output, Usage},
@@ -48,6 +48,9 @@ pub enum Command {
     Retire {
         /// The key's id.
         id: KeyId,
+        /// Drop it even where keyed hashes of what nobody keeps, API keys and recovery codes, are lost with it.
+        #[arg(long)]
+        lose_hashes: bool,
         /// Which installation.
         #[command(flatten)]
         place: Place,
@@ -74,7 +77,7 @@ pub async fn run(command: &Command, output: Output) -> Result<()> {
         Command::List(place) => list(place, output).await,
         Command::Rotate { join: true, place, .. } => join(place, output),
         Command::Rotate { finish, place, .. } => rotate(*finish, place, output).await,
-        Command::Retire { id, place } => retire(*id, place, output).await,
+        Command::Retire { id, lose_hashes, place } => retire(*id, *lose_hashes, place, output).await,
     }
 }
 
@@ -166,15 +169,13 @@ async fn list(place: &Place, output: Output) -> Result<()> {
             ids.push(count.key);
         }
     }
-    let of = |id: KeyId| -> BTreeMap<&str, i64> {
-        let own = counts.iter().filter(|it| it.key == id);
+    let of = |id: KeyId, is_sealed: bool| -> BTreeMap<&str, i64> {
+        let own = counts.iter().filter(|it| it.key == id && it.is_sealed == is_sealed);
         own.map(|it| (it.table, it.count)).collect()
     };
     let lines = ids.iter().map(|id| {
-        let tables: Vec<String> = of(*id)
-            .iter()
-            .map(|(table, count)| format!("{table} {count}"))
-            .collect();
+        let made = counts.iter().filter(|it| it.key == *id);
+        let tables: Vec<String> = made.map(|it| format!("{} {}", it.table, it.count)).collect();
         let tables = if tables.is_empty() {
             "nothing".into()
         } else {
@@ -183,9 +184,9 @@ async fn list(place: &Place, output: Output) -> Result<()> {
         format!("{id}  {:<8} {tables}", state(*id))
     });
     output.result(lines.collect::<Vec<_>>().join("\n"), || {
-        let keys = ids
-            .iter()
-            .map(|id| json!({ "id": id.to_string(), "state": state(*id), "sealed": of(*id) }));
+        let keys = ids.iter().map(|id| {
+            json!({ "id": id.to_string(), "state": state(*id), "sealed": of(*id, true), "hashed": of(*id, false) })
+        });
         json!({ "keys": keys.collect::<Vec<_>>() })
     });
     Ok(())
@@ -208,7 +209,8 @@ fn join(place: &Place, output: Output) -> Result<()> {
 async fn rotate(finish: bool, place: &Place, output: Output) -> Result<()> {
     let mut it = place.open().await?;
     store::lock(&mut it.database).await?;
-    let counts = store::counts(&mut it.database).await?;
+    let mut counts = store::counts(&mut it.database).await?;
+    counts.retain(|it| it.is_sealed);
     let known = it.ring.keys().ids();
     if let Some(lost) = counts.iter().find(|it| !known.contains(&it.key)) {
         bail!(
@@ -250,7 +252,7 @@ async fn rotate(finish: bool, place: &Place, output: Output) -> Result<()> {
     Ok(())
 }
 
-async fn retire(id: KeyId, place: &Place, output: Output) -> Result<()> {
+async fn retire(id: KeyId, lose_hashes: bool, place: &Place, output: Output) -> Result<()> {
     let mut it = place.open().await?;
     store::lock(&mut it.database).await?;
     let ids = it.ring.keys().ids();
@@ -265,11 +267,15 @@ async fn retire(id: KeyId, place: &Place, output: Output) -> Result<()> {
     }
     let mut tx = store::close(&mut it.database).await?;
     let counts = store::counts(&mut tx).await?;
-    if let Some(left) = counts.iter().find(|it| it.key == id) {
-        bail!(
-            "{} of {} are sealed under {id}: `studios keys rotate` seals them anew",
-            left.count,
-            left.table
+    for left in counts.iter().filter(|it| it.key == id) {
+        let (count, table) = (left.count, left.table);
+        ensure!(
+            !left.is_sealed,
+            "{count} of {table} are sealed under {id}: `studios keys rotate --finish` seals them anew"
+        );
+        ensure!(
+            lose_hashes,
+            "{count} of {table} are hashed with {id}, and would count no more: --lose-hashes drops it all the same"
         );
     }
     let (text, dropped) = match &mut it.ring {

@@ -1,5 +1,5 @@
-//! What is sealed under the root key ring, and where. A column that is sealed and stands not here would be lost with the key;
-//! a test holds the list against the schema.
+//! What is sealed under the root key ring, and what is hashed with its keys, and where. A column that is and stands not here
+//! would be lost with the key; a test holds the lists against the schema.
 
 /// A sealed column.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Sealed {
     pub(super) context: &'static str,
 }
 
-/// All of them. One whose table a database lacks is passed over.
-pub const SEALED: [Sealed; 5] = [
+/// All of them. One whose table a database lacks is passed over, and so are values that are empty: what was sealed is forgotten.
+pub const SEALED: [Sealed; 7] = [
     Sealed {
         table: "core.signing_keys",
         column: "sealed_private_key",
@@ -27,6 +27,18 @@ pub const SEALED: [Sealed; 5] = [
         column: "sealed",
         purpose: "core.join-codes",
         context: "uuid_send(company_id)",
+    },
+    Sealed {
+        table: "core.mails",
+        column: "sealed",
+        purpose: "core.mails",
+        context: "uuid_send(id)",
+    },
+    Sealed {
+        table: "core.totp_factors",
+        column: "sealed_secret",
+        purpose: "core.totp",
+        context: "uuid_send(user_id)",
     },
     Sealed {
         table: "core.audit_subjects",
@@ -45,5 +57,26 @@ pub const SEALED: [Sealed; 5] = [
         column: "secret",
         purpose: "execution.connections.secret",
         context: "uuid_send(company_id) || uuid_send(id)",
+    },
+];
+
+/// A column of keyed hashes of what nobody keeps: they cannot be made anew, and hold as long as their key does.
+#[derive(Debug)]
+pub struct Hashed {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub column: &'static str,
+}
+
+/// All of them.
+pub const HASHED: [Hashed; 2] = [
+    Hashed {
+        table: "core.api_keys",
+        column: "hash",
+    },
+    Hashed {
+        table: "core.recovery_codes",
+        column: "code_hash",
     },
 ];

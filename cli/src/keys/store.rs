@@ -1,20 +1,22 @@
-//! SQL of sealed columns, as the owner of the tables. Their names are this program's own, never input.
+//! SQL of sealed and hashed columns, as the owner of the tables. Their names are this program's own, never input.
 
 use anyhow::{Context, Result, ensure};
 use service_kit::keys::{KeyId, KeyRing};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction, raw_sql};
 
-use super::{SEALED, Sealed};
+use super::{HASHED, Hashed, SEALED, Sealed};
 use crate::migrate::OWNER;
 
 /// Rows sealed anew in one transaction.
 const BATCH: i64 = 500;
 
-/// How many values of a table are sealed under a key.
+/// How many values of a table a key has made.
 pub(super) struct Count {
     pub(super) table: &'static str,
     pub(super) key: KeyId,
     pub(super) count: i64,
+    /// Whether they are sealed, and can be sealed anew; else they are hashes.
+    pub(super) is_sealed: bool,
 }
 
 /// Lets one program at a time change keys, until the connection ends.
@@ -30,35 +32,44 @@ pub(super) async fn lock(database: &mut PgConnection) -> Result<()> {
 pub(super) async fn present(database: &mut PgConnection) -> Result<Vec<&'static Sealed>> {
     let mut present = Vec::new();
     for sealed in &SEALED {
-        let found: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
-            .bind(sealed.table)
-            .fetch_one(&mut *database)
-            .await?;
-        if found.is_some() {
+        if is_present(database, sealed.table).await? {
             present.push(sealed);
         }
     }
     Ok(present)
 }
 
-/// How much is sealed under which key.
+async fn is_present(database: &mut PgConnection, table: &str) -> Result<bool> {
+    let found: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
+        .bind(table)
+        .fetch_one(database)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// How much each key has made.
 pub(super) async fn counts(database: &mut PgConnection) -> Result<Vec<Count>> {
     let mut tx = own(database).await?;
+    let sealed = SEALED.iter().map(|it| (it.table, it.column, true));
+    let hashed = HASHED.iter().map(|Hashed { table, column }| (*table, *column, false));
     let mut counts = Vec::new();
-    for Sealed { table, column, .. } in present(&mut tx).await? {
+    for (table, column, is_sealed) in sealed.chain(hashed) {
+        if !is_present(&mut tx, table).await? {
+            continue;
+        }
         let sql = format!(
-            "select substring({column} from 1 for 4), count(*) from {table} where {column} is not null group by 1 order by 1"
+            "select substring({column} from 1 for 4), count(*) from {table} where length({column}) > 0 group by 1 order by 1"
         );
         let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut *tx).await?;
         for (key, count) in rows {
-            let key: [u8; 4] = key
-                .try_into()
-                .ok()
-                .with_context(|| format!("{table} holds what is not sealed"))?;
+            let key: Option<[u8; 4]> = key.try_into().ok();
             counts.push(Count {
                 table,
-                key: key.into(),
+                key: key
+                    .with_context(|| format!("{table} holds what no key has made"))?
+                    .into(),
                 count,
+                is_sealed,
             });
         }
     }
@@ -81,13 +92,12 @@ pub(super) async fn reseal(
         context,
     } = sealed;
     let current = ring.ids()[0];
-    let left = format!("select exists (select from {table} where substring({column} from 1 for 4) <> $1)");
+    let old = format!("{table} where length({column}) > 0 and substring({column} from 1 for 4) <> $1");
+    let left = format!("select exists (select from {old})");
     // A value is no other one for being sealed anew: no trigger counts a revision. Writers wait for a batch, readers for nothing.
     let begin = format!("set local lock_timeout = '10s'; alter table {table} disable trigger user");
     let end = format!("alter table {table} enable trigger user");
-    let find = format!(
-        "select ctid::text, {context}, {column} from {table} where substring({column} from 1 for 4) <> $1 limit {BATCH}"
-    );
+    let find = format!("select ctid::text, {context}, {column} from {old} limit {BATCH}");
     // Nobody else writes: where the rows lie they stay until the end of the transaction.
     let put = format!(
         "update {table} set {column} = anew.sealed from unnest($1::text[], $2::bytea[]) as anew (place, sealed)
@@ -128,10 +138,14 @@ pub(super) async fn reseal(
     }
 }
 
-/// A transaction in which nobody else writes to a sealed table.
+/// A transaction in which nobody else writes what a key makes.
 pub(super) async fn close(database: &mut PgConnection) -> Result<Transaction<'_, Postgres>> {
     let mut tx = own(database).await?;
-    for Sealed { table, .. } in present(&mut tx).await? {
+    let sealed = SEALED.iter().map(|it| it.table);
+    for table in sealed.chain(HASHED.iter().map(|it| it.table)) {
+        if !is_present(&mut tx, table).await? {
+            continue;
+        }
         raw_sql(AssertSqlSafe(format!("lock table {table} in share mode")))
             .execute(&mut *tx)
             .await?;

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::AUTHORIZATION};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::Value;
 use service_kit::{
     auth::Caller,
     clock::{Clock, SystemClock},
@@ -18,7 +19,10 @@ use service_kit::{
 };
 
 use super::{Kind, New, Open, Options, enter, not_found, store};
-use crate::App;
+use crate::{
+    App,
+    pieces::{Account, Failure, FailureKind, Flows},
+};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,20 +87,19 @@ pub(super) async fn unsaved(app: &App, caller: &Caller, new: New) -> Result<Test
 
 async fn test(app: &App, open: &Open) -> Tested {
     let mut tested = Tested::default();
-    if let Some(probe) = probe(open) {
+    if let Some(account) = Account::of(open) {
+        tested.ask_pieces(app, &account).await;
+    } else if let Some(probe) = probe(open) {
         tested.ask(app, open, &probe).await;
     }
     tested
 }
 
-/// What a kind of server is asked.
+/// What a kind of server is asked for.
 struct Probe {
-    method: Method,
     /// Under the connection's address.
     path: &'static str,
-    query: String,
     headers: Vec<(HeaderName, String)>,
-    body: Option<Value>,
     /// Where the answer lists what the server offers: a pointer to the list, and the key of a name.
     offers: (&'static str, &'static str),
     /// Whether any answer but a refusal will do: nothing is known of the server.
@@ -107,11 +110,8 @@ fn probe(open: &Open) -> Option<Probe> {
     let secret = open.secret.as_ref().map(|it| it.value().expose_secret().to_owned());
     let bearer = secret.as_ref().map(|it| (AUTHORIZATION, format!("Bearer {it}")));
     let get = |path, offers| Probe {
-        method: Method::GET,
         path,
-        query: String::new(),
         headers: bearer.clone().into_iter().collect(),
-        body: None,
         offers,
         is_any: false,
     };
@@ -141,31 +141,13 @@ fn probe(open: &Open) -> Option<Probe> {
         }
         Kind::Ollama => get("api/tags", ("/models", "name")),
         Kind::Flowise => get("api/v1/chatflows", ("", "name")),
-        Kind::ActivePieces => pieces(&open.options, secret, get("api/v1/flows", ("/data", "id"))),
+        Kind::ActivePieces => return None,
         Kind::Http => Probe {
             headers: vec![header(&open.options, &secret?)?],
             is_any: true,
             ..get("", ("", ""))
         },
     })
-}
-
-/// ActivePieces lists a project's flows to an API key, and lets a user in by his password.
-fn pieces(options: &Options, secret: Option<String>, flows: Probe) -> Probe {
-    let Some(email) = &options.email else {
-        let project = options.project_id.as_deref().unwrap_or_default();
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("projectId", project), ("limit", "100")])
-            .finish();
-        return Probe { query, ..flows };
-    };
-    Probe {
-        method: Method::POST,
-        path: "api/v1/authentication/sign-in",
-        headers: Vec::new(),
-        body: Some(json!({ "email": email, "password": secret.unwrap_or_default() })),
-        ..flows
-    }
 }
 
 /// The header that carries an http connection's secret; nothing where its name is none.
@@ -177,6 +159,44 @@ pub(crate) fn header(options: &Options, secret: &str) -> Option<(HeaderName, Str
 }
 
 impl Tested {
+    /// ActivePieces has a client of its own, which signs in where that is the way.
+    async fn ask_pieces(&mut self, app: &App, account: &Account) {
+        let clock = SystemClock;
+        let begun = clock.monotonic();
+        let every = Flows {
+            limit: 100,
+            ..Flows::default()
+        };
+        let found = async {
+            let probe = app.pieces.probe(account).await?;
+            Ok((probe, app.pieces.flows(account, &every).await?))
+        };
+        let found: std::result::Result<_, Failure> = found.await;
+        let took = clock.monotonic().saturating_duration_since(begun);
+        match found {
+            Ok((probe, flows)) => {
+                self.note("address", Ok("may be called".into()), Duration::ZERO);
+                let message = format!("answers as ActivePieces {} ({})", probe.version, probe.edition);
+                self.note("answer", Ok(message), took);
+                self.note("access", Ok("lets us in".into()), Duration::ZERO);
+                self.offers = flows.data.iter().map(|it| it.name().to_owned()).collect();
+                self.note(
+                    "content",
+                    Ok(format!("offers {} flows", self.offers.len())),
+                    Duration::ZERO,
+                );
+            }
+            Err(failure) => {
+                let step = match failure.kind {
+                    FailureKind::Refused => "address",
+                    FailureKind::Unauthorised | FailureKind::SessionExpired | FailureKind::NotFound => "access",
+                    _ => "answer",
+                };
+                self.note(step, Err(failure.message), took);
+            }
+        }
+    }
+
     async fn ask(&mut self, app: &App, open: &Open, probe: &Probe) {
         let clock = SystemClock;
         let begun = clock.monotonic();
@@ -225,9 +245,6 @@ impl Tested {
         let Ok(body) = serde_json::from_slice::<Value>(&response.body) else {
             return self.note("content", Err("does not answer with JSON".into()), Duration::ZERO);
         };
-        if probe.body.is_some() {
-            return self.note("content", Ok("the user may sign in".into()), Duration::ZERO);
-        }
         let (list, name) = probe.offers;
         let names = body
             .pointer(list)
@@ -267,17 +284,7 @@ fn destination(open: &Open, probe: &Probe) -> std::result::Result<Destination, S
     if let Some(endpoint) = endpoint {
         return Ok(endpoint.base_url.join(&segments));
     }
-    let base = open.base_url.trim_end_matches('/');
-    let base = if probe.path.is_empty() {
-        base
-    } else {
-        base.trim_end_matches("/api/v1")
-    };
-    let mut url = [&[base], &*segments].concat().join("/");
-    if !probe.query.is_empty() {
-        url = format!("{url}?{}", probe.query);
-    }
-    Destination::member(&url).map_err(|refusal| refusal.to_string())
+    Destination::member(&open.base_url).map_err(|refusal| refusal.to_string())
 }
 
 fn request(probe: &Probe) -> std::result::Result<Request, String> {
@@ -287,15 +294,10 @@ fn request(probe: &Probe) -> std::result::Result<Request, String> {
         value.set_sensitive(true);
         headers.insert(name.clone(), value);
     }
-    let mut body = Vec::new();
-    if let Some(json) = &probe.body {
-        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        body = json.to_string().into_bytes();
-    }
     Ok(Request {
-        method: probe.method.clone(),
+        method: Method::GET,
         headers,
-        body: body.into(),
+        body: Bytes::new(),
         timeout: PATIENCE,
         max_response_bytes: MAX_ANSWER_BYTES,
     })
