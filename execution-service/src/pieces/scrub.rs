@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use super::callback::PATH;
+use super::{callback::PATH, client::is_id};
 
 /// What stands in the place of what was taken out.
 const HIDDEN: &str = "[hidden]";
@@ -25,7 +25,7 @@ pub(super) fn text(text: &str, ids: &[&str]) -> String {
             format!("{kept}{HIDDEN}")
         })
         .into_owned();
-    for id in ids.iter().filter(|it| !it.is_empty()) {
+    for id in ids.iter().filter(|it| is_id(it)) {
         if shown.contains(id) {
             shown = shown.replace(id, HIDDEN);
         }

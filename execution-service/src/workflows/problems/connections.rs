@@ -26,8 +26,9 @@ pub fn connected(draft: &Definition) -> Vec<ConnectionId> {
 /// Notes which of those cannot be used; `known` are those that the company has.
 pub fn unconnected(found: &mut Violations, draft: &Definition, known: &BTreeMap<ConnectionId, KnownConnection>) {
     for (field, id, wanted) in named(draft) {
-        let connection = id.parse().ok().and_then(|id: ConnectionId| known.get(&id));
-        match connection {
+        // What is no id is a problem of its own.
+        let Ok(id) = id.parse::<ConnectionId>() else { continue };
+        match known.get(&id) {
             None => found.add(field, "names no connection of the company"),
             Some(it) if it.kind != wanted => {
                 let problem = format!(
@@ -40,6 +41,13 @@ pub fn unconnected(found: &mut Violations, draft: &Definition, known: &BTreeMap<
             Some(it) if !it.enabled => found.add(field, "is a connection that is disabled"),
             Some(_) => {}
         }
+    }
+}
+
+/// Notes that a field names no connection at all.
+pub(super) fn id(found: &mut Violations, field: &str, id: &str) {
+    if id.parse::<ConnectionId>().is_err() {
+        found.add(format!("{field}.connection_id"), "must be the id of a connection");
     }
 }
 

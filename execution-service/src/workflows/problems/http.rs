@@ -3,7 +3,7 @@
 use service_kit::error::Violations;
 use url::Url;
 
-use super::{Surroundings, llm::template};
+use super::{Surroundings, connections, llm::template};
 use crate::engine::definition::{Http, Stage};
 
 /// The methods that a request may have.
@@ -37,6 +37,9 @@ pub(super) fn check(
             format!("{field}.method"),
             format!("must be one of {}", METHODS.join(", ")),
         );
+    }
+    if let Some(id) = &http.connection_id {
+        connections::id(found, field, id);
     }
     url(found, &format!("{field}.url"), &http.url);
     template(found, &format!("{field}.url"), around, place, stage, &given, &http.url);

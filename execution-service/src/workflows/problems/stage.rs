@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service_kit::error::Violations;
 
-use super::{Surroundings, cel, fan, http, is_identifier, llm, people, pieces, validation};
+use super::{Surroundings, cel, connections, fan, http, is_identifier, llm, people, pieces, validation};
 use crate::engine::{
     definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, Retry, Route, Stage},
     request,
@@ -72,12 +72,16 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
         Kind::Map(it) => fan::map(found, &kind, around, place, it),
         Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
         Kind::Approval(it) => people::approval(found, &kind, around, place, stage, it),
-        Kind::Activepieces(it) => pieces::check(found, &kind, stage, it),
+        Kind::Activepieces(it) => {
+            connections::id(found, &kind, &it.connection_id);
+            pieces::check(found, &kind, stage, it);
+        }
         Kind::Flowise {
-            connection_id: _,
+            connection_id,
             flow_id,
             question,
         } => {
+            connections::id(found, &kind, connection_id);
             if flow_id.is_empty() || flow_id.len() > MAX_FLOW_ID {
                 found.add(format!("{kind}.flow_id"), "must be a flow's id");
             }

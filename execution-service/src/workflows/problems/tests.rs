@@ -121,20 +121,15 @@ fn targets_must_exist_and_every_stage_must_be_reached() {
     );
 }
 
-#[test]
-fn what_is_not_served_yet_says_so() {
-    let draft = stages(&[json!({"kind": "activepieces", "connection_id": "", "flow_id": ""})]);
-    let found = found(draft);
-    assert_eq!(found[0].field, "draft.stages[0].activepieces");
-    assert!(found[0].description.ends_with("is not served yet"));
-}
+/// A connection's id.
+const ID: &str = "01900000-0000-7000-8000-000000000001";
 
 #[test]
 fn a_flow_has_a_connection_an_id_and_a_question() {
     let draft = stages(&[
         json!({"kind": "flowise", "connection_id": "", "flow_id": "", "question": ""}),
-        json!({"kind": "flowise", "connection_id": "flows", "flow_id": "f", "question": "{{ inputs.x"}),
-        json!({"kind": "flowise", "connection_id": "flows", "flow_id": "f", "question": "go"}),
+        json!({"kind": "flowise", "connection_id": ID, "flow_id": "f", "question": "{{ inputs.x"}),
+        json!({"kind": "flowise", "connection_id": ID, "flow_id": "f", "question": "go"}),
     ]);
     assert_eq!(
         fields(draft),
