@@ -299,22 +299,21 @@ impl<'a> Writer<'a> {
 
     async fn put(&mut self, part: Vec<Bytes>) -> Result<()> {
         let key = Key::staging(self.upload.company, self.upload.id);
-        let multipart = match &self.upload.multipart {
-            Some(id) => id.clone(),
-            None => {
-                if let Some(stale) = self.stale.take() {
-                    self.app.objects.remove(&key, Some(&stale)).await?;
-                }
-                let id = self.app.objects.begin(&key).await?;
-                let mut tx = TenantTx::begin(&self.app.pool, "files.begin_parts", &Claims::user(self.user)).await?;
-                if !upload_store::set_multipart(&mut tx, self.upload.id, self.lease, &id).await? {
-                    // Nobody else will know of it.
-                    self.app.objects.remove(&key, Some(&id)).await?;
-                    return Err(gone(self.upload.id));
-                }
-                tx.commit().await?;
-                self.upload.multipart.insert(id).clone()
+        let multipart = if let Some(id) = &self.upload.multipart {
+            id.clone()
+        } else {
+            if let Some(stale) = self.stale.take() {
+                self.app.objects.remove(&key, Some(&stale)).await?;
             }
+            let id = self.app.objects.begin(&key).await?;
+            let mut tx = TenantTx::begin(&self.app.pool, "files.begin_parts", &Claims::user(self.user)).await?;
+            if !upload_store::set_multipart(&mut tx, self.upload.id, self.lease, &id).await? {
+                // Nobody else will know of it.
+                self.app.objects.remove(&key, Some(&id)).await?;
+                return Err(gone(self.upload.id));
+            }
+            tx.commit().await?;
+            self.upload.multipart.insert(id).clone()
         };
         let place = self.upload.parts.len();
         let id = self.app.objects.put_part(&key, &multipart, place, part).await?;

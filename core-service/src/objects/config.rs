@@ -86,7 +86,7 @@ impl Place {
         let options = ClientOptions::new().with_allow_http(plain);
         match self.at {
             Location::Folder(path) => {
-                let folder = Folder::open(path).map_err(Error::internal)?;
+                let folder = Folder::open(&path).map_err(Error::internal)?;
                 let store = LocalFileSystem::new_with_prefix(folder.root()).map_err(Error::internal)?;
                 Ok(Objects {
                     store: Arc::new(store.with_automatic_cleanup(true).with_fsync(true)),

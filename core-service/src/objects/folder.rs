@@ -5,7 +5,7 @@ use std::{
     io,
     ops::Range,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,7 +14,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use object_store::path::Path;
+use object_store::path::Path as Name;
 use service_kit::error::{Error, Result};
 
 use super::failed;
@@ -24,8 +24,8 @@ pub(super) struct Folder(Arc<PathBuf>);
 
 impl Folder {
     /// The folder, made if it is not there.
-    pub(super) fn open(root: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&root)?;
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
         root.canonicalize().map(|it| Self(Arc::new(it)))
     }
 
@@ -33,7 +33,7 @@ impl Folder {
         &self.0
     }
 
-    pub(super) async fn write(&self, key: &Path, at: u64, data: Vec<Bytes>) -> Result<()> {
+    pub(super) async fn write(&self, key: &Name, at: u64, data: Vec<Bytes>) -> Result<()> {
         self.run(key, move |path| {
             let file = made(&path)?;
             let mut at = at;
@@ -46,7 +46,7 @@ impl Folder {
         .await
     }
 
-    pub(super) async fn seal(&self, key: &Path, size_bytes: u64) -> Result<()> {
+    pub(super) async fn seal(&self, key: &Name, size_bytes: u64) -> Result<()> {
         self.run(key, move |path| {
             // It is not made here: an upload that is elsewhere by now must not come back as zeros.
             let file = OpenOptions::new().write(true).open(path)?;
@@ -57,7 +57,7 @@ impl Folder {
         .await
     }
 
-    async fn run(&self, key: &Path, work: impl FnOnce(PathBuf) -> io::Result<()> + Send + 'static) -> Result<()> {
+    async fn run(&self, key: &Name, work: impl FnOnce(PathBuf) -> io::Result<()> + Send + 'static) -> Result<()> {
         let path = self.0.join(key.as_ref());
         tokio::task::spawn_blocking(move || work(path))
             .await
@@ -91,7 +91,7 @@ pub(super) fn blocks(file: File, range: Range<u64>) -> BoxStream<'static, Result
 }
 
 /// The file, made with the folders above it, which are removed when they become empty: perhaps between one step and the next.
-fn made(path: &std::path::Path) -> io::Result<File> {
+fn made(path: &Path) -> io::Result<File> {
     let mut tries = 3;
     loop {
         let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
