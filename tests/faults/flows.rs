@@ -51,7 +51,7 @@ async fn a_start_whose_sender_is_killed_before_its_record_is_found_again_and_the
     let world = world.moved(&deployment.execution_url());
     let ended = world.finished(&execution, &it.token).await;
     assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
-    assert_eq!(ended["outputs"]["flow"]["result"], json!({ "sum": 7 }));
+    assert_eq!(ended["outputs"]["flow"]["result"], json!({ "sum": 7.0 }));
     assert_eq!((instance.starts(), instance.runs()), (1, 1), "it was started again");
     let admin = world.admin().await;
     let kinds: Vec<String> = sqlx::query_scalar("select kind from execution.journal order by seq")

@@ -239,6 +239,11 @@ async fn the_others(world: &World) {
     ok(world, &it, &format!("{runs}/RetryExecution"), run).await;
     let pause = json!({ "studioId": it.studio, "action": "CONTROL_ACTION_CANCEL" });
     ok(world, &it, &format!("{runs}/ControlExecutions"), pause).await;
+    // His own session, last of all that he does.
+    let account = "studios.core.v1.AccountService";
+    let sessions = ok(world, &refused, &format!("{account}/ListSessions"), json!({})).await;
+    let session = json!({ "id": sessions["sessions"][0]["id"] });
+    ok(world, &refused, &format!("{account}/RevokeSession"), session).await;
     let invited = Tenant::user(world).await;
     let (_, token) = it.invite(world, &invited.email, "ROLE_MEMBER").await;
     world.verify_email(&invited).await;

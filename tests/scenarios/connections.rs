@@ -297,7 +297,10 @@ async fn a_stage_whose_connection_is_gone_says_so_and_the_next_model_is_asked() 
         .await;
     let execution = it.start(&world, &alone, json!({})).await;
     let ended = world.finished(&execution, &it.token).await;
-    assert_eq!(ended["failure"]["reason"], "connection_gone", "{ended}");
+    assert_eq!(
+        ended["failure"]["message"], "stage \"ask\": its connection is gone",
+        "{ended}"
+    );
     let execution = it.start(&world, &fallback, json!({})).await;
     let ended = world.finished(&execution, &it.token).await;
     assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");

@@ -20,7 +20,7 @@ use service_kit::{
 use studios_tests::{
     deployment::Deployment,
     model::{Model, Reply},
-    peer::Peer,
+    peer::{KEY, Peer},
     tenant::Tenant,
     world::World,
 };
@@ -60,7 +60,7 @@ async fn every_protocol_is_spoken_with_aimock_streaming_and_not() {
             let providers = providers(&[
                 set("base_url", format!("{base}{path}")),
                 set("protocol", protocol.to_owned()),
-                set("api_key", "a-key-for-tests".to_owned()),
+                set("api_key", KEY.to_owned()),
                 set("stream", streams.to_string()),
             ]);
             let peer = providers.get("peer").unwrap();
@@ -98,6 +98,7 @@ async fn litellms_proxy_is_one_more_server_that_speaks_openais_protocol() {
     for streams in [true, false] {
         let providers = providers(&[
             ("providers_peer_base_url".to_owned(), format!("{}v1", litellm.url)),
+            ("providers_peer_api_key".to_owned(), KEY.to_owned()),
             ("providers_peer_stream".to_owned(), streams.to_string()),
         ]);
         let peer = providers.get("peer").unwrap();

@@ -19,6 +19,11 @@ impl Mail {
     }
 }
 
+/// What somebody reads of a mail in ASCII: its lines whole (quoted-printable, RFC 2045, 6.7), with plain ends.
+pub fn plain(mail: &str) -> String {
+    mail.replace("\r\n", "\n").replace("=\n", "").replace("=3D", "=")
+}
+
 /// All mails to an address with these words in their subject.
 pub fn mails(world: &World, to: &str, subject: &str) -> Vec<Mail> {
     let Ok(files) = fs::read_dir(world.outbox()) else {
@@ -30,7 +35,7 @@ pub fn mails(world: &World, to: &str, subject: &str) -> Vec<Mail> {
     paths.sort();
     let texts = paths
         .into_iter()
-        .filter_map(|it| Some(fs::read_to_string(it).ok()?.replace("\r\n", "\n")));
+        .filter_map(|it| Some(plain(&fs::read_to_string(it).ok()?)));
     texts
         .filter(|it| it.contains(&format!("To: {to}\n")) && it.contains(&format!("Subject: {subject}")))
         .map(|text| Mail { text })

@@ -13,6 +13,9 @@ use tokio::{
 };
 use url::Url;
 
+/// The key that the servers are called with; LiteLLM's proxy does not start without one.
+pub const KEY: &str = "sk-a-key-for-the-peers-of-tests";
+
 const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// A running server. Dropping it ends it.
@@ -56,6 +59,7 @@ impl Peer {
                 &port.to_string(),
             ])
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            .env("LITELLM_MASTER_KEY", KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = start(command);

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::AUTHORIZATION};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -297,7 +296,7 @@ fn request(probe: &Probe) -> std::result::Result<Request, String> {
     Ok(Request {
         method: Method::GET,
         headers,
-        body: Bytes::new(),
+        body: Vec::new().into(),
         timeout: PATIENCE,
         max_response_bytes: MAX_ANSWER_BYTES,
     })

@@ -350,7 +350,7 @@ impl Told {
         {
             Some(Cause::Credentials)
         } else if self.is_named(&["model_not_found", "deploymentnotfound", "not_found_error"])
-            || self.says(&["no healthy deployments for this model"])
+            || self.says(&["no healthy deployments for this model", "invalid model name"])
             || (self.says(&["model"]) && self.says(&["not found", "does not exist"]))
         {
             Some(Cause::Model)

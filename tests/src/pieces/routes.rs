@@ -47,6 +47,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/authentication/sign-in", post(sign_in))
         .route("/flows", get(list_flows).post(create_flow))
         .route("/flows/{id}", get(get_flow).post(change_flow).delete(delete_flow))
+        .route("/pieces", get(list_pieces))
         .route("/pieces/{scope}/{name}", get(get_piece))
         .route("/flow-runs", get(list_runs))
         .route("/flow-runs/cancel", post(cancel_runs))
@@ -280,7 +281,15 @@ async fn change_flow(State(shared): App, Path(id): Path<String>, headers: Header
         "UPDATE_METADATA" => flow.metadata = request["metadata"].clone(),
         _ => return invalid("body/ Invalid input"),
     }
-    answer(200, flow.json())
+    let mut answered = flow.json();
+    if given["type"] == "LOCK_AND_PUBLISH" {
+        answered["triggerSource"] = json!({ "schedule": null });
+    }
+    answer(200, answered)
+}
+
+async fn list_pieces(State(shared): App, headers: HeaderMap) -> Response {
+    allowed(&shared, &headers).map_or_else(|refusal| refusal, |()| answer(200, json!([])))
 }
 
 async fn get_piece(State(shared): App, Path((scope, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
@@ -396,7 +405,7 @@ async fn retry_run(State(shared): App, Path(id): Path<String>, headers: HeaderMa
     let again = if strategy == "FROM_FAILED_STEP" {
         id
     } else {
-        runs::begin(&shared, &flow, given).0
+        runs::begin(&shared, &flow, given, false).0
     };
     answer(
         200,
@@ -503,7 +512,7 @@ async fn start_of(
     if reaction == Reaction::Forgets {
         return answer(200, json!({}));
     }
-    let (run, behaviour) = runs::begin(shared, &flow, given.clone());
+    let (run, behaviour) = runs::begin(shared, &flow, given.clone(), how.ends_with("sync"));
     if behaviour.calls_back == CallBack::Early {
         runs::call_back(shared, &run).await;
     }

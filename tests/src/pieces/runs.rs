@@ -93,8 +93,10 @@ pub(super) struct Run {
     pub created: OffsetDateTime,
     begun: Instant,
     behaviour: Behaviour,
-    /// Whether a worker has it: without, it has no row.
+    /// Whether it has a row: an async start has none until a worker takes it.
     pub has_row: bool,
+    /// Whether no worker was there to take it.
+    waits: bool,
     fixed: Option<&'static str>,
     resumed: Option<Instant>,
 }
@@ -103,6 +105,9 @@ impl Run {
     pub(super) fn state(&self, now: Instant, longest: Duration) -> &'static str {
         if let Some(fixed) = self.fixed {
             return fixed;
+        }
+        if self.waits {
+            return "QUEUED";
         }
         let it = &self.behaviour;
         let begun = self.resumed.unwrap_or(self.begun + it.queued);
@@ -182,7 +187,7 @@ fn cut(text: &str) -> &str {
 }
 
 /// Begins a run; its id, and how it behaves.
-pub(super) fn begin(shared: &Arc<Shared>, flow: &Flow, body: Value) -> (String, Behaviour) {
+pub(super) fn begin(shared: &Arc<Shared>, flow: &Flow, body: Value, is_sync: bool) -> (String, Behaviour) {
     let behaviour = behaviour(shared, flow, &body);
     let id = shared.id();
     let tag = body["studios"]["correlation_id"].as_str().filter(|_| behaviour.tags);
@@ -195,13 +200,14 @@ pub(super) fn begin(shared: &Arc<Shared>, flow: &Flow, body: Value) -> (String, 
         created: OffsetDateTime::now_utc(),
         begun: Instant::now(),
         behaviour: behaviour.clone(),
-        has_row: shared.worker_is_up.load(Ordering::SeqCst),
+        has_row: is_sync || shared.worker_is_up.load(Ordering::SeqCst),
+        waits: !shared.worker_is_up.load(Ordering::SeqCst),
         fixed: None,
         resumed: None,
     };
-    let has_row = run.has_row;
+    let is_taken = !run.waits;
     shared.state().runs.push(run);
-    if has_row {
+    if is_taken {
         let wait = behaviour.queued + behaviour.runs;
         let shared = Arc::clone(shared);
         let run = id.clone();
@@ -254,11 +260,11 @@ pub(super) async fn call_back(shared: &Arc<Shared>, id: &str) {
     }
 }
 
-/// Gives rows to the runs that have none.
+/// Has a worker take what waits for one.
 pub(super) fn catch_up(shared: &Arc<Shared>) {
     let now = Instant::now();
-    for run in shared.state().runs.iter_mut().filter(|it| !it.has_row) {
-        run.has_row = true;
+    for run in shared.state().runs.iter_mut().filter(|it| it.waits) {
+        (run.has_row, run.waits) = (true, false);
         run.begun = now;
         run.created = OffsetDateTime::now_utc();
     }

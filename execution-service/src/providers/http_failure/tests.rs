@@ -247,6 +247,18 @@ fn every_signal_has_its_class_reason_and_whether_it_may_pass() {
             false,
             false,
         ),
+        (
+            400,
+            error(
+                "invalid_request_error",
+                "400",
+                "/chat/completions: Invalid model name passed in model=nope. Call `/v1/models` to view available models for your key.",
+            ),
+            ProviderError,
+            "model_not_found",
+            false,
+            false,
+        ),
         (405, String::new(), ProviderError, "endpoint", false, false),
         (307, String::new(), ProviderError, "endpoint", false, false),
         // what the caller must mend
