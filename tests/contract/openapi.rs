@@ -3,7 +3,6 @@
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use studios_tests::{
-    call,
     rows::{Door, ROWS, Row},
     tenant::Tenant,
     world::World,
