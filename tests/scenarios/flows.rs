@@ -228,8 +228,8 @@ async fn what_could_not_be_run_is_not_imported_and_each_reason_is_told() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         let details = status.get_details_bad_request().unwrap();
         let told = details.field_violations.into_iter();
-        told.map(|it| format!("{}: {}\n", it.field, it.description))
-            .collect::<String>()
+        let told: Vec<_> = told.map(|it| format!("{}: {}", it.field, it.description)).collect();
+        told.join("\n")
     };
     let nothing_answers = said(refusal(import(&flow, "FLOW_MODE_SYNCHRONOUS")).await);
     assert!(nothing_answers.contains("Return Response"), "{nothing_answers}");

@@ -57,7 +57,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             webhook_timeout: Duration::from_millis(400),
-            flow_timeout: Duration::from_secs(600),
+            flow_timeout: Duration::from_mins(10),
             session: Duration::from_hours(24 * 7),
             sign_ins: 50,
             takes_keys: false,

@@ -105,16 +105,15 @@ struct Opened {
 
 impl Place {
     fn ring(&self) -> Result<Ring> {
-        Ok(match &self.key_ring {
-            Some(text) => Ring::Given(KeyRing::parse(text.expose_secret()).context("the key ring")?),
-            None => {
-                // Two who change the keys at once would lose one.
-                let lock = File::open(&self.dir).with_context(|| format!("opening {}", self.dir.display()))?;
-                lock.try_lock()
-                    .ok()
-                    .context("another program is at the keys of this folder")?;
-                Ring::Home(Box::new(Home::existing(&self.dir)?), lock)
-            }
+        Ok(if let Some(text) = &self.key_ring {
+            Ring::Given(KeyRing::parse(text.expose_secret()).context("the key ring")?)
+        } else {
+            // Two who change the keys at once would lose one.
+            let lock = File::open(&self.dir).with_context(|| format!("opening {}", self.dir.display()))?;
+            lock.try_lock()
+                .ok()
+                .context("another program is at the keys of this folder")?;
+            Ring::Home(Box::new(Home::existing(&self.dir)?), lock)
         })
     }
 
@@ -171,11 +170,11 @@ async fn list(place: &Place, output: Output) -> Result<()> {
     }
     let of = |id: KeyId, is_sealed: bool| -> BTreeMap<&str, i64> {
         let own = counts.iter().filter(|it| it.key == id && it.is_sealed == is_sealed);
-        own.map(|it| (it.table, it.count)).collect()
+        own.map(|it| (it.table, it.values)).collect()
     };
     let lines = ids.iter().map(|id| {
         let made = counts.iter().filter(|it| it.key == *id);
-        let tables: Vec<String> = made.map(|it| format!("{} {}", it.table, it.count)).collect();
+        let tables: Vec<String> = made.map(|it| format!("{} {}", it.table, it.values)).collect();
         let tables = if tables.is_empty() {
             "nothing".into()
         } else {
@@ -215,7 +214,7 @@ async fn rotate(finish: bool, place: &Place, output: Output) -> Result<()> {
     if let Some(lost) = counts.iter().find(|it| !known.contains(&it.key)) {
         bail!(
             "{} of {} were sealed with {}, which the ring does not hold: nothing was changed",
-            lost.count,
+            lost.values,
             lost.table,
             lost.key
         );
@@ -268,7 +267,7 @@ async fn retire(id: KeyId, lose_hashes: bool, place: &Place, output: Output) -> 
     let mut tx = store::close(&mut it.database).await?;
     let counts = store::counts(&mut tx).await?;
     for left in counts.iter().filter(|it| it.key == id) {
-        let (count, table) = (left.count, left.table);
+        let (count, table) = (left.values, left.table);
         ensure!(
             !left.is_sealed,
             "{count} of {table} are sealed under {id}: `studios keys rotate --finish` seals them anew"

@@ -14,7 +14,7 @@ const BATCH: i64 = 500;
 pub(super) struct Count {
     pub(super) table: &'static str,
     pub(super) key: KeyId,
-    pub(super) count: i64,
+    pub(super) values: i64,
     /// Whether they are sealed, and can be sealed anew; else they are hashes.
     pub(super) is_sealed: bool,
 }
@@ -68,7 +68,7 @@ pub(super) async fn counts(database: &mut PgConnection) -> Result<Vec<Count>> {
                 key: key
                     .with_context(|| format!("{table} holds what no key has made"))?
                     .into(),
-                count,
+                values: count,
                 is_sealed,
             });
         }

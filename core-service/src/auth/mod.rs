@@ -365,7 +365,9 @@ async fn end_others(app: &App, mut tx: TenantTx, user: UserId, but: Option<Sessi
         outbox::publish(&mut tx, &Event::SessionEnded { session: *session }).await?;
     }
     tx.commit().await?;
-    ended.iter().for_each(|it| app.revocations.add(*it));
+    for session in &ended {
+        app.revocations.add(*session);
+    }
     Ok(ended.len())
 }
 

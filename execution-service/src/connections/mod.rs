@@ -1,6 +1,6 @@
 //! A company's connections to the servers that its stages call: where each is, how it is called, and its secret.
 //!
-//! A secret is sealed under the installation's key ring and bound to its row ([`secret`]); it is opened where a call is made and
+//! A secret is sealed under the installation's key ring and bound to its row ([`Secret`]); it is opened where a call is made and
 //! nowhere else, and never answered. Only admins make and change connections; other members see which there are and how they
 //! fare. What was given for one server is never sent to another: a new address needs its secret anew. Addresses are
 //! members' words, so every call passes the outbound client's guard. Removing a connection breaks no model and no workflow:

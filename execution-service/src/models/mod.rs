@@ -145,7 +145,7 @@ async fn serve(tx: &mut PgConnection, settings: &Settings) -> Result<Settings> {
         let message = format!("is a connection of the kind {}, which serves no models", kind.as_str());
         Error::invalid("model.connection_id", message)
     })?;
-    settings.provider = protocol.as_str().to_owned();
+    protocol.as_str().clone_into(&mut settings.provider);
     Ok(settings)
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn insert(
         settings.input_price_micros,
         settings.output_price_micros,
         settings.enabled,
-        settings.connection.map(|it| it.as_uuid()),
+        settings.connection.map(service_kit::ids::ConnectionId::as_uuid),
     )
     .fetch_one(tx)
     .await

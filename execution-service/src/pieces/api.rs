@@ -37,7 +37,7 @@ impl FlowService for Api {
         request: Request<proto::ListFlowsRequest>,
     ) -> Result<Response<proto::ListFlowsResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let wanted = convert::wanted(request.into_inner())?;
+        let wanted = convert::wanted(&request.into_inner())?;
         let flows = Flows {
             name: &wanted.name,
             status: wanted.status,

@@ -13,7 +13,7 @@ const FAILURES: u32 = 5;
 /// How long it is open.
 const OPEN: Duration = Duration::from_secs(30);
 /// How long the call that is let through may take to come to something, before another one is.
-const PROBE: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_mins(1);
 
 /// A breaker.
 #[derive(Debug, Default)]

@@ -40,7 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an instance may take to say that it has taken a start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long what reads waits before it is tried again.
-const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1_000)];
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// The longest body of an answer.
 const MAX_ANSWER: usize = 16 << 20;
 /// The largest start: what a hosted instance takes.

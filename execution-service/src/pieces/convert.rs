@@ -35,7 +35,7 @@ pub(super) struct Wanted {
     pub limit: u32,
 }
 
-pub(super) fn wanted(request: proto::ListFlowsRequest) -> Result<Wanted> {
+pub(super) fn wanted(request: &proto::ListFlowsRequest) -> Result<Wanted> {
     let mut violations = Violations::new();
     let connection = violations.id("connection_id", &request.connection_id);
     let name = violations.text("name", &request.name, 0..=200);

@@ -262,11 +262,13 @@ fn member(path: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "they are made for this")]
     fn action(name: &str, piece: &str, action: &str, input: Value, next: Value) -> Value {
         json!({"name": name, "type": "PIECE", "skip": false, "nextAction": next,
             "settings": {"pieceName": piece, "actionName": action, "input": input}})
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "they are made for this")]
     fn flow(trigger_input: Value, sample: Value, first: Value) -> Flow {
         serde_json::from_value(
             json!({"id": "f", "status": "ENABLED", "publishedVersionId": "v", "version": {

@@ -68,7 +68,7 @@ impl RunState {
             "MEMORY_LIMIT_EXCEEDED" => Self::MemoryLimitExceeded,
             "LOG_SIZE_EXCEEDED" => Self::LogSizeExceeded,
             "INTERNAL_ERROR" => Self::InternalError,
-            other => Self::Unknown(other.chars().filter(|it| it.is_ascii_graphic()).take(40).collect()),
+            other => Self::Unknown(other.chars().filter(char::is_ascii_graphic).take(40).collect()),
         }
     }
 
@@ -424,7 +424,7 @@ mod tests {
         );
         assert_eq!(
             failed(&whole[..50], json!({})),
-            "the step \"Add\" failed: Error: asked to fa"
+            "the step \"Add\" failed: Error: asked to f"
         );
         assert_eq!(failed("cut", json!({"step_1": {"errorMessage": whole}})), expected);
         assert_eq!(failed("plain", json!(null)), "the step \"Add\" failed: plain");

@@ -166,7 +166,7 @@ fn with_model(mut definition: Definition, model: &str) -> Definition {
 fn blamed(problems: Vec<Violation>, model: &str) -> Vec<Violation> {
     let mut told: Vec<Violation> = Vec::new();
     for mut problem in problems {
-        if !model.is_empty() && (problem.field.ends_with(".model") || problem.field.contains(".llm.")) {
+        if !model.is_empty() && (problem.field.rsplit('.').next() == Some("model") || problem.field.contains(".llm.")) {
             "model".clone_into(&mut problem.field);
         }
         if !told.contains(&problem) {

@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 /// `{code, params}`.
+#[expect(clippy::needless_pass_by_value, reason = "they are made for the answer")]
 pub(super) fn coded(status: u16, code: &str, params: Value) -> Response {
     answer(status, json!({ "code": code, "params": params }))
 }

@@ -55,6 +55,7 @@ impl Delta<'_> {
 /// Tokens so far: each figure replaces the one before. What was read from or written to the provider's cache is told apart
 /// and is input all the same.
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "these are the provider's names")]
 pub(super) struct MessageUsage {
     #[serde(default)]
     input_tokens: Option<u64>,

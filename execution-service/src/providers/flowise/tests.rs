@@ -38,11 +38,11 @@ async fn streaming(bytes: String) -> Stub {
 }
 
 fn events(events: &[(&str, Value)]) -> String {
-    let text: String = events
+    let events: Vec<_> = events
         .iter()
         .map(|(name, data)| format!("message:\ndata:{}\n\n", json!({"event": name, "data": data})))
         .collect();
-    reply("200 OK", "text/event-stream", &text)
+    reply("200 OK", "text/event-stream", &events.concat())
 }
 
 #[tokio::test]
@@ -229,6 +229,6 @@ async fn what_a_flows_upstream_said_decides_the_class() {
     let error = stub(limited).await.answer(&call()).await.unwrap_err();
     assert_eq!(
         (error.class, error.retry_after),
-        (FailureClass::RateLimit, Some(Duration::from_secs(60)))
+        (FailureClass::RateLimit, Some(Duration::from_mins(1)))
     );
 }

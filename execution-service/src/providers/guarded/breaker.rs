@@ -235,10 +235,10 @@ mod tests {
         }
         assert_eq!(breaker.state(now), BreakerState::Open(LONGEST_REST));
         let mut asked = Breaker::default();
-        let wait = Verdict::Failed(Some(Duration::from_secs(60)));
+        let wait = Verdict::Failed(Some(Duration::from_mins(1)));
         let last = (0..FAILURES)
             .filter_map(|_| asked.settle(Pass::Usual, wait, now))
             .last();
-        assert_eq!(last, Some(BreakerState::Open(Duration::from_secs(60))));
+        assert_eq!(last, Some(BreakerState::Open(Duration::from_mins(1))));
     }
 }

@@ -121,8 +121,8 @@ async fn a_probe_that_is_given_up_leaves_its_place_to_the_next() {
 
 #[test]
 fn only_what_the_endpoint_is_to_blame_for_counts() {
-    let of = |class, reason, time| verdict(&CallError::new(class, reason, ""), time);
     use FailureClass::{ProviderError, RateLimit, Timeout, Validation};
+    let of = |class, reason, time| verdict(&CallError::new(class, reason, ""), time);
     for reason in [
         "overloaded",
         "server_error",

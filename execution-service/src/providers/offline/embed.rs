@@ -105,10 +105,9 @@ mod tests {
     #[test]
     fn only_texts_without_any_word_have_no_direction() {
         let found = vectors(&["", "...", "it is"]);
-        assert_eq!(
-            [likeness(&found[0], &found[0]), likeness(&found[1], &found[1])],
-            [0.0, 0.0]
-        );
+        for empty in &found[..2] {
+            assert!(likeness(empty, empty).abs() < f32::EPSILON);
+        }
         assert!((likeness(&found[2], &found[2]) - 1.0).abs() < 1e-5);
     }
 

@@ -25,8 +25,8 @@ async fn stub(bytes: impl Into<Vec<u8>>) -> Stub {
 }
 
 fn lines(lines: &[Value]) -> String {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    reply("200 OK", "application/x-ndjson", &text)
+    let lines: Vec<_> = lines.iter().map(|line| format!("{line}\n")).collect();
+    reply("200 OK", "application/x-ndjson", &lines.concat())
 }
 
 fn hello(reason: &str) -> Vec<Value> {

@@ -346,7 +346,7 @@ async fn the_key_is_in_no_error_whatever_the_provider_repeats() {
 async fn azures_header_carries_the_key_alone() {
     let answer = ok("stop", &json!({"content": "x"})).into_bytes();
     let stub = Stub::start(Protocol::OpenAi, answer.clone(), Then::Close, |it| {
-        it.key_header = KeyHeader::ApiKey
+        it.key_header = KeyHeader::ApiKey;
     })
     .await;
     stub.answer(&call()).await.unwrap();

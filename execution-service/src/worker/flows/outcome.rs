@@ -105,7 +105,12 @@ impl Outcome {
 
 /// What later stages see of a flow.
 fn output(state: &str, result: Value, steps: Vec<Value>) -> Value {
-    json!({ "state": state, "result": result, "steps": steps })
+    let output = [
+        ("state".to_owned(), state.into()),
+        ("result".to_owned(), result),
+        ("steps".to_owned(), steps.into()),
+    ];
+    Value::Object(output.into_iter().collect())
 }
 
 /// Why a run that ended so failed; none if it did not.

@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(8);
 /// The grid, in seconds.
 const GRID: i64 = 5;
 /// How soon the steps of a run are looked for whose end is known.
-const STEPS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+const STEPS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_mins(1)];
 
 /// After how long a start is looked at first.
 pub(super) const fn first(calls_back: bool) -> Duration {

@@ -399,7 +399,6 @@ impl Look<'_> {
                 Ok(detailed) if detailed.state().is_final() || is_held_over => {
                     ended(due, sight.run.clone(), detailed.kept())
                 }
-                Ok(_) => Seen::On(looked),
                 Err(failure) if failure.kind == FailureKind::NotFound => {
                     let kept = Ended {
                         state: state.as_str().to_owned(),
@@ -407,7 +406,7 @@ impl Look<'_> {
                     };
                     ended(due, sight.run.clone(), kept)
                 }
-                Err(_) => Seen::On(looked),
+                Ok(_) | Err(_) => Seen::On(looked),
             };
         }
         if due.has_ended {

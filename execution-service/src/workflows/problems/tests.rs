@@ -134,6 +134,7 @@ fn a_flow_has_a_connection_an_id_and_a_question() {
     assert_eq!(
         fields(draft),
         [
+            "draft.stages[0].flowise.connection_id",
             "draft.stages[0].flowise.flow_id",
             "draft.stages[0].flowise.question",
             "draft.stages[1].flowise.question",

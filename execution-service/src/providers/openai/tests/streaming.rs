@@ -422,7 +422,7 @@ async fn a_model_that_does_not_begin_is_given_up_after_its_time_whatever_its_ser
         ),
     ] {
         let stub = Stub::start(Protocol::OpenAi, reply.into_bytes(), then, |it| {
-            it.first_token_timeout = SOON
+            it.first_token_timeout = SOON;
         })
         .await;
         let error = stub.answer(&call()).await.unwrap_err();
@@ -444,7 +444,7 @@ async fn a_model_that_falls_silent_is_given_up_whatever_its_server_sends() {
         ("half an event", Then::Repeat("data: {")),
     ] {
         let stub = Stub::start(Protocol::OpenAi, begun.clone().into_bytes(), then, |it| {
-            it.idle_timeout = SOON
+            it.idle_timeout = SOON;
         })
         .await;
         let error = stub.answer(&call()).await.unwrap_err();
