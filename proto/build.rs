@@ -29,6 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.enable_type_names();
     // Ordered, so that equal messages encode to equal bytes: request ids compare hashes of them.
     config.btree_map(["."]);
+    // Files' bytes pass through without being copied.
+    config.bytes([
+        ".studios.core.v1.UploadFileRequest.data",
+        ".studios.core.v1.WriteUploadRequest.data",
+        ".studios.core.v1.DownloadFileResponse.data",
+    ]);
     tonic_prost_build::configure().compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
 #   scripts/setup.sh --tests DIR      what `make test` needs besides: a connection pooler, a browser and what its page imports,
+#                                     a client of TUS, a server of S3,
 #                                     and two servers that speak the model providers' protocols (aimock; LiteLLM's proxy, in DIR)
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
@@ -9,6 +10,7 @@ buf=1.75.0
 deny=0.20.2
 machete=0.9.2
 openapi=2.11.0
+moto=5.2.5
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -36,7 +38,7 @@ if [ "${1:-}" = --tests ]; then
     command -v npm >/dev/null || missing+=(nodejs npm)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     apt_install "${missing[@]}"
-    for folder in "$tests/browser" "$tests/supabase" "$peers"; do
+    for folder in "$tests/browser" "$tests/supabase" "$tests/uploads" "$peers"; do
         if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed"; then
             echo "setup: installing what the tests in $(basename "$folder") import" >&2
             npm ci --silent --no-audit --no-fund --prefix "$folder" >&2
@@ -52,6 +54,14 @@ if [ "${1:-}" = --tests ]; then
         cp "$peers/requirements.txt" "$litellm/installed"
     fi
     ln -sfn "$litellm" "$peers/.venv"
+    venv=$tests/uploads/venv
+    if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
+        echo "setup: installing moto $moto" >&2
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "moto[server]==$moto" >&2
+        echo "$moto" >"$venv/installed"
+    fi
     exit
 fi
 

@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod files;
 pub mod flows;
 pub mod home;
 pub mod invitations;
@@ -79,6 +80,9 @@ enum Command {
     /// Snapshots of workflows, and files of them.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
+    /// Files of studios.
+    #[command(subcommand)]
+    Files(files::Command),
     /// A company's connections to outside servers.
     #[command(subcommand)]
     Connection(connections::Command),
@@ -128,6 +132,7 @@ pub async fn run() -> u8 {
         Command::Mail(command) => mails::run(command, output).await.map(|()| true),
         Command::Workflow(command) => runs::workflow(command, output).await,
         Command::Snapshot(command) => snapshots::run(command, output).await.map(|()| true),
+        Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),

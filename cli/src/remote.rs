@@ -10,7 +10,8 @@ use studios_proto::{
         account_service_client::AccountServiceClient, api_key_service_client::ApiKeyServiceClient,
         audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
-        invitation_service_client::InvitationServiceClient, studio_service_client::StudioServiceClient,
+        file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
         connection_service_client::ConnectionServiceClient,
@@ -140,6 +141,11 @@ impl Remote {
     /// Documents.
     pub fn documents(&self) -> DocumentServiceClient<Channel> {
         DocumentServiceClient::new(self.channel.clone())
+    }
+
+    /// Files.
+    pub fn files(&self) -> FileServiceClient<Channel> {
+        FileServiceClient::new(self.channel.clone())
     }
 
     /// Workflows.

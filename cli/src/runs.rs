@@ -37,6 +37,11 @@ impl Access {
     pub(crate) fn remote(&self) -> Result<Remote> {
         Remote::new(&self.gateway, Some(self.token.clone()))
     }
+
+    /// A path of that gateway as a URL.
+    pub(crate) fn url(&self, path: &str) -> Result<String> {
+        Ok(self.gateway.url.join(path)?.into())
+    }
 }
 
 /// What can be done with workflows.

@@ -96,6 +96,7 @@ impl Installation {
             ("worker_database_url", expose(&role("studios_core_worker")?)),
             ("key_ring_file", key_file.clone()),
             ("peers", home.execution_service_jwk()?),
+            ("objects", home.dir().join("objects").display().to_string()),
         ])
         .to_vec();
         if MAIL_OUTBOX.iter().all(|name| std::env::var_os(name).is_none()) {

@@ -19,7 +19,7 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::{auth::AuthLimits, mails::MailConfig};
+use crate::{auth::AuthLimits, files::Scanner, mails::MailConfig, objects::Place};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -48,6 +48,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `limits_…`: how often somebody may sign in, register or refresh, over all replicas.
     pub auth_limits: AuthLimits,
+    /// `objects`, `objects_…`: where files' bytes lie; a folder by default.
+    pub objects: Place,
+    /// `max_file_bytes`: the largest file; 100 MiB by default.
+    pub max_file_bytes: NonZeroU32,
+    /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
+    pub scanner: Option<Scanner>,
     /// `issuers_<name>_…`: other issuers whose tokens are accepted.
     pub issuers: ExternalConfig,
     /// `mail_…`: how mails are sent.
@@ -89,6 +95,9 @@ impl Config {
         let audience = reader.get_or("audience", USER_AUDIENCE.to_owned());
         let limits = LimitsConfig::read(reader);
         let auth_limits = AuthLimits::read(reader);
+        let objects = Place::read(reader);
+        let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
+        let scanner = reader.optional("scanner");
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
         let require_verified_email = reader.get_or("require_verified_email", false);
@@ -107,6 +116,9 @@ impl Config {
             peers: peers?.0,
             limits,
             auth_limits,
+            objects,
+            max_file_bytes,
+            scanner,
             issuers,
             mail,
             require_verified_email,
@@ -118,6 +130,7 @@ impl Config {
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
+const FILE_BYTES: NonZeroU32 = NonZeroU32::new(100 << 20).expect("it is not zero");
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
 
 struct Peers(Vec<Peer>);

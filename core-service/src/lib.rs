@@ -1,4 +1,4 @@
-//! core-service: users, companies, studios, their documents, and who may reach them.
+//! core-service: users, companies, studios, their files and documents, and who may reach them.
 //!
 //! One folder per feature. A request comes in through a feature's `api`, is judged by its rules, and meets its rows in a
 //! tenant transaction, where row level security shows it nothing but what the caller's memberships reach.
@@ -16,9 +16,11 @@ pub mod companies;
 mod config;
 mod contact;
 pub mod documents;
+pub mod files;
 pub mod invitations;
 pub mod jobs;
 pub mod mails;
+pub mod objects;
 pub mod operators;
 pub mod outbox;
 pub mod requests;
@@ -53,6 +55,10 @@ pub struct App {
     pub auth_limits: auth::AuthLimits,
     /// Makes and checks password hashes.
     pub passwords: auth::Passwords,
+    /// Where files' bytes lie.
+    pub objects: objects::Objects,
+    /// What files are set up with.
+    pub files: files::Settings,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
     /// Who did what.

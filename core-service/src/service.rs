@@ -23,9 +23,11 @@ use studios_proto::core::{
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    file_service_server::{self, FileServiceServer},
     invitation_service_server::{self, InvitationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
+    transfer_service_server::{self, TransferServiceServer},
     user_service_server::{self, UserServiceServer},
 };
 
@@ -37,6 +39,7 @@ use crate::{
     auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
+    files::{self, api::Files, transfer_api::Transfers},
     invitations::api::Invitations,
     jobs, mails,
     operators::api::Operators,
@@ -47,7 +50,7 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 13] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -55,9 +58,11 @@ const SERVICES: [&str; 11] = [
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    file_service_server::SERVICE_NAME,
     invitation_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
+    transfer_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
 ];
 
@@ -120,6 +125,8 @@ impl Service {
             },
             auth_limits: config.auth_limits,
             passwords: Passwords::new().await?,
+            objects: config.objects.open()?,
+            files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
             outbox,
             job_signal: jobs::Signal::default(),
             mail: config.mail,
@@ -179,14 +186,19 @@ impl Service {
             health,
             reflection,
             limits,
+            // They begin their answer when all of a file has come; what may be silent in them is bounded where it is read.
+            unhurried: &[
+                "/studios.core.v1.FileService/UploadFile",
+                "/studios.core.v1.TransferService/WriteUpload",
+            ],
             ..ServerOptions::default()
         };
         tracing::info!(address = %listener.local_addr(), "serving");
-        server::serve(listener, routes(&app), auth, lifecycle, options).await
+        server::serve(listener, routes(&app, &lifecycle), auth, lifecycle, options).await
     }
 }
 
-fn routes(app: &Arc<App>) -> Routes {
+fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
@@ -196,16 +208,22 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
         .with(InvitationServiceServer::new(Invitations::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
+        .with(TransferServiceServer::new(Transfers::new(
+            app.clone(),
+            lifecycle.clone(),
+        )))
         .with(UserServiceServer::new(Users::new(app.clone())))
 }
 
 /// Who may call a method, by its path.
 fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
-        Some(auth_service_server::SERVICE_NAME) => Door::Public,
+        // The token of a signed URL, which a transfer's first message carries, is looked at there.
+        Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
         Some(access_service_server::SERVICE_NAME) => Door::Service,
         Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
@@ -217,12 +235,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signing_in_is_open_to_everybody_and_what_is_internal_to_services_and_operators() {
+    fn only_signing_in_and_signed_urls_are_open_to_everybody_and_what_is_internal_to_services_and_operators() {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
+        assert_eq!(door("/studios.core.v1.TransferService/WriteUpload"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
         assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",
+            "/studios.core.v1.FileService/UploadFile",
             "/studios.core.v1.AuthServiceX/SignIn",
             "/",
             "",

@@ -30,6 +30,7 @@ use crate::{
     limits::Limits,
     pages::{self, Pages},
     supabase, trace,
+    transfers::{self, Transfers},
 };
 
 /// How long a browser may remember what it was told about an origin.
@@ -55,9 +56,15 @@ pub(crate) fn router(
         permits: Arc::new(Semaphore::new(concurrent_requests)),
         limits: Arc::new(limits),
     };
+    let transfers = Transfers {
+        core: pages.forwarder.core.clone(),
+        permits: rpc.permits.clone(),
+        limits: rpc.limits.clone(),
+    };
     let layers = ServiceBuilder::new()
         .layer(from_fn(identify))
         .layer(from_fn_with_state(pages.forwarder.clone(), trace::traced))
+        .layer(from_fn(transfers::announced))
         .layer(cors(cors_origins))
         .layer(CatchPanicLayer::custom(|_| panicked()));
     let hooks = Hooks {
@@ -79,6 +86,7 @@ pub(crate) fn router(
         )
         .fallback_service(any(answer).with_state(rpc))
         .method_not_allowed_fallback(|| async { not_allowed("GET", "this page can only be read: GET") })
+        .merge(transfers::router(transfers))
         .layer(layers)
 }
 
@@ -96,31 +104,48 @@ async fn identify(mut request: Request, next: Next) -> Response {
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("connect-protocol-version"),
-            HeaderName::from_static("connect-timeout-ms"),
-            HeaderName::from_static("grpc-timeout"),
-            HeaderName::from_static("traceparent"),
-            HeaderName::from_static("tracestate"),
-            HeaderName::from_static("x-grpc-web"),
-            HeaderName::from_static("x-user-agent"),
-            // Those of supabase-js.
-            HeaderName::from_static("apikey"),
-            HeaderName::from_static("x-client-info"),
-            HeaderName::from_static("x-supabase-api-version"),
-            REQUEST_ID,
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
         ])
-        .expose_headers([
-            HeaderName::from_static("grpc-status"),
-            HeaderName::from_static("grpc-message"),
-            HeaderName::from_static("grpc-status-details-bin"),
-            header::RETRY_AFTER,
-            HeaderName::from_static("x-supabase-api-version"),
-            REQUEST_ID,
-        ])
+        .allow_headers(
+            transfers::ALLOWED
+                .into_iter()
+                .chain([
+                    header::AUTHORIZATION,
+                    header::CONTENT_TYPE,
+                    HeaderName::from_static("connect-protocol-version"),
+                    HeaderName::from_static("connect-timeout-ms"),
+                    HeaderName::from_static("grpc-timeout"),
+                    HeaderName::from_static("traceparent"),
+                    HeaderName::from_static("tracestate"),
+                    HeaderName::from_static("x-grpc-web"),
+                    HeaderName::from_static("x-user-agent"),
+                    // Those of supabase-js.
+                    HeaderName::from_static("apikey"),
+                    HeaderName::from_static("x-client-info"),
+                    HeaderName::from_static("x-supabase-api-version"),
+                    REQUEST_ID,
+                ])
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers(
+            transfers::EXPOSED
+                .into_iter()
+                .chain([
+                    HeaderName::from_static("grpc-status"),
+                    HeaderName::from_static("grpc-message"),
+                    HeaderName::from_static("grpc-status-details-bin"),
+                    header::RETRY_AFTER,
+                    HeaderName::from_static("x-supabase-api-version"),
+                    REQUEST_ID,
+                ])
+                .collect::<Vec<_>>(),
+        )
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
@@ -246,6 +271,7 @@ fn names_a_method(path: &str) -> bool {
     }
 }
 
+/// As many requests are answered as may be.
 pub(crate) fn busy() -> Error {
     Error::ResourceExhausted {
         reason: "GATEWAY_BUSY",

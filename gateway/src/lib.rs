@@ -21,6 +21,7 @@ mod relay;
 mod server;
 mod supabase;
 mod trace;
+mod transfers;
 mod upload;
 
 use std::{io, net::SocketAddr, sync::Arc};

@@ -9,9 +9,10 @@ use prost_reflect::MethodDescriptor;
 
 /// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
 /// itself.
-const INTERNAL: [&str; 4] = [
+const INTERNAL: [&str; 5] = [
     "studios.core.v1.AccessService",
     "studios.core.v1.OperatorService",
+    "studios.core.v1.TransferService",
     "studios.execution.v1.FlowCallbackService",
     "studios.execution.v1.ReplicaService",
 ];
@@ -132,6 +133,7 @@ mod tests {
         let methods = Methods::public();
         for path in [
             "/studios.core.v1.AccessService/CheckStudio",
+            "/studios.core.v1.TransferService/GetUpload",
             "/studios.execution.v1.ReplicaService/FollowRun",
             "/studios.core.v1.OperatorService/SuspendCompany",
             "/studios.execution.v1.FlowCallbackService/TakeCallback",

@@ -34,6 +34,7 @@ pub(crate) async fn index(State(pages): State<Pages>) -> Json<Value> {
             "connect": "POST /<service>/<method>, content-type: application/json; unary RPCs",
             "grpc-web": "content-type: application/grpc-web or application/grpc-web-text; unary RPCs and server streams",
             "grpc": "content-type: application/grpc over HTTP/2",
+            "tus": "files up, in parts that can be gone on with: POST /files/uploads, or the URL that CreateUpload answers with",
         },
         "services": pages.forwarder.methods.services(),
         "pages": ["/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/auth/v1/.well-known/jwks.json"],
@@ -41,6 +42,7 @@ pub(crate) async fn index(State(pages): State<Pages>) -> Json<Value> {
         "documentation": {
             "openapi": "/openapi.json",
             "connect": "https://connectrpc.com/docs/protocol",
+            "tus": "https://tus.io/protocols/resumable-upload",
             "grpc-web": "https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md",
         },
     }))

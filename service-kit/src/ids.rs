@@ -99,6 +99,14 @@ ids! {
     DocumentId
     /// A piece of a document, as retrieval finds it.
     ChunkId
+    /// A file.
+    FileId
+    /// An upload under way.
+    UploadId
+    /// Content in the object store.
+    ObjectId
+    /// The right to go on with an upload.
+    LeaseId
     /// A signed-in session and the family of refresh tokens that keeps it.
     SessionId
     /// A piece of background work.

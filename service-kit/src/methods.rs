@@ -4,9 +4,9 @@
 //! something: a new verb is taken for a change until somebody says otherwise here.
 
 /// Verbs of methods that change nothing.
-const READS: [&str; 19] = [
-    "Check", "Compare", "Count", "Diff", "DryRun", "Explain", "Export", "Follow", "Get", "List", "Lookup", "Preview",
-    "Search", "Server", "Test", "Validate", "Verify", "Wait", "Watch",
+const READS: [&str; 21] = [
+    "Check", "Compare", "Count", "Diff", "Download", "DryRun", "Explain", "Export", "Follow", "Get", "List", "Lookup",
+    "Preview", "Read", "Search", "Server", "Test", "Validate", "Verify", "Wait", "Watch",
 ];
 
 /// The service and the method of a path like `/studios.core.v1.StudioService/GetStudio`.

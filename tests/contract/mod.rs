@@ -25,7 +25,7 @@ async fn every_rpc_can_be_called_with_curl() {
             row.door,
             Door::Service | Door::ServiceAlone | Door::Gateway | Door::Operator
         );
-        let (status, body) = if is_public && call::method(row.method).is_server_streaming() {
+        let (status, body) = if is_public && is_stream(row) {
             grpc_web(&world, row, &tenant)
         } else {
             json(&world, row, &tenant)
@@ -51,7 +51,7 @@ fn judge(row: &Row, status: u16, body: &[u8]) -> Result<(), String> {
             Err("the gateway serves an internal method".into())
         };
     }
-    if method.is_server_streaming() {
+    if is_stream(row) {
         let message = grpc_web_message(body).ok_or("no message came")?;
         DynamicMessage::decode(method.output(), message).map_err(|error| error.to_string())?;
         return if status == 200 { Ok(()) } else { Err("not 200".into()) };
@@ -73,6 +73,11 @@ fn judge(row: &Row, status: u16, body: &[u8]) -> Result<(), String> {
     }
     DynamicMessage::deserialize(method.output(), &answer).map_err(|error| error.to_string())?;
     if status == 200 { Ok(()) } else { Err("not 200".into()) }
+}
+
+fn is_stream(row: &Row) -> bool {
+    let method = call::method(row.method);
+    method.is_server_streaming() || method.is_client_streaming()
 }
 
 fn json(world: &World, row: &Row, tenant: &Tenant) -> (u16, Vec<u8>) {

@@ -3,7 +3,6 @@
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use studios_tests::{
-    call,
     rows::{Door, ROWS, Row},
     tenant::Tenant,
     world::World,
@@ -78,7 +77,7 @@ async fn judge(world: &World, document: &Value, operation: &Value, row: &Row, te
     let body = (row.body)(tenant);
     let member = matches!(row.door, Door::Member);
     assert_eq!(operation["security"].is_null(), member, "{}", row.method);
-    let (input, output, answer) = if call::method(row.method).is_server_streaming() {
+    let (input, output, answer) = if super::is_stream(row) {
         let token = member.then_some(tenant.token.as_str());
         let event = world.call(row.method, body.clone(), token).await.unwrap();
         (&operation["x-request-schema"], &operation["x-message-schema"], event)

@@ -9,7 +9,7 @@ use service_kit::{
 };
 use sqlx::{AssertSqlSafe, PgPool, types::Uuid};
 use studios_tests::{
-    call,
+    call, files,
     rows::{Door, ROWS},
     tenant::{Tenant, id},
     world::World,
@@ -42,16 +42,19 @@ const UNRECORDED: &[(&str, &str)] = &[
 /// Rows whose requests leave things as they are, and which are made to change something elsewhere in the test.
 const LEFT_AS_IT_IS: &[&str] = &[
     "studios.core.v1.CompanyService/UpdateMembership",
+    "studios.core.v1.FileService/CleanUpFiles",
     "studios.execution.v1.WorkflowService/PublishWorkflow",
     "studios.execution.v1.ExecutionService/ControlExecutions",
 ];
 
-/// What needs a mail, an authenticator or ActivePieces to be done at all.
+/// What needs a mail, a signed URL, an authenticator or ActivePieces to be done at all.
 const DONE_ELSEWHERE: &[&str] = &[
     "studios.core.v1.AccountService/ConfirmTotp",
     "studios.core.v1.AccountService/DisableTotp",
     "studios.core.v1.AuthService/ConfirmEmail",
     "studios.core.v1.AuthService/ResetPassword",
+    "studios.core.v1.TransferService/EndUpload",
+    "studios.core.v1.TransferService/WriteUpload",
     "studios.execution.v1.FlowService/ImportFlow",
 ];
 
@@ -190,6 +193,10 @@ async fn the_others(world: &World) {
         json!({ "branch": { "companyId": it.company, "name": "Unused", "address": "9 Pier Road, Harbour Town" } });
     let branch = id(&ok(world, &it, &format!("{company}/CreateBranch"), branch).await);
     ok(world, &it, &format!("{company}/DeleteBranch"), json!({ "id": branch })).await;
+    let note = json!({ "studioId": it.studio, "name": "note.txt", "mimeType": "text/plain" });
+    files::upload(world, &it.token, note, b"old").await.unwrap();
+    let clean = json!({ "studioId": it.studio, "leastBytes": "1" });
+    ok(world, &it, &format!("{}/CleanUpFiles", files::FILES), clean).await;
     let role = json!({ "membership": { "id": membership, "role": "ROLE_ADMIN" } });
     ok(world, &it, &format!("{company}/UpdateMembership"), role).await;
 

@@ -38,6 +38,7 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "read",
         "write",
         "users",
+        "transfer",
         "provider",
         "engine-long",
         "engine-waiting",
@@ -116,4 +117,20 @@ fn the_benchmark_beside_waiting_runs_holds_each_speed_against_the_one_without() 
     ] {
         assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
     }
+}
+
+#[test]
+fn the_benchmark_of_transfers_holds_both_ways_against_a_plain_program() {
+    let report = last_line(&bench(&["transfer", "--quick"]));
+    for figure in [
+        "upload_grpc_mib_per_s",
+        "upload_http_mib_per_s",
+        "download_grpc_mib_per_s",
+        "download_http_mib_per_s",
+        "upload_share",
+        "download_share",
+    ] {
+        assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
+    }
+    assert!(report["figures"]["memory_over_rest_mb"].is_f64(), "{report}");
 }

@@ -12,6 +12,7 @@ mod control;
 mod documents;
 mod executions;
 mod explain;
+mod files;
 mod flows;
 mod flows_client;
 mod gather;

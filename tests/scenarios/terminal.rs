@@ -285,6 +285,53 @@ async fn versions_and_snapshots_are_worked_with_from_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_go_up_and_down_and_are_cleaned_up_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("pier.md"), PIER).unwrap();
+    let up = studios(
+        &world,
+        &it,
+        &["files", "upload", &it.studio, &path("pier.md"), "--json"],
+    )
+    .await;
+    assert_eq!(up.status.code(), Some(0), "{up:?}");
+    let file = lines(&up).remove(0);
+    assert_eq!(
+        (&file["name"], &file["mimeType"]),
+        (&json!("pier.md"), &json!("text/markdown"))
+    );
+    let id = file["id"].as_str().unwrap();
+    let down = studios(&world, &it, &["files", "download", id, &path("copy.md")]).await;
+    assert_eq!(down.status.code(), Some(0), "{down:?}");
+    assert_eq!(std::fs::read_to_string(path("copy.md")).unwrap(), PIER);
+    let printed = studios(&world, &it, &["files", "download", id, "-"]).await;
+    assert_eq!(printed.stdout, PIER.as_bytes());
+    let url = studios(&world, &it, &["files", "url", id]).await;
+    let url = String::from_utf8(url.stdout).unwrap();
+    assert_eq!(reqwest::get(url.trim()).await.unwrap().text().await.unwrap(), PIER);
+
+    let clean = ["files", "cleanup", &it.studio, "--least-bytes", "10"];
+    let listed = async |more: &[&str]| {
+        let list = [&["files", "list", &it.studio, "--json"], more].concat();
+        lines(&studios(&world, &it, &list).await).len()
+    };
+    let dry = studios(&world, &it, &[&clean[..], &["--dry-run"]].concat()).await;
+    assert!(String::from_utf8_lossy(&dry.stdout).contains("1 files"), "{dry:?}");
+    assert_eq!(listed(&[]).await, 1);
+    let cleaned = studios(&world, &it, &clean).await;
+    assert_eq!(cleaned.status.code(), Some(0), "{cleaned:?}");
+    assert_eq!((listed(&[]).await, listed(&["--deleted"]).await), (0, 1));
+    let back = studios(&world, &it, &["files", "undelete", id]).await;
+    assert_eq!(back.status.code(), Some(0), "{back:?}");
+    assert_eq!(listed(&[]).await, 1);
+    let none = studios(&world, &it, &["files", "cleanup", &it.studio]).await;
+    assert_eq!(none.status.code(), Some(2), "a clean-up has a condition: {none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_listed_and_ended_and_mails_looked_up_from_a_terminal() {
     let world = World::start().await;
     let it = Tenant::user(&world).await;

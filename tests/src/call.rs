@@ -117,7 +117,8 @@ fn request(method: &MethodDescriptor, body: &Value, token: Option<&str>) -> Requ
     request
 }
 
-fn to_json(message: &DynamicMessage) -> Value {
+/// A message as the contracts' JSON.
+pub(crate) fn to_json(message: &DynamicMessage) -> Value {
     let options = SerializeOptions::new().skip_default_fields(false);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)

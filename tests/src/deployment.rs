@@ -24,6 +24,7 @@ pub struct Deployment {
     pub tls: ClientTls,
     database_url: SecretString,
     core_settings: Vec<(&'static str, String)>,
+    gateway_settings: Vec<(&'static str, String)>,
     execution_settings: Vec<(&'static str, String)>,
 }
 
@@ -75,6 +76,7 @@ impl Deployment {
             ("STUDIOS_CORE_WORKER_DATABASE_URL", role("studios_core_worker")),
             ("STUDIOS_KEY_RING", ring.clone()),
             ("STUDIOS_CORE_PEERS", home.execution_service_jwk().expect("a key")),
+            ("STUDIOS_CORE_OBJECTS", home.dir().join("objects").display().to_string()),
             (
                 "STUDIOS_CORE_MAIL_OUTBOX",
                 home.dir().join("outbox").display().to_string(),
@@ -104,7 +106,8 @@ impl Deployment {
             ("STUDIOS_GATEWAY_CORE_URL", core.url().to_string()),
             ("STUDIOS_GATEWAY_EXECUTION_URL", execution.url().to_string()),
         ];
-        let gateway = Process::start("gateway", &[&gateway_settings, shared].concat());
+        let gateway_settings = [&gateway_settings, shared].concat();
+        let gateway = Process::start("gateway", &gateway_settings);
         Self {
             core,
             execution: Some(execution),
@@ -112,6 +115,7 @@ impl Deployment {
             tls: ClientTls::default(),
             database_url,
             core_settings,
+            gateway_settings,
             execution_settings,
         }
     }
@@ -145,6 +149,20 @@ impl Deployment {
     /// Starts one more replica of core-service beside the first.
     pub fn another_core(&self) -> Process {
         Process::start("core-service", &self.core_settings)
+    }
+
+    /// Kills core-service as kill -9 does and starts it anew, at the same address.
+    pub fn crash_core(&mut self) {
+        let address = self.core.url().authority().to_owned();
+        self.core_settings.retain(|(key, _)| *key != "STUDIOS_CORE_LISTEN");
+        self.core_settings.push(("STUDIOS_CORE_LISTEN", address));
+        self.core.kill_now();
+        self.core = Process::start("core-service", &self.core_settings);
+    }
+
+    /// Starts one more replica of the gateway beside the first.
+    pub fn another_gateway(&self) -> Process {
+        Process::start("gateway", &self.gateway_settings)
     }
 
     /// Starts one more replica of execution-service beside the first.

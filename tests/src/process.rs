@@ -90,6 +90,11 @@ impl Process {
 
     /// kill -9.
     pub fn kill(mut self) {
+        self.kill_now();
+    }
+
+    /// kill -9, of one that another takes the place of.
+    pub fn kill_now(&mut self) {
         self.child.kill().expect("it is ours to kill");
         self.child.wait().expect("it ends");
     }

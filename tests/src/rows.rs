@@ -351,6 +351,61 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.DocumentService/ReprocessDocument",
         |it| json!({ "id": it.document }),
     ),
+    row("studios.core.v1.FileService/UploadFile", |it| {
+        json!({ "file": { "studioId": it.studio, "name": "note.txt", "mimeType": "text/plain", "sizeBytes": "5" }, "data": "aGVsbG8=" })
+    }),
+    row("studios.core.v1.FileService/CreateUpload", |it| {
+        json!({ "file": { "studioId": it.studio, "name": "note.txt", "mimeType": "text/plain", "sizeBytes": "5" } })
+    }),
+    row(
+        "studios.core.v1.FileService/GetFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/ListFiles",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.core.v1.FileService/ListFileVersions",
+        |it| json!({ "fileId": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/DownloadFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/CreateDownloadUrl",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/UpdateFile",
+        |it| json!({ "file": { "id": it.file, "name": "renamed.txt" } }),
+    ),
+    row(
+        "studios.core.v1.FileService/CleanUpFiles",
+        |it| json!({ "studioId": it.studio, "leastBytes": "1", "dryRun": true }),
+    ),
+    // A token opens the door to whoever has it; this one nobody has made.
+    gateway(
+        "studios.core.v1.TransferService/GetUpload",
+        |_| json!({ "token": "e30.AAAA" }),
+    )
+    .unknown(),
+    gateway(
+        "studios.core.v1.TransferService/WriteUpload",
+        |_| json!({ "token": "e30.AAAA", "data": "aGVsbG8=" }),
+    )
+    .unknown(),
+    gateway(
+        "studios.core.v1.TransferService/EndUpload",
+        |_| json!({ "token": "e30.AAAA" }),
+    )
+    .unknown(),
+    gateway(
+        "studios.core.v1.TransferService/ReadDownload",
+        |_| json!({ "token": "e30.AAAA" }),
+    )
+    .unknown(),
     service(
         "studios.core.v1.AccessService/CheckStudio",
         |it| json!({ "studioId": it.studio }),
@@ -698,6 +753,14 @@ pub const ROWS: &[Row] = &[
     row(
         "studios.core.v1.DocumentService/DeleteDocument",
         |it| json!({ "id": it.document }),
+    ),
+    row(
+        "studios.core.v1.FileService/DeleteFile",
+        |it| json!({ "id": it.file }),
+    ),
+    row(
+        "studios.core.v1.FileService/UndeleteFile",
+        |it| json!({ "id": it.file }),
     ),
     row(
         "studios.core.v1.StudioService/DeleteStudio",

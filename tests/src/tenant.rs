@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::{files, world::World};
 
 /// A company with its admin and one of everything.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Tenant {
     pub studio: String,
     /// The studio's processed document.
     pub document: String,
+    /// The studio's file.
+    pub file: String,
     /// The company's model.
     pub model: String,
     /// The company's connection.
@@ -61,6 +63,10 @@ impl Tenant {
     pub async fn make(world: &World) -> Self {
         let mut tenant = Self::with_studio(world).await;
         tenant.document = tenant.add_document(world, "Harbour rules", TEXT).await;
+        let rules = json!({ "studioId": tenant.studio, "name": "rules.md", "mimeType": "text/markdown" });
+        tenant.file = id(&files::upload(world, &tenant.token, rules, TEXT.as_bytes())
+            .await
+            .expect("the file is taken"));
         let model = json!({ "model": { "companyId": tenant.company, "name": "house", "provider": "offline",
             "providerModel": "offline-extractive-1", "contextLength": 8192, "enabled": true } });
         tenant.model = id(&world
@@ -169,6 +175,7 @@ impl Tenant {
             branch: String::new(),
             studio: String::new(),
             document: String::new(),
+            file: String::new(),
             model: String::new(),
             connection: String::new(),
             workflow: String::new(),

@@ -161,6 +161,11 @@ impl World {
             .expect("the database answers")
     }
 
+    /// The folder where a company's files lie, and the one of its uploads under way.
+    pub fn objects(&self, company: &str) -> [PathBuf; 2] {
+        ["objects", "staging"].map(|it| self.home.dir().join("objects").join(it).join(company))
+    }
+
     /// The root key ring.
     pub fn keys(&self) -> &KeyRing {
         &self.home.keys

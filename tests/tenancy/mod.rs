@@ -164,6 +164,7 @@ fn mentions(answer: &Value, tenant: &Tenant) -> bool {
         &tenant.branch,
         &tenant.studio,
         &tenant.document,
+        &tenant.file,
         &tenant.workflow,
         &tenant.execution,
         &tenant.snapshot,

@@ -22,6 +22,7 @@ mod seed;
 mod sql;
 mod start_up;
 mod stub;
+mod transfer;
 mod users;
 mod waiting;
 mod workflow;
@@ -66,6 +67,7 @@ enum Name {
     StartUp,
     Migrate,
     Users,
+    Transfer,
     Provider,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
@@ -76,7 +78,7 @@ enum Name {
 }
 
 /// What `all` runs. The others take minutes each.
-const SHORT: [Name; 8] = [
+const SHORT: [Name; 9] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -84,6 +86,7 @@ const SHORT: [Name; 8] = [
     Name::Read,
     Name::Write,
     Name::Users,
+    Name::Transfer,
     Name::Provider,
 ];
 const MINUTES: [Name; 2] = [Name::EngineLong, Name::EngineWaiting];
@@ -110,6 +113,9 @@ impl Name {
             Self::Migrate => "the whole schema from nothing, the plan, and a run with nothing to do",
             Self::Users => {
                 "1,000 users of 500 companies at once: reads, writes, starts and watches through the gateway"
+            }
+            Self::Transfer => {
+                "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
             }
             Self::Provider => {
                 "a call of a model alone: its CPU, what it adds to the bare exchange, 1,000 streams at once"
@@ -222,6 +228,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::StartUp => start_up::run(report, effort).await,
         Name::Migrate => migrate::run(report, effort).await,
         Name::Users => users::run(report, effort).await,
+        Name::Transfer => transfer::run(report, effort).await,
         Name::Provider => provider::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }

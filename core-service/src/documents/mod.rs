@@ -79,7 +79,7 @@ pub enum MimeType {
     Markdown,
 }
 
-/// Who reaches a document.
+/// Who reaches a document or a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum AccessLevel {

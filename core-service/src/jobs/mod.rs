@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 use service_kit::{
     error::Result,
-    ids::{CompanyId, DocumentId, JobId},
+    ids::{CompanyId, DocumentId, FileId, JobId},
     telemetry,
 };
 use sqlx::PgConnection;
@@ -27,21 +27,34 @@ pub(crate) enum Task {
         /// The document.
         document: DocumentId,
     },
+    /// Have this version of a file scanned.
+    ScanFile {
+        /// The file.
+        file: FileId,
+        /// The version's number.
+        version: i32,
+    },
+    /// Hold the company's objects against its rows.
+    SweepObjects,
 }
 
 impl Task {
     /// The kinds that can be done here. Another one was enqueued by a newer release, and is left to that.
-    const KINDS: [&str; 1] = ["process_document"];
+    const KINDS: [&str; 3] = ["process_document", "scan_file", "sweep_objects"];
 
     fn kind(self) -> &'static str {
         match self {
             Self::ProcessDocument { .. } => "process_document",
+            Self::ScanFile { .. } => "scan_file",
+            Self::SweepObjects => "sweep_objects",
         }
     }
 
     fn payload(self) -> Value {
         match self {
             Self::ProcessDocument { document } => json!({ "document_id": document }),
+            Self::ScanFile { file, version } => json!({ "file_id": file, "version": version }),
+            Self::SweepObjects => json!({}),
         }
     }
 
@@ -51,6 +64,12 @@ impl Task {
                 let document = payload.get("document_id")?.as_str()?.parse().ok()?;
                 Some(Self::ProcessDocument { document })
             }
+            "scan_file" => {
+                let file = payload.get("file_id")?.as_str()?.parse().ok()?;
+                let version = payload.get("version")?.as_i64()?.try_into().ok()?;
+                Some(Self::ScanFile { file, version })
+            }
+            "sweep_objects" => Some(Self::SweepObjects),
             _ => None,
         }
     }
@@ -99,9 +118,16 @@ mod tests {
         let task = Task::ProcessDocument {
             document: DocumentId::generate(),
         };
-        assert_eq!(Task::read(task.kind(), &task.payload()), Some(task));
-        assert!(Task::KINDS.contains(&task.kind()));
+        let scan = Task::ScanFile {
+            file: FileId::generate(),
+            version: 2,
+        };
+        for task in [task, scan, Task::SweepObjects] {
+            assert_eq!(Task::read(task.kind(), &task.payload()), Some(task));
+            assert!(Task::KINDS.contains(&task.kind()));
+        }
         assert_eq!(Task::read(task.kind(), &json!({})), None);
+        assert_eq!(Task::read(scan.kind(), &json!({})), None);
         assert_eq!(Task::read("other", &task.payload()), None);
     }
 }

@@ -19,7 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Dispatch, Instrument, field, instrument::WithSubscriber};
 
 use super::{Lease, Task, expiry, store};
-use crate::{App, documents::process};
+use crate::{
+    App,
+    documents::process,
+    files::{scan, sweep, tidy},
+};
 
 /// How long the worker waits before it looks for work again.
 const POLL: Duration = Duration::from_secs(1);
@@ -63,7 +67,7 @@ impl Worker {
         let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
         tokio::select! {
             () = hard.cancelled() => {}
-            _ = async { tokio::join!(self.work(&soft), expiry::run(&self.app, &soft)) } => {}
+            _ = async { tokio::join!(self.work(&soft), expiry::run(&self.app, &soft), tidy::run(&self.app, &soft)) } => {}
         }
     }
 
@@ -115,7 +119,10 @@ impl Worker {
             otel.kind = "consumer",
             job = %job.lease.job,
             company = %job.company,
-            document = job.task.map(|Task::ProcessDocument { document }| field::display(document)),
+            document = job.task.and_then(|it| match it {
+                Task::ProcessDocument { document } => Some(field::display(document)),
+                Task::ScanFile { .. } | Task::SweepObjects => None,
+            }),
             attempt = job.lease.number,
         );
         let span = telemetry::span_with_parent(&job.traceparent, span);
@@ -139,6 +146,8 @@ impl Worker {
         let work = async {
             match task {
                 Task::ProcessDocument { document } => process::process(&self.app, job.lease, document).await,
+                Task::ScanFile { file, version } => scan::work(&self.app, job.lease, file, version).await,
+                Task::SweepObjects => sweep::work(&self.app, job.lease, job.company).await,
             }
         };
         time::timeout(TRY, work).await.unwrap_or(Err(Error::DeadlineExceeded))
@@ -165,6 +174,8 @@ async fn tell(tx: &mut PgConnection, task: Task, is_last: bool) -> Result<()> {
     match task {
         Task::ProcessDocument { document } if is_last => process::give_up(tx, document).await,
         Task::ProcessDocument { document } => process::wait(tx, document).await,
+        Task::ScanFile { file, version } if is_last => scan::give_up(tx, file, version).await,
+        Task::ScanFile { .. } | Task::SweepObjects => Ok(()),
     }
 }
 

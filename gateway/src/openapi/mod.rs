@@ -24,7 +24,7 @@ const ABOUT: &str = "Every RPC that is not a stream is called by POST with its r
 hold their default are left out of answers. A field that is not in the contract is refused by its name. The same port speaks \
 gRPC and gRPC-Web, which streams need.";
 
-const STREAM: &str = "This RPC streams its answer: call it by gRPC or gRPC-Web (frames of binary protobuf); JSON is answered \
+const STREAM: &str = "This RPC streams its request or its answer: call it by gRPC or gRPC-Web (frames of binary protobuf); JSON is answered \
 with 501. `x-request-schema` and `x-message-schema` are the JSON forms of the request and of each message of the answer.";
 
 const FRAMES: &str = "application/grpc-web+proto";

@@ -24,7 +24,7 @@ pub use convert::MOST_PROBLEMS;
 pub use entry::{Actor, ActorKind, Entry, Outcome};
 pub use lines::{Format, Line};
 pub(crate) use origin::OriginStep;
-pub use origin::{Origin, current as current_origin};
+pub use origin::{Origin, current as current_origin, within as within_origin};
 pub use reading::{Cursor, Filter, Personal, Report, Shown, Wanted};
 pub use sealer::Sealer;
 pub use store::Schema;

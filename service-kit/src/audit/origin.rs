@@ -36,6 +36,14 @@ pub struct Origin {
     pub user_agent: String,
 }
 
+/// Runs a future under a request's origin, where it goes on in another task.
+pub async fn within<F: Future>(origin: Option<Arc<Origin>>, future: F) -> F::Output {
+    match origin {
+        Some(origin) => ORIGIN.scope(origin, future).await,
+        None => future.await,
+    }
+}
+
 /// The request that is being answered, if one that changes something is.
 pub fn current() -> Option<Arc<Origin>> {
     ORIGIN.try_with(Arc::clone).ok()

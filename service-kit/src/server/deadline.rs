@@ -1,6 +1,7 @@
 //! A call's deadline: what the caller allows by `grpc-timeout`, and at most the server's cap.
 //!
-//! It is for the beginning of the answer: all of a unary call, and the start of a stream.
+//! It is for the beginning of the answer: all of a unary call, and the start of a stream. The cap is not for calls whose answer
+//! begins when all of a long request has come; those bound how long they wait for each part of it.
 
 use std::time::Duration;
 
@@ -18,12 +19,19 @@ const AHEAD: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     pub(super) cap: Duration,
+    /// Paths that the cap is not for.
+    pub(super) unhurried: &'static [&'static str],
 }
+
+/// Longer than any caller waits: a timer takes no more.
+const UNCAPPED: Duration = Duration::from_hours(24);
 
 impl Step for Deadline {
     fn run(self, request: Request<Body>, below: impl Below) -> impl Future<Output = Response<Body>> + Send {
-        let asked = asked(request.headers()).map_or(self.cap, |it| it.saturating_sub(AHEAD.min(it / 10)));
-        timeout(asked.min(self.cap), below.run(request))
+        let is_unhurried = self.unhurried.contains(&request.uri().path());
+        let cap = if is_unhurried { UNCAPPED } else { self.cap };
+        let asked = asked(request.headers()).map_or(cap, |it| it.saturating_sub(AHEAD.min(it / 10)));
+        timeout(asked.min(cap), below.run(request))
             .map(|answered| answered.unwrap_or_else(|_| Status::from(Error::DeadlineExceeded).into_http()))
     }
 }
@@ -72,6 +80,7 @@ mod tests {
             .unwrap();
         let server = StepLayer(Deadline {
             cap: Duration::from_mins(1),
+            unhurried: &["/slow"],
         })
         .layer(handler);
         let Ok(response) = server.oneshot(request).await;
@@ -82,6 +91,25 @@ mod tests {
     async fn a_call_that_takes_longer_than_asked_is_told_so() {
         assert_eq!(code("20m", future::pending()).await, Some(Code::DeadlineExceeded));
         assert_eq!(code("20S", future::ready(())).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_cap_is_not_for_calls_that_have_to_wait_for_all_of_a_request() {
+        let answer = async |path: &str| {
+            let handler = service_fn(async |_: Request<Body>| {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok(Response::new(Body::empty()))
+            });
+            let server = StepLayer(Deadline {
+                cap: Duration::from_millis(5),
+                unhurried: &["/slow"],
+            })
+            .layer(handler);
+            let Ok(response) = server.oneshot(Request::get(path).body(Body::empty()).unwrap()).await;
+            Status::from_header_map(response.headers()).map(|it| it.code())
+        };
+        assert_eq!(answer("/slow").await, None);
+        assert_eq!(answer("/other").await, Some(Code::DeadlineExceeded));
     }
 
     fn parsed(text: &str) -> Option<Duration> {

@@ -59,6 +59,8 @@ pub struct ServerOptions {
     pub reflection: bool,
     /// The longest that a call may take to begin its answer, whatever it asks for.
     pub deadline_cap: Duration,
+    /// The paths of methods that this is not for, because they take a long request first.
+    pub unhurried: &'static [&'static str],
     /// Calls that may be at work on the beginning of their answer at a time; more are refused.
     pub max_in_flight: usize,
     /// How often somebody may call this replica.
@@ -72,6 +74,7 @@ impl Default for ServerOptions {
             health: Health::new(),
             reflection: false,
             deadline_cap: Duration::from_mins(1),
+            unhurried: &[],
             max_in_flight: 4096,
             limits: Arc::new(Limits::off()),
         }
@@ -100,6 +103,7 @@ pub async fn serve(
         .then(CatchPanic)
         .then(Deadline {
             cap: options.deadline_cap,
+            unhurried: options.unhurried,
         })
         .then(LimitStep {
             by: By::Address,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 11] = [
+const CLOSED: [&str; 12] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
@@ -22,6 +22,7 @@ const CLOSED: [&str; 11] = [
     "InvitationService",
     "OperatorService",
     "ReplicaService",
+    "TransferService",
     "UserService",
 ];
 
