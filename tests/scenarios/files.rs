@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     path::Path,
+    slice,
     time::{Duration, SystemTime},
 };
 
@@ -370,7 +371,7 @@ async fn a_clean_up_deletes_what_it_has_said_that_it_would() {
         none
     );
     let unused = clean(json!({ "unusedSince": later, "dryRun": true })).await;
-    assert_eq!(unused, [old.clone()]);
+    assert_eq!(unused, slice::from_ref(&old));
     download(&world, &it.token, &old, 0, 0).await.unwrap();
     assert_eq!(
         clean(json!({ "unusedSince": later, "dryRun": true })).await,
@@ -379,7 +380,7 @@ async fn a_clean_up_deletes_what_it_has_said_that_it_would() {
     );
     assert_eq!(
         clean(json!({ "madeBefore": later, "leastBytes": "1" })).await,
-        [old.clone()]
+        slice::from_ref(&old)
     );
     assert_eq!(
         download(&world, &it.token, &old, 0, 0).await.unwrap_err().code(),
