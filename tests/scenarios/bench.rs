@@ -42,6 +42,7 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "provider",
         "engine-long",
         "engine-waiting",
+        "scale",
     ];
     assert_eq!(names, all);
 }

@@ -8,7 +8,7 @@ use super::{Ask, Execution, Status, Summary, attempts::Recorded, bulk::Outcome, 
 use crate::{
     engine::{
         failure::{Failure, FailureClass},
-        journal::{CheckResult, Decision, Ruling, Source, StageTry},
+        journal::{AttemptFailure, CheckResult, Decision, Ruling, Source, StageTry},
         waiting::About,
     },
     templates::Mark,
@@ -165,6 +165,15 @@ fn failure(failure: Failure) -> proto::Failure {
     proto::Failure {
         class: class.into(),
         message: failure.message,
+        reason: String::new(),
+    }
+}
+
+fn attempt_failure(it: AttemptFailure) -> proto::Failure {
+    let whole = failure(it.failure());
+    proto::Failure {
+        reason: it.reason,
+        ..whole
     }
 }
 
@@ -210,7 +219,7 @@ pub(super) fn alone(recorded: Recorded) -> proto::Attempt {
         output: Some(update::json_to_value(&attempt.output)),
         validation_result: result.into(),
         validation_notes: attempt.validation.notes,
-        failure: attempt.failure.map(|it| failure(it.failure())),
+        failure: attempt.failure.map(attempt_failure),
         model: used.model,
         input_tokens: large(used.input_tokens),
         output_tokens: large(used.output_tokens),
