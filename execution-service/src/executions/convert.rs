@@ -18,6 +18,7 @@ mod asked;
 mod dry;
 mod events;
 mod explained;
+mod quotas;
 
 pub(super) use asked::{
     attempt_filter, control, decide, delegate, dry_run, filter, fork, new, restart, retry, signal, trial, wait,
@@ -33,6 +34,7 @@ impl From<Execution> for proto::Execution {
         Self {
             inputs: Some(update::json_to_struct(&execution.inputs)),
             outputs: Some(update::json_to_struct(&execution.outputs)),
+            remaining_executions: execution.remaining,
             ..execution.summary.into()
         }
     }
@@ -70,6 +72,7 @@ impl From<Summary> for proto::Execution {
             template_id: String::new(),
             template_version: String::new(),
             notes: Vec::new(),
+            remaining_executions: None,
         }
     }
 }

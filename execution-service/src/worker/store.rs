@@ -18,6 +18,7 @@ pub(super) mod health;
 pub(super) mod hints;
 pub(super) mod leases;
 mod lone;
+pub(super) mod quotas;
 pub(super) mod upkeep;
 pub(super) mod writes;
 
