@@ -10,6 +10,7 @@ use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle, outbound
 use sqlx::PgPool;
 
 pub mod access;
+pub mod agents;
 pub mod aside;
 pub mod audit;
 mod config;
