@@ -21,6 +21,7 @@ pub mod migrate;
 pub mod operator;
 pub mod output;
 pub mod postgres;
+pub mod quotas;
 pub mod remote;
 pub mod runs;
 pub mod settings;
@@ -107,6 +108,8 @@ enum Command {
     /// Who did what in a company, and proof that nothing of it was changed.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// What a company's plan lets it use, and what it has used of that.
+    Quotas(quotas::Args),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -141,6 +144,7 @@ pub async fn run() -> u8 {
         Command::Invitation(command) => invitations::run(command, output).await.map(|()| true),
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
+        Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
     };
     match done {
         Ok(true) => output::OK,

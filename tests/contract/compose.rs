@@ -37,14 +37,21 @@ fn variable(value: &str) -> Option<&str> {
     Some(name)
 }
 
-/// A service's environment with its variables filled in.
+/// Whether a value is `${NAME:-}`, which may stay unsaid.
+fn may_stay_unsaid(value: &str) -> bool {
+    value.starts_with("${") && value.ends_with(":-}")
+}
+
+/// A service's environment with its variables filled in, and without what stays unsaid.
 fn filled(service: &Value) -> Vec<(String, String)> {
     let written = environment();
     let fill = |value: &str| variable(value).map_or(value.to_owned(), |name| written[name].clone());
     let environment = service["environment"].as_object().unwrap();
     environment
         .iter()
-        .map(|(key, value)| (key.clone(), fill(value.as_str().unwrap())))
+        .map(|(key, value)| (key, value.as_str().unwrap()))
+        .filter(|(_, value)| !may_stay_unsaid(value))
+        .map(|(key, value)| (key.clone(), fill(value)))
         .collect()
 }
 
@@ -79,15 +86,18 @@ fn every_service_is_given_settings_that_it_knows_and_all_that_it_needs() {
 #[test]
 fn no_secret_is_in_the_file_and_every_one_is_written_and_named_in_the_example() {
     let compose = file("compose.yaml");
-    let used: BTreeSet<_> = compose
+    let (optional, used): (Vec<_>, Vec<_>) = compose
         .match_indices("${")
-        .map(|(at, _)| variable(compose[at..].split_whitespace().next().unwrap()).unwrap())
-        .collect();
+        .map(|(at, _)| compose[at..].split_whitespace().next().unwrap())
+        .partition(|value| may_stay_unsaid(value));
+    assert_eq!(optional, ["${STUDIOS_PUBLIC_URL:-}"]);
+    let used: BTreeSet<_> = used.into_iter().map(|it| variable(it).unwrap()).collect();
     let written = environment();
     assert_eq!(used, written.keys().copied().collect());
     let example = file(".env.example");
     let named: BTreeSet<_> = example.lines().filter_map(|line| line.strip_suffix('=')).collect();
     assert_eq!(used, named);
+    assert!(example.contains("# STUDIOS_PUBLIC_URL="));
 }
 
 #[test]

@@ -90,21 +90,24 @@ async fn a_transient_failure_is_tried_again_and_counted() {
 
 #[tokio::test]
 async fn a_failure_that_no_retry_mends_is_not_tried_again() {
-    for (status, body, class) in [
+    for (status, body, class, reason) in [
         (
             401,
             r#"{"error":{"message":"bad key"}}"#,
             "FAILURE_CLASS_PROVIDER_ERROR",
+            "credentials",
         ),
         (
             400,
             r#"{"error":{"code":"context_length_exceeded","message":"too long"}}"#,
             "FAILURE_CLASS_VALIDATION",
+            "context_length",
         ),
         (
             429,
             r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#,
             "FAILURE_CLASS_PROVIDER_ERROR",
+            "quota",
         ),
     ] {
         let model = Model::start(move |_, _| Reply::raw(status, body)).await;
@@ -115,6 +118,7 @@ async fn a_failure_that_no_retry_mends_is_not_tried_again() {
             "{status}: {made:#?}"
         );
         assert_eq!(ended["failure"]["class"], class, "{status}");
+        assert_eq!(made[0]["failure"]["reason"], reason, "{status}");
     }
 }
 

@@ -96,6 +96,7 @@ impl Bench {
             parent: None,
             source: None,
             audit: None,
+            allowance: None,
         }
     }
 

@@ -353,6 +353,21 @@ async fn admins_list_and_filter_their_companys_log_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn a_studio_and_what_is_recorded_of_it_are_one_commit() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let admin = world.admin().await;
+    let together: Vec<bool> = sqlx::query_scalar(
+        "select s.xmin::text = l.xmin::text from core.studios s join core.audit_log l on l.thing_id = s.id where s.id = $1",
+    )
+    .bind(Uuid::parse_str(&it.studio).unwrap())
+    .fetch_all(&admin)
+    .await
+    .unwrap();
+    assert_eq!(together, [true], "by the transaction that wrote each");
+}
+
+#[tokio::test]
 async fn a_refused_change_leaves_no_entry() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

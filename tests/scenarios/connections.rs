@@ -110,6 +110,22 @@ async fn a_secret_goes_to_its_server_and_comes_back_from_nowhere() {
         (&json!("openai"), &json!(models)),
         "{model}"
     );
+    // What is left open is what is known of the model, by what its server speaks.
+    let body = json!({ "model": { "companyId": it.company, "name": "known", "connectionId": models, "providerModel": "gpt-4o-mini" } });
+    let known = world.ok(&format!("{MODELS}/CreateModel"), body, &it.token).await;
+    assert_eq!(
+        (
+            &known["contextLength"],
+            &known["inputPriceMicros"],
+            &known["outputPriceMicros"]
+        ),
+        (&json!(128_000), &json!("150000"), &json!("600000")),
+        "{known}"
+    );
+    let body =
+        json!({ "model": { "companyId": it.company, "name": "new", "connectionId": models, "providerModel": "n" } });
+    let status = world.refused(&format!("{MODELS}/CreateModel"), body, &it.token).await;
+    assert_eq!(fields(&status), ["model.context_length"]);
     let off = json!({ "connection": { "id": models, "options": { "noStreaming": true } } });
     world
         .ok(&format!("{CONNECTIONS}/UpdateConnection"), off, &it.token)

@@ -15,6 +15,8 @@ use tonic_types::StatusExt;
 const LIST: &str = "studios.execution.v1.FlowService/ListFlows";
 const IMPORT: &str = "studios.execution.v1.FlowService/ImportFlow";
 const RUNS: &str = "studios.execution.v1.FlowService/ListFlowRuns";
+const TEMPLATE: &str = "studios.execution.v1.TemplateService/CreateTemplate";
+const RUN_TEMPLATE: &str = "studios.execution.v1.TemplateService/RunTemplate";
 const GET: &str = "studios.execution.v1.ExecutionService/GetExecution";
 const ATTEMPTS: &str = "studios.execution.v1.ExecutionService/ListAttempts";
 const EXPLAIN: &str = "studios.execution.v1.ExecutionService/ExplainExecution";
@@ -173,6 +175,32 @@ async fn a_flow_is_listed_imported_and_run_and_says_itself_that_it_has_ended() {
     );
     hides(&scene, &shown).await;
     journal::verify(&scene.world.admin().await).await;
+}
+
+#[tokio::test]
+async fn an_imported_flow_is_published_as_a_template_of_the_company_and_run_by_it() {
+    let scene = Scene::new().await;
+    let flow = scene.instance.flow("Add numbers", calling_back());
+    let behaviour = Behaviour {
+        calls_back: CallBack::Once,
+        tags: true,
+        ..Behaviour::default()
+    };
+    scene.instance.behave(&flow, behaviour);
+    let wish = json!({ "connectionId": scene.connection, "flowId": flow, "studioId": scene.it.studio });
+    let imported = scene.ok(IMPORT, wish).await;
+    let workflow = tenant::id(&imported["workflow"]);
+
+    let mut body = tenant::new_template("Add up", &workflow);
+    body["version"]["sampleInput"] = json!({ "a": 3 });
+    let template = tenant::id(&scene.ok(TEMPLATE, body).await);
+    let run = json!({ "templateId": template, "studioId": scene.it.studio, "inputs": { "a": 4 } });
+    let execution = tenant::id(&scene.ok(RUN_TEMPLATE, run).await);
+    let ended = scene.world.finished(&execution, &scene.it.token).await;
+    assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
+    assert_eq!(ended["outputs"]["flow"]["result"], json!({ "sum": 7.0 }), "{ended}");
+    let bodies = scene.instance.bodies();
+    assert_eq!((bodies.len(), bodies[0]["a"].as_f64()), (1, Some(4.0)));
 }
 
 /// Neither what is shown, nor any table but its own, has a run's id; and none a secret.

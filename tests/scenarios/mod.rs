@@ -31,6 +31,7 @@ mod operators;
 mod people;
 mod pooler;
 mod providers;
+mod quotas;
 mod reach;
 mod snapshots;
 mod streaming;

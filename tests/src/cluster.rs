@@ -78,6 +78,7 @@ impl TestCluster {
         migrate::run(&url, &RolePasswords::derive(&keys), Mode::Apply)
             .await
             .expect("the schema is made");
+        widen(&url).await;
         (cluster, url)
     }
 
@@ -111,8 +112,21 @@ impl TestCluster {
         templates::seed(&cluster.url(TEMPLATE))
             .await
             .expect("the catalogue is seeded");
+        widen(&cluster.url(TEMPLATE)).await;
         Self { cluster, home: dir }
     }
+}
+
+/// Lets everybody run as much as a test wants at once, on the plan that companies begin with; tests of the limits set their own.
+async fn widen(url: &SecretString) {
+    let mut admin = PgConnection::connect(url.expose_secret())
+        .await
+        .expect("the cluster answers");
+    sqlx::raw_sql("update core.plans set executions_per_month = 1000000, concurrent_executions = 100000, tokens_per_month = 1000000000")
+        .execute(&mut admin)
+        .await
+        .expect("there are plans");
+    admin.close().await.expect("the connection closes");
 }
 
 /// A folder named after this process; those of processes that are gone are removed.

@@ -624,6 +624,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.template }),
     ),
     row(
+        "studios.execution.v1.ExecutionService/GetQuotas",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetExecution",
         |it| json!({ "id": it.execution }),
     ),

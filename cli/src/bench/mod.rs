@@ -18,6 +18,7 @@ mod provider;
 mod read;
 mod report;
 mod rig;
+mod scale;
 mod seed;
 mod sql;
 mod start_up;
@@ -67,6 +68,7 @@ enum Name {
     StartUp,
     Migrate,
     Users,
+    Scale,
     Transfer,
     Provider,
     /// The model stub of a benchmark, in a process of its own.
@@ -89,7 +91,7 @@ const SHORT: [Name; 9] = [
     Name::Transfer,
     Name::Provider,
 ];
-const MINUTES: [Name; 2] = [Name::EngineLong, Name::EngineWaiting];
+const MINUTES: [Name; 3] = [Name::EngineLong, Name::EngineWaiting, Name::Scale];
 
 impl Name {
     fn text(self) -> String {
@@ -114,6 +116,7 @@ impl Name {
             Self::Users => {
                 "1,000 users of 500 companies at once: reads, writes, starts and watches through the gateway"
             }
+            Self::Scale => "gets and lists of 100,000 users in 1,000 companies, beside the same of a hundredth of them",
             Self::Transfer => {
                 "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
             }
@@ -228,6 +231,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::StartUp => start_up::run(report, effort).await,
         Name::Migrate => migrate::run(report, effort).await,
         Name::Users => users::run(report, effort).await,
+        Name::Scale => scale::run(report, effort).await,
         Name::Transfer => transfer::run(report, effort).await,
         Name::Provider => provider::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),

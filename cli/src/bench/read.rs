@@ -251,7 +251,7 @@ impl Found {
         report.figure("first_touch_cpu_s_per_1000_service", self.first_touch.cpu.service);
         for echo in self.echo.iter().map(Series::median) {
             report.figure("echo_requests_per_s", echo.rate);
-            report.figure("ratio_to_echo", best.rate / echo.rate.max(f64::EPSILON));
+            report.figure("share_of_echo", best.rate / echo.rate.max(f64::EPSILON));
             report.limit("echo_requests_per_s", echo.rate);
             report.limit("echo_p99_ms", echo.p99_ms);
             report.limit("echo_cpu_s_per_1000", echo.cpu.service);

@@ -6,19 +6,19 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use http::HeaderValue;
 use prost::Message;
-use secrecy::SecretString;
-use sqlx::Executor;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{Connection, Executor, PgConnection};
 use studios_proto::core::{BusinessArea, CreateStudioRequest, Studio};
 use url::Url;
 use uuid::Uuid;
 
 use super::{
     Effort,
-    cpu::Processes,
+    cpu::{Cpu, Processes},
     load::{Client, closed_loop, on_own_thread},
     progress,
-    report::{Measured, Report},
-    rig::Rig,
+    report::{Measured, Report, median},
+    rig::{Rig, writing_transactions},
     seed::Population,
     sql,
 };
@@ -52,14 +52,16 @@ pub(super) async fn run(mut report: Report, effort: Effort) -> Result<Report> {
         admin_url: rig.database_url.clone(),
         length,
     };
-    let (product, lone, plain) = on_own_thread(move || driver.drive(rounds)).await?;
+    let found = on_own_thread(move || driver.drive(rounds)).await?;
     let (product, lone, plain) = (
-        Measured::median_of(&product),
-        Measured::median_of(&lone),
-        Measured::median_of(&plain),
+        Measured::median_of(&found.product),
+        Measured::median_of(&found.lone),
+        Measured::median_of(&found.plain),
     );
     report.load("requests_per_s", "", &product);
     report.figure("lone_request_ms", lone.p50_ms);
+    // The sealer of the audit log commits once in a while, too.
+    report.figure("commits_per_request_at_1", median(found.commits));
     report.figure("sql_inserts_per_s", plain.rate);
     report.figure("ratio_to_sql", product.rate / plain.rate.max(f64::EPSILON));
     report.limit("sql_inserts_per_s", plain.rate);
@@ -77,10 +79,19 @@ struct Driver {
     length: Duration,
 }
 
-type Rounds = Vec<Measured>;
+/// What was found, round by round.
+#[derive(Default)]
+struct Found {
+    product: Vec<Measured>,
+    lone: Vec<Measured>,
+    /// Writing transactions for each lone request.
+    commits: Vec<f64>,
+    plain: Vec<Measured>,
+}
 
 impl Driver {
-    async fn drive(self, rounds: usize) -> Result<(Rounds, Rounds, Rounds)> {
+    async fn drive(self, rounds: usize) -> Result<Found> {
+        let mut admin = PgConnection::connect(self.admin_url.expose_secret()).await?;
         let client = Client::connect(&self.core, CONNECTIONS).await?;
         let connections = sql::Callers::connect(&self.admin_url, CALLERS).await?;
         let create = async |slot: usize| self.create(&client, slot).await;
@@ -101,18 +112,23 @@ impl Driver {
             connection.execute(row).await?;
             Ok(())
         };
-        let (mut product, mut lone, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+        let mut found = Found::default();
         for round in 1..=rounds {
-            lone.push(self.measure(1, create).await?);
-            product.push(self.measure(CALLERS, create).await?);
-            plain.push(self.measure(CALLERS, insert).await?);
+            let before = writing_transactions(&mut admin).await?;
+            let lone = closed_loop(1, self.length, create).await?;
+            found
+                .commits
+                .push((writing_transactions(&mut admin).await? - before) / lone.count().max(1.0));
+            found.lone.push(Measured::new(&lone, Cpu::default()));
+            found.product.push(self.measure(CALLERS, create).await?);
+            found.plain.push(self.measure(CALLERS, insert).await?);
             progress(format_args!(
                 "  round {round}: {:.0} requests/s, {:.0} inserts/s by plain SQL",
-                product[round - 1].rate,
-                plain[round - 1].rate
+                found.product[round - 1].rate,
+                found.plain[round - 1].rate
             ));
         }
-        Ok((product, lone, plain))
+        Ok(found)
     }
 
     async fn measure(&self, callers: usize, work: impl AsyncFn(usize) -> Result<()> + Copy) -> Result<Measured> {

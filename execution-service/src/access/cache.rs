@@ -129,7 +129,7 @@ mod tests {
     use tokio::{sync::Notify, task::yield_now, time};
 
     use super::*;
-    use crate::access::{Role, answers::Place};
+    use crate::access::{Allowance, Role, answers::Place};
 
     fn asked() -> (Question, Answer) {
         let (user, company) = (UserId::generate(), CompanyId::generate());
@@ -142,6 +142,7 @@ mod tests {
             company,
             role: Role::Member,
             max_snapshots: 50,
+            allowance: Allowance::default(),
         };
         (question, Answer { access, position: 7 })
     }

@@ -10,7 +10,7 @@ use studios_proto::core::{
 };
 
 use super::{
-    Access, Found, Role,
+    Access, Allowance, Found, Role,
     answers::{Answer, News},
 };
 
@@ -61,6 +61,18 @@ fn access(decision: &AccessDecision) -> Result<Access> {
         company,
         role,
         max_snapshots: decision.max_snapshots,
+        allowance: allowance(decision)?,
+    })
+}
+
+fn allowance(decision: &AccessDecision) -> Result<Allowance> {
+    let limits = decision.plan.as_ref().and_then(|plan| plan.limits.as_ref());
+    let limits = limits.ok_or_else(|| Error::internal("core-service named no plan"))?;
+    Ok(Allowance {
+        executions_per_month: limits.executions_per_month,
+        concurrent_executions: limits.concurrent_executions.into(),
+        tokens_per_month: limits.tokens_per_month,
+        cost_micros_per_month: limits.cost_micros_per_month,
     })
 }
 
@@ -99,6 +111,10 @@ mod tests {
             studio_id: StudioId::generate().to_string(),
             role: proto::Role::Member.into(),
             max_snapshots: 50,
+            plan: Some(proto::Plan {
+                limits: Some(proto::PlanLimits::default()),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }

@@ -59,6 +59,19 @@ impl Role {
     }
 }
 
+/// What a company's plan lets it use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Executions started in a calendar month (UTC).
+    pub executions_per_month: i64,
+    /// Executions that are at work at the same time.
+    pub concurrent_executions: i64,
+    /// Tokens of models in a calendar month (UTC).
+    pub tokens_per_month: i64,
+    /// What models cost in a calendar month (UTC), in millionths of a US dollar.
+    pub cost_micros_per_month: i64,
+}
+
 /// What a user may do in a company or studio, as of one snapshot.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -70,6 +83,8 @@ pub struct Access {
     pub role: Role,
     /// How many snapshots the user may have, in all his companies together.
     pub max_snapshots: i32,
+    /// What the company's plan lets it use.
+    pub allowance: Allowance,
 }
 
 impl Access {

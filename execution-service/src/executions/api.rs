@@ -8,7 +8,7 @@ use service_kit::{auth::Caller, db, error::Violations, page::Page};
 use studios_proto::execution::{self as proto, execution_service_server::ExecutionService};
 use tonic::{Request, Response, Status};
 
-use super::{again, attempts, bulk, control, convert, decide, dry, explain, trial, wait, waiting, watch};
+use super::{again, attempts, bulk, control, convert, decide, dry, explain, quotas, trial, wait, waiting, watch};
 use crate::{
     App,
     pieces::started::{self, Asked},
@@ -70,6 +70,13 @@ impl ExecutionService for Api {
         let id = Violations::only_id("id", &request.get_ref().id)?;
         let execution = db::retry("executions.get", || super::get(&self.app, &caller, id));
         Ok(Response::new(shown(&self.app, execution.await?).await?))
+    }
+
+    async fn get_quotas(&self, request: Request<proto::GetQuotasRequest>) -> Result<Response<proto::Quotas>, Status> {
+        let caller = Caller::of(&request)?;
+        let company = Violations::only_id("company_id", &request.get_ref().company_id)?;
+        let found = db::retry("executions.quotas", || quotas::quotas(&self.app, &caller, company));
+        Ok(Response::new(found.await?.into()))
     }
 
     async fn list_executions(

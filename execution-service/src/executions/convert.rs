@@ -8,7 +8,7 @@ use super::{Ask, Execution, Status, Summary, attempts::Recorded, bulk::Outcome, 
 use crate::{
     engine::{
         failure::{Failure, FailureClass},
-        journal::{CheckResult, Decision, Ruling, Source, StageTry},
+        journal::{AttemptFailure, CheckResult, Decision, Ruling, Source, StageTry},
         waiting::About,
     },
     templates::Mark,
@@ -18,6 +18,7 @@ mod asked;
 mod dry;
 mod events;
 mod explained;
+mod quotas;
 
 pub(super) use asked::{
     attempt_filter, control, decide, delegate, dry_run, filter, fork, new, restart, retry, signal, trial, wait,
@@ -33,6 +34,7 @@ impl From<Execution> for proto::Execution {
         Self {
             inputs: Some(update::json_to_struct(&execution.inputs)),
             outputs: Some(update::json_to_struct(&execution.outputs)),
+            remaining_executions: execution.remaining,
             ..execution.summary.into()
         }
     }
@@ -70,6 +72,7 @@ impl From<Summary> for proto::Execution {
             template_id: String::new(),
             template_version: String::new(),
             notes: Vec::new(),
+            remaining_executions: None,
         }
     }
 }
@@ -165,6 +168,15 @@ fn failure(failure: Failure) -> proto::Failure {
     proto::Failure {
         class: class.into(),
         message: failure.message,
+        reason: String::new(),
+    }
+}
+
+fn attempt_failure(it: AttemptFailure) -> proto::Failure {
+    let whole = failure(it.failure());
+    proto::Failure {
+        reason: it.reason,
+        ..whole
     }
 }
 
@@ -210,7 +222,7 @@ pub(super) fn alone(recorded: Recorded) -> proto::Attempt {
         output: Some(update::json_to_value(&attempt.output)),
         validation_result: result.into(),
         validation_notes: attempt.validation.notes,
-        failure: attempt.failure.map(|it| failure(it.failure())),
+        failure: attempt.failure.map(attempt_failure),
         model: used.model,
         input_tokens: large(used.input_tokens),
         output_tokens: large(used.output_tokens),

@@ -38,6 +38,8 @@ mod explain;
 mod explain_store;
 mod inputs;
 mod journal_store;
+mod quotas;
+mod quotas_store;
 mod standing;
 mod start;
 mod store;
@@ -174,6 +176,8 @@ pub struct Execution {
     pub inputs: Map<String, Value>,
     /// The last stage's output under the stage's name; empty until it is completed.
     pub outputs: Map<String, Value>,
+    /// How many more its company may start this month; where it has just been started.
+    pub remaining: Option<i64>,
 }
 
 impl Execution {

@@ -78,6 +78,7 @@ impl Begin {
             trace_context: telemetry::current_traceparent(),
             origin: self.origin,
             audit: Some(app.audit.prepare(&app.pool, about).await?),
+            allowance: access.allowance,
         };
         let answer = answer(&start);
         match app.engine.start(start).await? {
@@ -134,6 +135,7 @@ fn answer(start: &Start) -> impl FnOnce(Times) -> Execution + use<> {
         },
         inputs: start.inputs,
         outputs: Map::new(),
+        remaining: times.remaining,
     }
 }
 

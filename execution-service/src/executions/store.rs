@@ -103,6 +103,7 @@ impl TryFrom<Row> for Execution {
             summary: row.try_into()?,
             inputs,
             outputs,
+            remaining: None,
         })
     }
 }

@@ -236,6 +236,7 @@ mod tests {
             company: CompanyId::generate(),
             role,
             max_snapshots: 50,
+            allowance: crate::access::Allowance::default(),
         });
         ask.may_decide
     }

@@ -11,10 +11,7 @@ use service_kit::{
 use studios_proto::execution as proto;
 
 use super::{Changes, Filter, Model, Settings, parameters};
-use crate::{
-    providers::{Providers, prices::Known},
-    requests,
-};
+use crate::{providers::Providers, requests};
 
 /// The fields that an update may change.
 const CHANGEABLE: &[&str] = &[
@@ -36,9 +33,7 @@ pub(super) struct New {
 
 pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::CreateModelRequest) -> Result<New> {
     let mut violations = Violations::new();
-    let mut given = request.model.clone().unwrap_or_default();
-    let known = providers.known(&given.provider, &given.provider_model);
-    fill(&mut given, known);
+    let given = request.model.clone().unwrap_or_default();
     let company = violations.id("model.company_id", &given.company_id);
     let connection = violations.optional_id("model.connection_id", &given.connection_id);
     let is_connected = !given.connection_id.is_empty();
@@ -53,10 +48,10 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
         );
     }
     let every = CHANGEABLE.iter().copied().collect();
-    let said = read(&mut violations, &given, &every);
+    let said = read(&mut violations, &given, &every, 0);
     let key = requests::Key::read(&mut violations, method, &request.request_id, request);
     // What has no value is a violation.
-    let settings = Settings {
+    let mut settings = Settings {
         name: said.name.unwrap_or_default(),
         provider: provider.unwrap_or_default(),
         connection,
@@ -67,6 +62,15 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
         output_price_micros: said.output_price_micros.unwrap_or_default(),
         enabled: said.enabled.unwrap_or_default(),
     };
+    if !is_connected {
+        settings.fill(providers.known(&settings.provider, &settings.provider_model));
+        if settings.context_length == 0 {
+            violations.add(
+                "model.context_length",
+                "must be given: the catalogue does not know this model",
+            );
+        }
+    }
     violations.finish()?;
     Ok(New {
         company: company.expect("a missing one is a violation"),
@@ -75,24 +79,12 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
     })
 }
 
-/// Fills in what is left open and known of the model.
-fn fill(given: &mut proto::Model, known: Option<&Known>) {
-    let Some(known) = known else { return };
-    if given.context_length == 0 {
-        given.context_length = known.context_length.try_into().unwrap_or(i32::MAX);
-    }
-    if given.input_price_micros == 0 && given.output_price_micros == 0 {
-        given.input_price_micros = known.input_price_micros;
-        given.output_price_micros = known.output_price_micros;
-    }
-}
-
 pub(super) fn changes(request: &proto::UpdateModelRequest) -> Result<(ModelId, String, Changes)> {
     let mut violations = Violations::new();
     let given = request.model.clone().unwrap_or_default();
     let id = violations.id("model.id", &given.id);
     let paths = violations.include(paths(request.update_mask.as_ref(), &given))?;
-    let changes = read(&mut violations, &given, &paths.unwrap_or_default());
+    let changes = read(&mut violations, &given, &paths.unwrap_or_default(), 1);
     violations.finish()?;
     Ok((id.expect("a missing one is a violation"), given.etag, changes))
 }
@@ -125,7 +117,8 @@ fn paths(mask: Option<&FieldMask>, given: &proto::Model) -> Result<BTreeSet<&'st
     update::paths(mask, CHANGEABLE, &set)
 }
 
-fn read(violations: &mut Violations, given: &proto::Model, paths: &BTreeSet<&str>) -> Changes {
+/// The named fields; a new model may leave its context open, which is a length of 0.
+fn read(violations: &mut Violations, given: &proto::Model, paths: &BTreeSet<&str>, least_context: i32) -> Changes {
     let mut changes = Changes::default();
     if paths.contains("name") {
         changes.name = violations.text("model.name", &given.name, 1..=100);
@@ -134,7 +127,7 @@ fn read(violations: &mut Violations, given: &proto::Model, paths: &BTreeSet<&str
         changes.provider_model = violations.text("model.provider_model", &given.provider_model, 1..=200);
     }
     if paths.contains("context_length") {
-        if given.context_length < 1 {
+        if given.context_length < least_context {
             violations.add("model.context_length", "must be positive");
         }
         changes.context_length = Some(given.context_length);
@@ -228,10 +221,10 @@ mod tests {
                 "model.provider",
                 "model.name",
                 "model.provider_model",
-                "model.context_length",
                 "model.input_price_micros",
                 "model.output_price_micros",
                 "request_id",
+                "model.context_length",
             ]
         );
     }

@@ -18,7 +18,12 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::{App, access::hidden_as, requests};
+use crate::{
+    App,
+    access::hidden_as,
+    providers::prices::{Catalogue, Known},
+    requests,
+};
 
 mod api;
 mod convert;
@@ -55,7 +60,7 @@ pub struct Settings {
     pub connection: Option<ConnectionId>,
     /// The provider's own name for it.
     pub provider_model: String,
-    /// Tokens that prompt and answer may have together.
+    /// Tokens that prompt and answer may have together; 0 where that was left open.
     pub context_length: i32,
     /// Default parameters of a call.
     pub default_config: Map<String, Value>,
@@ -65,6 +70,20 @@ pub struct Settings {
     pub output_price_micros: i64,
     /// Whether stages may call it.
     pub enabled: bool,
+}
+
+impl Settings {
+    /// Fills in what is left open and known of the model.
+    fn fill(&mut self, known: Option<&Known>) {
+        let Some(known) = known else { return };
+        if self.context_length == 0 {
+            self.context_length = known.context_length.try_into().unwrap_or(i32::MAX);
+        }
+        if self.input_price_micros == 0 && self.output_price_micros == 0 {
+            self.input_price_micros = known.input_price_micros;
+            self.output_price_micros = known.output_price_micros;
+        }
+    }
 }
 
 /// What an update changes; `None` stays as it is.
@@ -126,15 +145,16 @@ pub async fn create(
     if let Some(first) = requests::claim(&mut tx, key, id).await? {
         return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
     }
-    let served = serve(&mut tx, settings).await?;
+    let served = serve(&mut tx, app.providers.catalogue(), settings).await?;
     let model = store::insert(&mut tx, id, company, &served).await?;
     app.audit.record(&mut tx, About::company(company, "model", id)).await?;
     tx.commit().await?;
     Ok(model)
 }
 
-/// The settings with the provider that the connection's server is.
-async fn serve(tx: &mut PgConnection, settings: &Settings) -> Result<Settings> {
+/// The settings with the provider that the connection's server is, and with what is known of its model where they leave it
+/// open.
+async fn serve(tx: &mut PgConnection, catalogue: &Catalogue, settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
     let Some(id) = settings.connection else {
         return Ok(settings);
@@ -146,6 +166,11 @@ async fn serve(tx: &mut PgConnection, settings: &Settings) -> Result<Settings> {
         Error::invalid("model.connection_id", message)
     })?;
     protocol.as_str().clone_into(&mut settings.provider);
+    settings.fill(catalogue.known(protocol, &settings.provider_model));
+    if settings.context_length == 0 {
+        let message = "must be given: the catalogue does not know this model";
+        return Err(Error::invalid("model.context_length", message));
+    }
     Ok(settings)
 }
 

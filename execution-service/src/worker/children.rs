@@ -127,6 +127,7 @@ async fn prepare(ground: &Ground, wanted: StartChild) -> Result<Begun, AttemptFa
         parent: Some(ground.facts.execution),
         source: None,
         audit: None,
+        allowance: None,
     };
     let entry = Payload::Child(Child {
         of: wanted.key.of_try(),

@@ -31,7 +31,7 @@ use tracing::Instrument;
 use url::Url;
 
 use crate::{
-    access::CoreClient,
+    access::{Allowance, CoreClient},
     aside::Aside,
     connections::Open,
     engine::{
@@ -64,6 +64,7 @@ mod run;
 mod scene;
 #[cfg(test)]
 mod simulation;
+mod spending;
 mod store;
 mod upkeep;
 pub mod writer;
@@ -80,6 +81,7 @@ use lease::{CurrentLease, Lease};
 use models::Models;
 pub use rehearsal::TryStage;
 use scene::Ground;
+use spending::Spending;
 use store::Facts;
 pub use writer::Times;
 use writer::{NewKey, NewRun, Started, Writer};
@@ -137,6 +139,8 @@ pub struct Start {
     pub trace_context: String,
     /// The entry of the audit log that is written with it.
     pub audit: Option<Prepared>,
+    /// What its company's plan leaves room in, or it is not made.
+    pub allowance: Allowance,
 }
 
 /// Where a run begins.
@@ -188,6 +192,7 @@ struct Shared {
     live: Live,
     definitions: Definitions,
     models: Models,
+    spending: Arc<Spending>,
     connections: Connections,
     loaders: Semaphore,
     /// There may be something to claim.
@@ -240,6 +245,7 @@ impl Engine {
             live: Live::default(),
             definitions: Definitions::default(),
             models: Models::new(pool.clone()),
+            spending: Spending::new(pool.clone()),
             connections: Connections::new(pool, config.keys.clone(), &lifecycle),
             loaders: Semaphore::new(LOADERS),
             claim_now: Notify::new(),
@@ -304,6 +310,7 @@ impl Engine {
 
 impl Shared {
     async fn start(self: Arc<Self>, start: Start) -> Result<StartOutcome> {
+        self.spending.require_rest(start.company, &start.allowance).await?;
         let beginning = Beginning::of(
             start.execution,
             (start.workflow, start.version_id, start.version_number),
@@ -349,6 +356,7 @@ impl Shared {
             parent: None,
             source,
             audit: start.audit,
+            allowance: Some(start.allowance),
         };
         let lost = lease
             .as_ref()

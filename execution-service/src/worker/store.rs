@@ -18,6 +18,7 @@ pub(super) mod health;
 pub(super) mod hints;
 pub(super) mod leases;
 mod lone;
+pub(super) mod quotas;
 pub(super) mod upkeep;
 pub(super) mod writes;
 
@@ -94,6 +95,8 @@ pub(super) struct Model {
     /// As the provider names it.
     pub upstream_name: String,
     pub defaults: Map<String, Value>,
+    /// Tokens that prompt and answer may have together; unknown of a flow.
+    pub context_length: Option<u32>,
     /// Millionths of a US dollar for a million tokens.
     pub input_price_micros: i64,
     /// Millionths of a US dollar for a million tokens.
@@ -105,7 +108,7 @@ pub(super) struct Model {
 pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, name: &str) -> Result<Option<Model>> {
     let row = sqlx::query!(
         r#"select provider, connection_id as "connection: ConnectionId", provider_model, default_config as "defaults: Json<Map<String, Value>>",
-                  input_price_micros, output_price_micros, enabled
+                  context_length, input_price_micros, output_price_micros, enabled
            from execution.models where name = $2 and (company_id = $1 or company_id is null)
            order by company_id nulls last limit 1"#,
         company.as_uuid(),
@@ -118,6 +121,7 @@ pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, nam
         connection: row.connection,
         upstream_name: row.provider_model,
         defaults: row.defaults.0,
+        context_length: row.context_length.try_into().ok(),
         input_price_micros: row.input_price_micros,
         output_price_micros: row.output_price_micros,
         enabled: row.enabled,

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{OwnConnection, Trouble},
-    store::writes,
+    store::{quotas, writes},
 };
+use crate::access::Allowance;
 
 mod ask;
 mod batch;
@@ -30,7 +31,7 @@ mod items;
 
 pub use ask::Ask;
 use batch::{Item, Work};
-pub use items::{End, Fence, NewKey, NewRun, Record, Then, Times};
+pub use items::{End, Fence, NewKey, NewRun, Record, Then, Times, Used};
 
 /// How many items may wait; more than runs can be held, as each waits for one.
 const QUEUE: usize = 4_096;
@@ -232,25 +233,58 @@ impl Task {
         Ok(())
     }
 
-    /// Answers for starts that met what was there: another run with their key, or their own first try.
+    /// Answers for starts that met what was there: another run with their key, their own first try, or the end of what their
+    /// company's plan lets it start.
     async fn meet(&mut self, met: Vec<Item>) {
         let (starts, _) = batch::split(&met);
+        let limited: Vec<_> = starts.iter().filter_map(|new| Some((*new, new.allowance?))).collect();
         let read = self
             .connection
             .with(async |connection| {
                 let done = writes::done(connection, &starts, &[]).await?;
-                Ok((done, writes::named(connection, &starts).await?))
+                let named = writes::named(connection, &starts).await?;
+                Ok((done, named, quotas::used(connection, &limited).await?))
             })
             .await;
         for item in met {
             match &read {
-                Err(_) => item.failed(out_of_reach),
-                Ok((done, named)) => match (done.get(&item.execution()), named.get(&item.execution())) {
+                Err(_) => item.failed(&out_of_reach),
+                Ok((done, named, used)) => match (done.get(&item.execution()), named.get(&item.execution())) {
                     (Some(times), _) => item.written(*times),
                     (None, Some(named)) => item.meets(named),
-                    (None, None) => item.failed(ran_out),
+                    (None, None) => {
+                        let why = item
+                            .limit()
+                            .and_then(|(company, allowed)| Some((*used.get(&company)?, allowed)));
+                        let keyed = item.is_keyed();
+                        item.failed(&|| match why {
+                            Some((used, allowed)) if !keyed || used.leaves_none(allowed) => used_up(used, allowed),
+                            _ => ran_out(),
+                        });
+                    }
                 },
             }
+        }
+    }
+}
+
+/// Why the plan left no room for a start. Where meanwhile it does, it was a run that has ended since.
+fn used_up(used: Used, allowed: Allowance) -> Error {
+    if used.starts >= allowed.executions_per_month {
+        let most = allowed.executions_per_month;
+        Error::ResourceExhausted {
+            reason: "EXECUTION_QUOTA_EXCEEDED",
+            message: format!(
+                "the company's plan lets it start {most} executions a month (UTC), and none is left of them"
+            ),
+            retry_after: None,
+        }
+    } else {
+        let (most, now) = (allowed.concurrent_executions, used.at_work);
+        Error::ResourceExhausted {
+            reason: "CONCURRENCY_QUOTA_EXCEEDED",
+            message: format!("the company's plan lets {most} executions work at the same time; {now} do"),
+            retry_after: None,
         }
     }
 }
@@ -280,7 +314,7 @@ fn kept_waiting(items: Vec<Item>, trouble: &Trouble) -> Vec<Item> {
         .into_iter()
         .partition(|item| matches!(item.work, Work::Start(..)) && !item.doubtful);
     for item in failed {
-        item.failed(out_of_reach);
+        item.failed(&out_of_reach);
     }
     waiting
 }

@@ -21,9 +21,9 @@ use studios_proto::{
     execution::{
         CancelExecutionRequest, ControlExecutionsRequest, ControlExecutionsResponse, DecideAttemptRequest,
         DelegateDecisionRequest, DryRunWorkflowRequest, DryRunWorkflowResponse, Execution, ExecutionEvent,
-        ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, GetExecutionRequest,
+        ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, GetExecutionRequest, GetQuotasRequest,
         ListAttemptsRequest, ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse, ListWaitingRequest,
-        ListWaitingResponse, PauseExecutionRequest, RestartExecutionRequest, ResumeExecutionRequest,
+        ListWaitingResponse, PauseExecutionRequest, Quotas, RestartExecutionRequest, ResumeExecutionRequest,
         RetryExecutionRequest, SendSignalRequest, StartExecutionRequest, TestStageRequest, TestStageResponse,
         WaitExecutionRequest, WatchExecutionRequest, execution_service_server::ExecutionService,
     },
@@ -222,6 +222,10 @@ impl ExecutionService for Executions {
 
     async fn wait_execution(&self, _: Request<WaitExecutionRequest>) -> Result<Response<Execution>, Status> {
         Err(Status::unimplemented("wait"))
+    }
+
+    async fn get_quotas(&self, _: Request<GetQuotasRequest>) -> Result<Response<Quotas>, Status> {
+        Err(Status::unimplemented("quotas"))
     }
 
     async fn decide_attempt(&self, _: Request<DecideAttemptRequest>) -> Result<Response<Execution>, Status> {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use service_kit::db::Claims;
 
 use super::*;
-use crate::access::Role;
+use crate::access::{Allowance, Role};
 
 fn access(user: UserId, company: CompanyId) -> Access {
     Access {
@@ -13,6 +13,7 @@ fn access(user: UserId, company: CompanyId) -> Access {
         company,
         role: Role::Member,
         max_snapshots: 50,
+        allowance: Allowance::default(),
     }
 }
 

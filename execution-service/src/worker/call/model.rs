@@ -17,13 +17,21 @@ use crate::{
         request::Prompt,
     },
     providers::{self, Answer, CallError, OFFLINE, Parameters, Provider, SourceText, clean},
-    worker::{scene::Ground, store::Model},
+    worker::{
+        scene::Ground,
+        spending::{Amount, Purse},
+        store::Model,
+    },
 };
 
 /// How much longer than its time a provider may take to say that it is over.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait before asking again a database that did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Fewer than most texts have, so that a prompt is rather taken to be longer than it is.
+const BYTES_PER_TOKEN: usize = 3;
+/// What an answer is taken to be where nothing bounds it.
+const USUAL_ANSWER: u64 = 1_000;
 /// A million tokens, which is what prices are for.
 const PRICED_TOKENS: u128 = 1_000_000;
 
@@ -62,6 +70,8 @@ pub(super) struct Ready {
     provider: Arc<dyn Provider>,
     /// The connection that it is served through, if it is.
     in_use: Option<InUse>,
+    /// What its calls are paid from.
+    purse: Purse,
 }
 
 impl Ground {
@@ -80,6 +90,7 @@ impl Ground {
                 model,
                 provider,
                 in_use,
+                purse: self.purse(),
             });
         }
         let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
@@ -92,6 +103,7 @@ impl Ground {
             model,
             provider,
             in_use: None,
+            purse: self.purse(),
         })
     }
 }
@@ -107,6 +119,7 @@ impl Ground {
             connection: Some(id),
             upstream_name: flow.to_owned(),
             defaults: Map::new(),
+            context_length: None,
             input_price_micros: 0,
             output_price_micros: 0,
             enabled: true,
@@ -115,7 +128,12 @@ impl Ground {
             model: Arc::new(model),
             provider,
             in_use: Some(in_use),
+            purse: self.purse(),
         })
+    }
+
+    fn purse(&self) -> Purse {
+        self.shared.spending.purse(self.facts.company)
     }
 }
 
@@ -148,10 +166,24 @@ impl Ready {
             sources: question.sources.iter().map(source_text).collect(),
             parameters: parameters(&model.defaults, question.config),
             timeout: question.deadline.saturating_duration_since(Instant::now()),
-            context_length: None,
+            context_length: model.context_length,
             session: question.session,
             overrides: question.overrides.clone(),
             idempotency_key: question.key,
+        };
+        let mut taken = match self.purse.take(self.most(&request)).await {
+            Ok(taken) => taken,
+            Err(failure) => {
+                return Answered {
+                    usage: ModelUse {
+                        billing_uncertain: false,
+                        ..usage
+                    },
+                    text: String::new(),
+                    cleaned: false,
+                    failure: Some(failure),
+                };
+            }
         };
         let answered = timeout_at(question.deadline + GRACE, self.provider.call(&request, delta))
             .await
@@ -162,10 +194,26 @@ impl Ready {
         if let Some(in_use) = &self.in_use {
             in_use.fared(answered.as_ref().err());
         }
-        match answered {
+        let answered = match answered {
             Ok(answer) => self.take(answer, usage, may_repeat),
             Err(error) => self.refuse(error, usage, may_repeat),
+        };
+        let used = &answered.usage;
+        if !used.billing_uncertain {
+            taken.took(amount(
+                used.input_tokens.saturating_add(used.output_tokens),
+                used.cost_micros,
+            ));
         }
+        answered
+    }
+
+    /// What a call may take, as far as it is known before: the prompt's tokens by its bytes, and as many as it may answer with.
+    fn most(&self, request: &providers::Call) -> Amount {
+        let bytes = request.prompt.len() + request.system.len();
+        let prompt = u64::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(MAX_COUNT);
+        let answer = request.parameters.max_tokens.map_or(USUAL_ANSWER, u64::from);
+        amount(prompt.saturating_add(answer), cost_micros(&self.model, prompt, answer))
     }
 
     fn take(&self, answer: Answer, mut usage: ModelUse, may_repeat: bool) -> Answered {
@@ -237,10 +285,23 @@ fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: 
     usage.input_tokens = input_tokens.min(MAX_COUNT);
     usage.output_tokens = output_tokens.min(MAX_COUNT);
     usage.billing_uncertain = uncertain;
+    usage.cost_micros = cost_micros(model, input_tokens, output_tokens);
+}
+
+fn amount(tokens: u64, cost_micros: u64) -> Amount {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Amount {
+        tokens: count(tokens),
+        cost_micros: count(cost_micros),
+    }
+}
+
+/// What tokens cost, in millionths of a US dollar, rounded once.
+fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
     let price = |tokens: u64, micros: i64| u128::from(tokens) * u128::from(micros.unsigned_abs());
     let cost = price(input_tokens, model.input_price_micros) + price(output_tokens, model.output_price_micros);
     let cost = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);
-    usage.cost_micros = cost.min(MAX_COUNT);
+    cost.min(MAX_COUNT)
 }
 
 /// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
@@ -298,6 +359,7 @@ mod tests {
             provider: "p".into(),
             upstream_name: "m".into(),
             defaults: Map::new(),
+            context_length: None,
             input_price_micros: input,
             output_price_micros: output,
             enabled: true,

@@ -166,6 +166,7 @@ pub(super) fn new_run(
         parent,
         source,
         audit: None,
+        allowance: None,
     }
 }
 

@@ -34,6 +34,10 @@ pub(super) struct Starts<'a> {
     pub seq: Vec<i64>,
     pub head: Vec<&'a [u8]>,
     pub audit: Vec<Option<&'a str>>,
+    pub executions_per_month: Vec<Option<i64>>,
+    pub concurrent_executions: Vec<Option<i64>>,
+    pub tokens_per_month: Vec<Option<i64>>,
+    pub cost_micros_per_month: Vec<Option<i64>>,
 }
 
 impl<'a> Starts<'a> {
@@ -66,6 +70,17 @@ impl<'a> Starts<'a> {
             columns.seq.push(new.last().entry.seq);
             columns.head.push(&new.last().hash);
             columns.audit.push(new.audit.as_ref().map(Prepared::as_str));
+            let allowed = new.allowance;
+            columns
+                .executions_per_month
+                .push(allowed.map(|it| it.executions_per_month));
+            columns
+                .concurrent_executions
+                .push(allowed.map(|it| it.concurrent_executions));
+            columns.tokens_per_month.push(allowed.map(|it| it.tokens_per_month));
+            columns
+                .cost_micros_per_month
+                .push(allowed.map(|it| it.cost_micros_per_month));
         }
         columns
     }
@@ -92,6 +107,8 @@ pub(super) struct Runs<'a> {
     pub failure_class: Vec<Option<&'a str>>,
     pub failure_message: Vec<Option<&'a str>>,
     pub ended_at: Vec<Option<OffsetDateTime>>,
+    pub tokens: Vec<i64>,
+    pub cost_micros: Vec<i64>,
 }
 
 impl<'a> Runs<'a> {
@@ -120,6 +137,9 @@ impl<'a> Runs<'a> {
             columns.aside.push(aside);
             columns.cut.push(cut);
             columns.end(record.status, end);
+            let (tokens, cost_micros) = spent(record);
+            columns.tokens.push(tokens);
+            columns.cost_micros.push(cost_micros);
         }
         columns
     }
@@ -132,6 +152,22 @@ impl<'a> Runs<'a> {
             .push(end.and_then(|end| end.failure_message.as_deref()));
         self.ended_at.push(end.map(|end| end.at));
     }
+}
+
+/// Tokens of models and what they cost, of the attempts of a record.
+pub(super) fn spent(record: &Record) -> (i64, i64) {
+    let attempts = record
+        .entries
+        .iter()
+        .filter_map(|sealed| sealed.entry.payload.attempt());
+    let uses = attempts.flat_map(|it| it.usage.iter().chain(&it.judge));
+    let (mut tokens, mut cost_micros) = (0_u64, 0_u64);
+    for it in uses {
+        tokens = tokens.saturating_add(it.input_tokens).saturating_add(it.output_tokens);
+        cost_micros = cost_micros.saturating_add(it.cost_micros);
+    }
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    (number(tokens), number(cost_micros))
 }
 
 /// Entries.

@@ -7,7 +7,7 @@ use service_kit::ids::ExecutionId;
 use sqlx::{PgConnection, Result};
 
 use super::{
-    arrays::Entries,
+    arrays::{Entries, spent},
     writes::{Done, DoneRow},
 };
 use crate::worker::writer::{Record, Then};
@@ -20,6 +20,7 @@ pub(super) fn is_plain(record: &Record) -> bool {
 /// Writes a plain record.
 pub(super) async fn progress(connection: &mut PgConnection, record: &Record) -> Result<Done> {
     let entries = Entries::of(&[], &[record]);
+    let (tokens, cost_micros) = spent(record);
     let written = sqlx::query_as!(
         DoneRow,
         r#"with kept as (
@@ -28,6 +29,11 @@ pub(super) async fn progress(connection: &mut PgConnection, record: &Record) -> 
                    updated_at = now()
                where r.execution_id = $1 and r.owner is not distinct from $2 and r.epoch = $3 and r.seq = $4
                returning r.execution_id, r.company_id, r.studio_id
+           ), spent as (
+               insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
+               select k.company_id, execution.this_month(), $2::int % 16, $19, $20 from kept k where $19::bigint > 0 or $20::bigint > 0
+               on conflict (company_id, month, part) do update
+                   set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros
            )
            insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt, outcome,
                payload, hash, occurred_at)
@@ -37,7 +43,7 @@ pub(super) async fn progress(connection: &mut PgConnection, record: &Record) -> 
                $15::text[], $16::bytea[], $17::bytea[], $18::timestamptz[])
                as n (seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
            returning execution_id as "execution!: ExecutionId", null::timestamptz as "created_at",
-               null::timestamptz as "started_at""#,
+               null::timestamptz as "started_at", null::bigint as "remaining""#,
         record.fence.execution.as_uuid(),
         record.fence.instance,
         record.fence.epoch,
@@ -56,6 +62,8 @@ pub(super) async fn progress(connection: &mut PgConnection, record: &Record) -> 
         &entries.payload as &[&[u8]],
         &entries.hash as &[&[u8]],
         &entries.occurred_at,
+        tokens,
+        cost_micros,
     )
     .fetch_all(connection)
     .await?;

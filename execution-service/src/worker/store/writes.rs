@@ -27,12 +27,17 @@ pub(super) struct DoneRow {
     pub(super) execution: ExecutionId,
     pub(super) created_at: Option<OffsetDateTime>,
     pub(super) started_at: Option<OffsetDateTime>,
+    pub(super) remaining: Option<i64>,
 }
 
 impl From<DoneRow> for (ExecutionId, Option<Times>) {
     fn from(row: DoneRow) -> Self {
-        let started_at = row.started_at;
-        let times = row.created_at.map(|created_at| Times { created_at, started_at });
+        let (started_at, remaining) = (row.started_at, row.remaining);
+        let times = row.created_at.map(|created_at| Times {
+            created_at,
+            started_at,
+            remaining,
+        });
         (row.execution, times)
     }
 }
@@ -82,12 +87,31 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
         r#"with fresh as materialized (
                select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::uuid[],
                    $8::text[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::bytea[], $15::uuid[],
-                   $16::uuid[], $17::bigint[], $18::bytea[], $25::text[])
+                   $16::uuid[], $17::bigint[], $18::bytea[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit, per_month, at_once, tokens, cost)
+           ), asking as materialized (
+               select f.id, f.company_id, f.per_month, f.at_once, f.tokens, f.cost,
+                   row_number() over (partition by f.company_id order by f.id) as turn
+               from fresh f
+               where f.per_month is not null and (f.key is null or not exists (
+                   select from execution.start_keys k
+                   where k.company_id = f.company_id and k.caller_id = f.started_by and k.method = f.method and k.key = f.key
+                       and k.created_at >= now() - interval '24 hours'))
+           ), admitted as materialized (
+               select a.company_id, a.granted, a.remaining
+               from (select array_agg(g.company_id) as company, array_agg(g.wanted) as wanted, array_agg(g.per_month) as per_month,
+                       array_agg(g.at_once) as at_once, array_agg(g.tokens) as tokens, array_agg(g.cost) as cost
+                   from (select q.company_id, count(*) as wanted, min(q.per_month) as per_month, min(q.at_once) as at_once,
+                           min(q.tokens) as tokens, min(q.cost) as cost
+                       from asking q group by q.company_id order by q.company_id) g) w
+                   cross join lateral execution.admit(w.company, w.wanted, w.per_month, w.at_once, w.tokens, w.cost) a
+           ), granted as materialized (
+               select q.id, a.remaining from asking q join admitted a on a.company_id = q.company_id where q.turn <= a.granted
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
-               select company_id, started_by, method, key, id, body_hash from fresh where key is not null
+               select company_id, started_by, method, key, id, body_hash from fresh
+               where key is not null and (per_month is null or id in (select id from granted))
                on conflict (company_id, caller_id, method, key) do update
                    set execution_id = excluded.execution_id, body_hash = excluded.body_hash, created_at = now()
                    where k.created_at < now() - interval '24 hours'
@@ -98,7 +122,8 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
                select id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by,
                    case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
                    case when owner is not null then now() end, parent_id, source_id
-               from fresh where key is null or id in (select execution_id from keyed)
+               from fresh
+               where (per_month is null or id in (select id from granted)) and (key is null or id in (select execution_id from keyed))
                on conflict (id) do nothing
                returning id, created_at, started_at
            ), run as (
@@ -117,7 +142,9 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
                    join unnest($19::uuid[], $20::bigint[], $21::text[], $22::bytea[], $23::bytea[], $24::timestamptz[])
                        as n (execution_id, seq, kind, payload, hash, occurred_at) on n.execution_id = f.id
            )
-           select id as "execution!: ExecutionId", created_at as "created_at?", started_at as "started_at?" from made"#,
+           select m.id as "execution!: ExecutionId", m.created_at as "created_at?", m.started_at as "started_at?",
+               g.remaining as "remaining?"
+           from made m left join granted g on g.id = m.id"#,
         &new.execution,
         &new.company,
         &new.studio,
@@ -143,6 +170,10 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
         &entries.hash as &[&[u8]],
         &entries.occurred_at,
         &new.audit as &[Option<&str>],
+        &new.executions_per_month as &[Option<i64>],
+        &new.concurrent_executions as &[Option<i64>],
+        &new.tokens_per_month as &[Option<i64>],
+        &new.cost_micros_per_month as &[Option<i64>],
     )
     .fetch_all(connection)
     .await
@@ -156,9 +187,9 @@ async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Ve
         r#"with item as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
                    $8::bigint[], $9::bigint[], $10::float8[], $11::bool[], $12::bool[], $13::text[], $14::text[],
-                   $15::text[], $16::text[], $17::timestamptz[])
+                   $15::text[], $16::text[], $17::timestamptz[], $29::bigint[], $30::bigint[])
                as i (execution_id, me, epoch, seq_before, seq_after, head, stage, commands_seen, commands_done, wait_s, aside,
-                   cut, status, outputs, failure_class, failure_message, ended_at)
+                   cut, status, outputs, failure_class, failure_message, ended_at, tokens, cost_micros)
            ), kept as (
                update execution.runs r set
                    seq = i.seq_after, head = i.head, stage = i.stage,
@@ -202,6 +233,15 @@ async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Ve
                    updated_at = now()
                from written w
                where e.id = any(array[w.execution_id]) and w.status is not null
+           ), spent as (
+               insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
+               select w.company_id, execution.this_month(), i.me % 16, sum(i.tokens), sum(i.cost_micros)
+               from written w join item i on i.execution_id = w.execution_id
+               where i.tokens > 0 or i.cost_micros > 0
+               group by w.company_id, i.me % 16
+               order by w.company_id, i.me % 16
+               on conflict (company_id, month, part) do update
+                   set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
                    outcome, payload, hash, occurred_at)
@@ -212,7 +252,8 @@ async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Ve
                as n (execution_id, seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
                on n.execution_id = w.execution_id
            )
-           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at"
+           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at",
+               null::bigint as "remaining"
            from written"#,
         &runs.execution,
         &runs.me,
@@ -242,6 +283,8 @@ async fn record(connection: &mut PgConnection, records: &[&Record]) -> Result<Ve
         &entries.payload as &[&[u8]],
         &entries.hash as &[&[u8]],
         &entries.occurred_at,
+        &runs.tokens,
+        &runs.cost_micros,
     )
     .fetch_all(connection)
     .await
@@ -257,9 +300,9 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
         r#"with item as materialized (
                select * from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::text[],
                    $8::bigint[], $9::bigint[], $10::float8[], $11::bool[], $12::bool[], $13::text[], $14::text[],
-                   $15::text[], $16::text[], $17::timestamptz[])
+                   $15::text[], $16::text[], $17::timestamptz[], $48::bigint[], $49::bigint[])
                as i (execution_id, me, epoch, seq_before, seq_after, head, stage, commands_seen, commands_done, wait_s, aside,
-                   cut, status, outputs, failure_class, failure_message, ended_at)
+                   cut, status, outputs, failure_class, failure_message, ended_at, tokens, cost_micros)
            ), kept as (
                update execution.runs r set
                    seq = i.seq_after, head = i.head, stage = i.stage,
@@ -306,12 +349,31 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
            ), fresh as materialized (
                select * from unnest($29::uuid[], $30::uuid[], $31::uuid[], $32::uuid[], $33::uuid[], $34::int[], $35::uuid[],
                    $36::text[], $37::text[], $38::text[], $39::int[], $40::text[], $41::text[], $42::bytea[], $43::uuid[],
-                   $44::uuid[], $45::bigint[], $46::bytea[], $47::text[])
+                   $44::uuid[], $45::bigint[], $46::bytea[], $47::text[], $50::bigint[], $51::bigint[], $52::bigint[], $53::bigint[])
                as f (id, company_id, studio_id, workflow_id, version_id, workflow_version, started_by, inputs, trace_context,
-                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit)
+                   stage, owner, method, key, body_hash, parent_id, source_id, seq, head, audit, per_month, at_once, tokens, cost)
+           ), asking as materialized (
+               select f.id, f.company_id, f.per_month, f.at_once, f.tokens, f.cost,
+                   row_number() over (partition by f.company_id order by f.id) as turn
+               from fresh f
+               where f.per_month is not null and (f.key is null or not exists (
+                   select from execution.start_keys k
+                   where k.company_id = f.company_id and k.caller_id = f.started_by and k.method = f.method and k.key = f.key
+                       and k.created_at >= now() - interval '24 hours'))
+           ), admitted as materialized (
+               select a.company_id, a.granted, a.remaining
+               from (select array_agg(g.company_id) as company, array_agg(g.wanted) as wanted, array_agg(g.per_month) as per_month,
+                       array_agg(g.at_once) as at_once, array_agg(g.tokens) as tokens, array_agg(g.cost) as cost
+                   from (select q.company_id, count(*) as wanted, min(q.per_month) as per_month, min(q.at_once) as at_once,
+                           min(q.tokens) as tokens, min(q.cost) as cost
+                       from asking q group by q.company_id order by q.company_id) g) w
+                   cross join lateral execution.admit(w.company, w.wanted, w.per_month, w.at_once, w.tokens, w.cost) a
+           ), granted as materialized (
+               select q.id, a.remaining from asking q join admitted a on a.company_id = q.company_id where q.turn <= a.granted
            ), keyed as (
                insert into execution.start_keys as k (company_id, caller_id, method, key, execution_id, body_hash)
-               select company_id, started_by, method, key, id, body_hash from fresh where key is not null
+               select company_id, started_by, method, key, id, body_hash from fresh
+               where key is not null and (per_month is null or id in (select id from granted))
                on conflict (company_id, caller_id, method, key) do update
                    set execution_id = excluded.execution_id, body_hash = excluded.body_hash, created_at = now()
                    where k.created_at < now() - interval '24 hours'
@@ -323,7 +385,7 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                    case when owner is null then 'pending' else 'running' end, inputs::jsonb, trace_context,
                    case when owner is not null then now() end, parent_id, source_id
                from fresh
-               where (key is null or id in (select execution_id from keyed))
+               where (per_month is null or id in (select id from granted)) and (key is null or id in (select execution_id from keyed))
                    and (parent_id is null or parent_id in (select execution_id from written))
                on conflict (id) do nothing
                returning id, created_at, started_at
@@ -336,6 +398,15 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                select a.* from fresh f join made m on m.id = f.id
                    cross join lateral jsonb_populate_record(null::execution.audit_log, f.audit::jsonb) a
                where f.audit is not null
+           ), spent as (
+               insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
+               select w.company_id, execution.this_month(), i.me % 16, sum(i.tokens), sum(i.cost_micros)
+               from written w join item i on i.execution_id = w.execution_id
+               where i.tokens > 0 or i.cost_micros > 0
+               group by w.company_id, i.me % 16
+               order by w.company_id, i.me % 16
+               on conflict (company_id, month, part) do update
+                   set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros
            ), entered as (
                insert into execution.journal (execution_id, seq, company_id, studio_id, kind, stage, visit, item, attempt,
                    outcome, payload, hash, occurred_at)
@@ -349,10 +420,11 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                as n (execution_id, seq, kind, stage, visit, item, attempt, outcome, payload, hash, occurred_at)
                on n.execution_id = w.execution_id
            )
-           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at"
+           select execution_id as "execution!: ExecutionId", null::timestamptz as "created_at", null::timestamptz as "started_at",
+               null::bigint as "remaining"
            from written
            union all
-           select id, created_at, started_at from made"#,
+           select m.id, m.created_at, m.started_at, g.remaining from made m left join granted g on g.id = m.id"#,
         &runs.execution,
         &runs.me,
         &runs.epoch,
@@ -400,6 +472,12 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
         &new.seq,
         &new.head as &[&[u8]],
         &new.audit as &[Option<&str>],
+        &runs.tokens,
+        &runs.cost_micros,
+        &new.executions_per_month as &[Option<i64>],
+        &new.concurrent_executions as &[Option<i64>],
+        &new.tokens_per_month as &[Option<i64>],
+        &new.cost_micros_per_month as &[Option<i64>],
     )
     .fetch_all(connection)
     .await
@@ -443,7 +521,8 @@ pub(in crate::worker) async fn done(
     let hashes: Vec<_> = entries.iter().map(|(_, sealed)| sealed.hash.as_slice()).collect();
     let rows = sqlx::query_as!(
         DoneRow,
-        r#"select i.execution_id as "execution!: ExecutionId", e.created_at as "created_at?", e.started_at as "started_at?"
+        r#"select i.execution_id as "execution!: ExecutionId", e.created_at as "created_at?", e.started_at as "started_at?",
+               null::bigint as "remaining"
            from unnest($1::uuid[], $2::bigint[], $3::bytea[]) as i (execution_id, seq, hash)
            cross join lateral (
                select hash from execution.journal j where j.execution_id = i.execution_id and j.seq = i.seq limit 1) j

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{NewRun, Record, Recorded, Started, Times};
-use crate::worker::store::writes::Named;
+use crate::{access::Allowance, worker::store::writes::Named};
 
 /// Something to make durable, with whom it has to be said to.
 #[derive(Debug)]
@@ -50,6 +50,16 @@ impl Item {
             Work::Start(new, ..) => new.execution,
             Work::Record(record, _) => record.fence.execution,
         }
+    }
+
+    /// Whose plan a start needs room in.
+    pub(super) fn limit(&self) -> Option<(CompanyId, Allowance)> {
+        let Work::Start(new, ..) = &self.work else { return None };
+        Some((new.company, new.allowance?))
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        self.key().is_some()
     }
 
     fn key(&self) -> Option<Key> {
@@ -122,7 +132,7 @@ impl Item {
     }
 
     /// Says to a start, and to those with the same key, that it failed.
-    pub(super) fn failed(self, why: fn() -> Error) {
+    pub(super) fn failed(self, why: &dyn Fn() -> Error) {
         if let Work::Start(_, reply, followers) = self.work {
             let _gone = reply.send(Started::Failed(why()));
             for follower in followers {

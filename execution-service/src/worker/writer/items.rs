@@ -9,7 +9,7 @@ use service_kit::{
 use time::OffsetDateTime;
 
 use super::Ask;
-use crate::engine::journal::Sealed;
+use crate::{access::Allowance, engine::journal::Sealed};
 
 /// A new run.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct NewRun {
     pub source: Option<ExecutionId>,
     /// The entry of the audit log that is written with it.
     pub audit: Option<Prepared>,
+    /// What its company's plan leaves room in, or it is not made; none where it is part of a run that was let in.
+    pub allowance: Option<Allowance>,
 }
 
 impl NewRun {
@@ -62,6 +64,24 @@ pub struct Times {
     pub created_at: OffsetDateTime,
     /// When it began to run; none where it waits for an instance with room.
     pub started_at: Option<OffsetDateTime>,
+    /// How many more its company may start this month; none where that was not asked.
+    pub remaining: Option<i64>,
+}
+
+/// What a company has used of what its plan lets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Runs started this month.
+    pub starts: i64,
+    /// Runs that are at work.
+    pub at_work: i64,
+}
+
+impl Used {
+    /// Whether a plan has no room for another start.
+    pub(super) const fn leaves_none(self, allowed: Allowance) -> bool {
+        self.starts >= allowed.executions_per_month || self.at_work >= allowed.concurrent_executions
+    }
 }
 
 /// What makes a repeated start name the same run.

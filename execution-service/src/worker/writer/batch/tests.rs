@@ -80,6 +80,7 @@ fn start((company, started_by): (CompanyId, UserId), key: Option<(&str, u8)>) ->
         parent: None,
         source: None,
         audit: None,
+        allowance: None,
         key: key.map(|(key, body)| NewKey {
             method: "Start".into(),
             key: key.into(),
@@ -118,5 +119,6 @@ fn times() -> Times {
     Times {
         created_at: OffsetDateTime::UNIX_EPOCH,
         started_at: None,
+        remaining: None,
     }
 }
