@@ -58,7 +58,7 @@ async fn a_call_that_is_cancelled_in_its_transaction_leaves_the_next_tenant_no_c
         };
         assert!(tokio::time::timeout(Duration::from_millis(30), call).await.is_err());
         assert_eq!(left_behind(&pool).await, (String::new(), 0));
-        assert_eq!(companies(&pool, &other).await, [other.company.clone()]);
+        assert_eq!(companies(&pool, &other).await, [other.company.as_str()]);
     }
     let name: String = sqlx::query_scalar("select name from core.companies where id = $1::uuid")
         .bind(&it.company)
@@ -84,7 +84,7 @@ async fn a_panic_in_a_transaction_leaves_the_next_tenant_no_claim() {
         };
         assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
         assert_eq!(left_behind(&pool).await, (String::new(), 0));
-        assert_eq!(companies(&pool, &other).await, [other.company.clone()]);
+        assert_eq!(companies(&pool, &other).await, [other.company.as_str()]);
     }
 }
 
@@ -102,5 +102,5 @@ async fn a_statement_that_fails_in_a_transaction_leaves_the_next_tenant_no_claim
         assert!(all.unwrap_err().to_string().contains("permission denied"));
     }
     assert_eq!(left_behind(&pool).await, (String::new(), 0));
-    assert_eq!(companies(&pool, &other).await, [other.company.clone()]);
+    assert_eq!(companies(&pool, &other).await, [other.company.as_str()]);
 }
