@@ -236,7 +236,7 @@ const LISTS: &[List] = &[
     ),
 ];
 
-/// Whether an index of the table begins with these columns in any order, or with the column behind some of the scope.
+/// Whether an index of the table has the column behind nothing but what the list is always narrowed by.
 async fn is_indexed(admin: &mut PgConnection, list: &List, column: &str) -> bool {
     let mut columns: Vec<Vec<String>> = sqlx::query_scalar(AssertSqlSafe(format!(
         "select array(select coalesce(pg_get_indexdef(i.indexrelid, k, true), '') from generate_series(1, i.indnkeyatts) k)

@@ -137,25 +137,21 @@ impl Rpc {
 
     /// What this caller must get; none where there is nothing that he must not.
     pub(super) fn expected(&self, who: Who) -> Option<Expected> {
-        let unauthenticated = Some(Expected::Refused(Code::Unauthenticated));
-        match (self.door, who) {
-            (Door::Public | Door::Gateway, _) | (Door::Operator, Who::Operator) => None,
-            (_, Who::Nobody | Who::Forger) => unauthenticated,
-            (Door::Operator, _) | (_, Who::Operator) => unauthenticated,
+        Some(match (self.door, who) {
+            (Door::Public | Door::Gateway, _)
+            | (Door::Operator, Who::Operator)
             // What it may ask for itself is its own pass's.
-            (Door::ServiceAlone, Who::ServiceForNobody) => None,
-            (Door::ServiceAlone, _) => unauthenticated,
-            (Door::Service, Who::ServiceForOther) => Some(self.of_others()),
-            (Door::Service, _) => unauthenticated,
-            (Door::Member, Who::ServiceForNobody) => unauthenticated,
-            (Door::Member, Who::OtherTenant | Who::ServiceForOther) => Some(self.of_others()),
-            (Door::Member, Who::Inactive) => Some(match self.reach {
+            | (Door::ServiceAlone, Who::ServiceForNobody) => return None,
+            (Door::Service | Door::Member, Who::ServiceForOther) | (Door::Member, Who::OtherTenant) => self.of_others(),
+            (Door::Member, Who::Inactive) => match self.reach {
                 Reach::Resource => Expected::Refused(Code::NotFound),
                 Reach::Caller => Expected::NothingIn,
-            }),
-            (Door::Member, Who::Narrowed) => self.of_the_narrowed(),
-            (Door::Member, Who::OthersKey | Who::KeyWithScope | Who::KeyWithoutScope) => Some(self.of_a_key(who)),
-        }
+            },
+            (Door::Member, Who::Narrowed) => return self.of_the_narrowed(),
+            (Door::Member, Who::OthersKey | Who::KeyWithScope | Who::KeyWithoutScope) => self.of_a_key(who),
+            (Door::Member, Who::Nobody | Who::Forger | Who::ServiceForNobody | Who::Operator)
+            | (Door::Service | Door::ServiceAlone | Door::Operator, _) => Expected::Refused(Code::Unauthenticated),
+        })
     }
 
     /// What a member of the company must get who is narrowed to nothing.
