@@ -1,7 +1,7 @@
 //! Invitations to a company by e-mail.
 
 use serde_json::{Value, json};
-use studios_tests::{refusal::assert_reason, tenant::Tenant, world::World};
+use studios_tests::{mail::mail, refusal::assert_reason, tenant::Tenant, world::World};
 use tonic::{Code, Status};
 
 const INVITATIONS: &str = "studios.core.v1.InvitationService";
@@ -26,6 +26,9 @@ async fn whoever_is_invited_becomes_a_member_once_by_his_own_verified_address() 
     let (bob, eve) = (Tenant::user(&world).await, verified(&world).await);
     let (invitation, token) = it.invite(&world, &bob.email.to_uppercase(), "ROLE_ADMIN").await;
 
+    let mail = mail(&world, &bob.email, "Invitation to Harbour Works").await;
+    assert_eq!(mail.code(), token);
+    assert!(mail.text.contains("Test User invites you"), "{}", mail.text);
     let not_hers = accept(&world, &eve, &token).await.unwrap_err();
     assert_eq!(not_hers.code(), Code::NotFound);
     let unverified = accept(&world, &bob, &token).await.unwrap_err();
