@@ -117,9 +117,8 @@ fn read(document: &str, levels: &HashMap<String, usize>) -> Result<String, Refus
                     .paragraph
                     .push_str(resolve_predefined_entity(&entity).ok_or(Refusal::Damaged)?),
             },
-            Event::DocType(_) => return Err(Refusal::Damaged),
             Event::Eof if has_ended => return Ok(body.text),
-            Event::Eof => return Err(Refusal::Damaged),
+            Event::DocType(_) | Event::Eof => return Err(Refusal::Damaged),
             _ => {}
         }
         if body.text.len() + body.row.len() + body.paragraph.len() > TEXT_BYTES {
