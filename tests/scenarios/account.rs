@@ -108,7 +108,6 @@ async fn a_mail_proves_an_address_once() {
     let proved = public(&world, "ConfirmEmail", body.clone()).await.unwrap();
     assert_eq!(proved["email"], json!(user.email));
     assert!(is_verified(&world, &user.user).await);
-    assert_eq!(world.recorded("AuthService.ConfirmEmail").await, 1);
     let again = public(&world, "ConfirmEmail", body).await.unwrap_err();
     assert_reason(&again, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
     account(&world, "SendVerification", json!({}), &user.token)
@@ -164,7 +163,6 @@ async fn a_reset_by_mail_sets_a_password_once_and_ends_all_sessions() {
         .unwrap_err();
     assert_reason(&as_proof, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
     public(&world, "ResetPassword", body.clone()).await.unwrap();
-    assert_eq!(world.recorded("AuthService.ResetPassword").await, 1);
     let again = public(&world, "ResetPassword", body).await.unwrap_err();
     assert_reason(&again, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
 
@@ -409,9 +407,6 @@ async fn with_a_second_factor_signing_in_takes_two_steps_and_no_code_counts_twic
 
     let disable = json!({ "password": PASSWORD, "code": recovery[1] });
     account(&world, "DisableTotp", disable, &token(&renewed)).await.unwrap();
-    for action in ["AccountService.ConfirmTotp", "AccountService.DisableTotp"] {
-        assert_eq!(world.recorded(action).await, 1, "{action}");
-    }
     let session = sign_in(&world, &user.email, PASSWORD, "").await.unwrap();
     assert_eq!(level(&session), json!("aal1"));
 }
