@@ -19,6 +19,7 @@ pub mod invitations;
 pub mod keys;
 pub mod mails;
 pub mod migrate;
+pub mod notifications;
 pub mod operator;
 pub mod output;
 pub mod postgres;
@@ -109,6 +110,9 @@ enum Command {
     /// Who did what in a company, and proof that nothing of it was changed.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// What a company is told by webhook or mail, and whether that came through.
+    #[command(subcommand)]
+    Notifications(notifications::Command),
     /// What a company's plan lets it use, and what it has used of that.
     Quotas(quotas::Args),
     /// Why a user or an API key may or may not see a studio or a document; exits with 1 where not.
@@ -147,6 +151,7 @@ pub async fn run() -> u8 {
         Command::Invitation(command) => invitations::run(command, output).await.map(|()| true),
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
+        Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
         Command::Explain(args) => explain::run(args, output).await,
     };

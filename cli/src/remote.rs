@@ -11,7 +11,7 @@ use studios_proto::{
         audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
         file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
-        studio_service_client::StudioServiceClient,
+        notification_service_client::NotificationServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
         connection_service_client::ConnectionServiceClient,
@@ -111,6 +111,11 @@ impl Remote {
     /// Keys of machines.
     pub fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
         ApiKeyServiceClient::new(self.channel.clone())
+    }
+
+    /// What companies are told.
+    pub fn notifications(&self) -> NotificationServiceClient<Channel> {
+        NotificationServiceClient::new(self.channel.clone())
     }
 
     /// What was done to companies, members, studios and documents.

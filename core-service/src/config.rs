@@ -14,6 +14,7 @@ use service_kit::{
     config::{ConfigErrors, Reader, Refused},
     keys::KeyRing,
     limits::LimitsConfig,
+    outbound::AllowRule,
     server::ServerTls,
     telemetry::TelemetryConfig,
     token::USER_AUDIENCE,
@@ -60,6 +61,8 @@ pub struct Config {
     pub issuers: ExternalConfig,
     /// `mail_…`: how mails are sent.
     pub mail: MailConfig,
+    /// `outbound_allow`: the hosts and ranges that notifications may go to besides public addresses; none by default.
+    pub outbound_allow: Vec<AllowRule>,
     /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
     pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
@@ -103,6 +106,7 @@ impl Config {
         let extractor = reader.optional::<PathBuf>("extractor");
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
+        let outbound_allow = reader.list("outbound_allow");
         let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
@@ -125,6 +129,7 @@ impl Config {
             extractor: extractor.unwrap_or_else(extract::beside_this_program),
             issuers,
             mail,
+            outbound_allow,
             require_verified_email,
             reflection,
             telemetry,

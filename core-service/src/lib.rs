@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing};
+use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
@@ -20,6 +20,7 @@ pub mod files;
 pub mod invitations;
 pub mod jobs;
 pub mod mails;
+pub mod notifications;
 pub mod objects;
 pub mod operators;
 pub mod outbox;
@@ -71,6 +72,10 @@ pub struct App {
     pub mail: mails::MailConfig,
     /// Wakes what sends them.
     pub mail_signal: jobs::Signal,
+    /// Wakes what delivers notifications.
+    pub notification_signal: jobs::Signal,
+    /// Calls to the outside.
+    pub outbound: Outbound,
     /// The sessions whose tokens are refused.
     pub revocations: Arc<Revocations>,
     /// The users of other issuers.

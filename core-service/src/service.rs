@@ -12,7 +12,7 @@ use service_kit::{
     error::Result,
     lifecycle::Lifecycle,
     limits::Limits,
-    outbound::Outbound,
+    outbound::{Outbound, OutboundConfig},
     server::{self, Health, Listener, Routes, ServerOptions},
 };
 use studios_proto::core::{
@@ -25,6 +25,8 @@ use studios_proto::core::{
     document_service_server::{self, DocumentServiceServer},
     file_service_server::{self, FileServiceServer},
     invitation_service_server::{self, InvitationServiceServer},
+    notice_service_server::{self, NoticeServiceServer},
+    notification_service_server::{self, NotificationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     transfer_service_server::{self, TransferServiceServer},
@@ -42,6 +44,7 @@ use crate::{
     files::{self, api::Files, transfer_api::Transfers},
     invitations::api::Invitations,
     jobs, mails,
+    notifications::{self, api::Notifications, notices_api::Notices},
     operators::api::Operators,
     outbox,
     studios::{self, api::Studios},
@@ -50,7 +53,7 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 15] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -60,6 +63,8 @@ const SERVICES: [&str; 13] = [
     document_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
     invitation_service_server::SERVICE_NAME,
+    notice_service_server::SERVICE_NAME,
+    notification_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     transfer_service_server::SERVICE_NAME,
@@ -132,6 +137,11 @@ impl Service {
             job_signal: jobs::Signal::default(),
             mail: config.mail,
             mail_signal: jobs::Signal::default(),
+            notification_signal: jobs::Signal::default(),
+            outbound: Outbound::new(&OutboundConfig {
+                allow: config.outbound_allow,
+                ..OutboundConfig::default()
+            })?,
             revocations,
             directory,
             require_verified_email: config.require_verified_email,
@@ -173,6 +183,8 @@ impl Service {
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        let deliveries = notifications::Worker::new(app.clone());
+        lifecycle.spawn("notifications", deliveries.run(lifecycle.clone()));
         lifecycle.spawn(
             "ended-sessions",
             auth::hear_of_ended_sessions(app.clone(), lifecycle.soft()),
@@ -211,6 +223,8 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
         .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
         .with(InvitationServiceServer::new(Invitations::new(app.clone())))
+        .with(NoticeServiceServer::new(Notices::new(app.clone())))
+        .with(NotificationServiceServer::new(Notifications::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(TransferServiceServer::new(Transfers::new(
@@ -225,7 +239,7 @@ fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
         // The token of a signed URL, which a transfer's first message carries, is looked at there.
         Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
-        Some(access_service_server::SERVICE_NAME) => Door::Service,
+        Some(access_service_server::SERVICE_NAME | notice_service_server::SERVICE_NAME) => Door::Service,
         Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }

@@ -17,6 +17,7 @@ pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod notices;
 pub mod pieces;
 pub mod places;
 pub mod providers;

@@ -36,7 +36,7 @@ use crate::{
     App, Config,
     access::CoreClient,
     aside::Aside,
-    audit, connections, executions, models,
+    audit, connections, executions, models, notices,
     pieces::{self, Pieces},
     places::Places,
     providers::Providers,
@@ -123,6 +123,10 @@ impl Service {
         let audit = AuditLog::new(Schema::Execution, config.key_ring.clone(), clock.clone());
         let sealer = Sealer::new(Schema::Execution, engine_pool.clone(), &config.key_ring, clock.clone());
         lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
+        lifecycle.spawn(
+            "notices",
+            notices::tell(engine_pool.clone(), core.clone(), lifecycle.soft()),
+        );
         let engine = EngineConfig {
             pool: engine_pool,
             address,

@@ -113,6 +113,12 @@ ids! {
     JobId
     /// A mail.
     MailId
+    /// A way by which a company is told things.
+    ChannelId
+    /// Something that a company is told.
+    NotificationId
+    /// A notification on its way by a channel.
+    DeliveryId
     /// A model that stages call.
     ModelId
     /// A company's connection to a provider.

@@ -27,6 +27,7 @@ mod mails;
 mod manual;
 mod memberships;
 mod migrations;
+mod notifications;
 mod operators;
 mod people;
 mod pooler;

@@ -18,7 +18,7 @@ const CANCEL: &str = "studios.execution.v1.ExecutionService/CancelExecution";
 const QUOTAS: &str = "studios.execution.v1.ExecutionService/GetQuotas";
 
 /// Puts the company on a plan of its own: as the largest, but for these limits.
-async fn plan(world: &World, it: &Tenant, limits: &str) {
+pub(super) async fn plan(world: &World, it: &Tenant, limits: &str) {
     let admin = world.admin().await;
     let sql = format!(
         "with own as (

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod deployment;
 pub mod effects;
 pub mod files;
+pub mod hooks;
 pub mod journal;
 pub mod mail;
 pub mod model;

@@ -295,6 +295,44 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.ApiKeyService/RevokeApiKey",
         |it| json!({ "id": it.api_key }),
     ),
+    row("studios.core.v1.NotificationService/CreateNotificationChannel", |it| {
+        let name = format!("Channel {}", Uuid::now_v7().simple());
+        json!({ "channel": { "companyId": it.company, "name": name, "kind": "NOTIFICATION_CHANNEL_KIND_WEBHOOK",
+            "url": "https://hooks.example/studios", "topics": ["NOTIFICATION_TOPIC_SECURITY_EVENT"] } })
+    }),
+    row(
+        "studios.core.v1.NotificationService/GetNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/ListNotificationChannels",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/UpdateNotificationChannel",
+        |it| json!({ "channel": { "id": it.channel, "name": format!("Channel {}", Uuid::now_v7().simple()) } }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/RotateNotificationSecret",
+        |it| json!({ "id": it.channel }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.NotificationService/TestNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/ListNotificationDeliveries",
+        |it| json!({ "channelId": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/RedeliverNotification",
+        |it| json!({ "id": it.delivery }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/DeleteNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
     row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
@@ -423,6 +461,14 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         method: "studios.core.v1.AccessService/FollowEvents",
+        door: Door::ServiceAlone,
+        // What it tells is of all companies.
+        reach: Reach::Caller,
+        body: |_| json!({}),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.NoticeService/ReportNotices",
         door: Door::ServiceAlone,
         // What it tells is of all companies.
         reach: Reach::Caller,

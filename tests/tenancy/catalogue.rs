@@ -154,6 +154,16 @@ const LISTS: &[List] = &[
     },
     list("FileService/ListFileVersions", "core.file_versions", &[]),
     list("InvitationService/ListInvitations", "core.invitations", &[]),
+    list(
+        "NotificationService/ListNotificationChannels",
+        "core.notification_channels",
+        &[],
+    ),
+    list(
+        "NotificationService/ListNotificationDeliveries",
+        "core.notification_deliveries",
+        &["company_id", "channel_id"],
+    ),
     List {
         columns: &[("show_deleted", None)],
         ..list("StudioService/ListStudios", "core.studios", &["company_id"])

@@ -96,21 +96,23 @@ pub(super) struct Rpc {
 }
 
 /// Services about people, about keys, and for services and operators: no key may use them, whatever its scopes.
-const CLOSED_TO_KEYS: [&str; 6] = [
+const CLOSED_TO_KEYS: [&str; 7] = [
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
+    "NotificationService",
     "UserService",
 ];
 
 /// Services that are the admins' business altogether.
-const ADMINS: [&str; 4] = [
+const ADMINS: [&str; 5] = [
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
+    "NotificationService",
 ];
 /// Services in which members look and admins change.
 const ADMINS_CHANGE: [&str; 3] = ["CompanyService", "ConnectionService", "ModelService"];

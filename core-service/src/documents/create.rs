@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{AccessLevel, Document, MimeType, chunker, company_of, reached, store};
 use crate::{
     App,
+    companies::storage,
     files::download::{self, Stored},
     jobs::{self, Task},
     requests,
@@ -114,16 +115,7 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Res
     app.audit
         .record(&mut tx, About::company(company, "document", id))
         .await?;
-    // Last, because the company's storage stays locked until the commit.
-    let storage = store::lock_storage(&mut tx, company).await?;
-    if storage.used_bytes > storage.limit_bytes {
-        return Err(Error::ResourceExhausted {
-            reason: "STORAGE_QUOTA_EXCEEDED",
-            message: format!("the company's plan has {} bytes of storage", storage.limit_bytes),
-            retry_after: None,
-        });
-    }
-    tx.commit().await?;
+    storage::commit(app, caller, tx, company).await?;
     app.job_signal.wake();
     Ok(document)
 }

@@ -59,12 +59,6 @@ impl From<Row> for Document {
     }
 }
 
-/// How much a company has stored, and how much it may.
-pub(super) struct Storage {
-    pub(super) used_bytes: i64,
-    pub(super) limit_bytes: i64,
-}
-
 /// The company of a studio that is reached and not deleted.
 pub(super) async fn company_of(tx: &mut PgConnection, studio: StudioId) -> Result<Option<CompanyId>> {
     let company = sqlx::query_scalar!(
@@ -128,20 +122,6 @@ pub(super) async fn insert_text(
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// Holds the company's storage as it is until the end of the transaction.
-pub(super) async fn lock_storage(tx: &mut PgConnection, company: CompanyId) -> Result<Storage> {
-    let storage = sqlx::query_as!(
-        Storage,
-        r#"select core.lock_storage(c.id) as "used_bytes!", p.storage_bytes as limit_bytes
-           from core.companies c join core.plans p on p.code = c.plan
-           where c.id = $1"#,
-        company.as_uuid(),
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(storage)
 }
 
 /// Holds the row until the end of the transaction, so that what is read next stays true.

@@ -4,6 +4,7 @@ use service_kit::{
     db::Claims,
     error::{Error, Result},
     ids::SessionId,
+    update,
 };
 use studios_proto::core::{
     self as proto, AccessDecision, Chunk, FollowEventsResponse, SearchResult, follow_events_response as follow,
@@ -13,6 +14,7 @@ use super::{
     Access, Allowance, Found, Role,
     answers::{Answer, News},
 };
+use crate::notices::Notice;
 
 pub(super) fn answer(decision: &AccessDecision) -> Result<Answer> {
     Ok(Answer {
@@ -38,6 +40,35 @@ pub(super) fn ended_session(message: &FollowEventsResponse) -> Result<Option<Ses
         Some(follow::News::Event(event)) if !event.session_id.is_empty() => id(&event.session_id).map(Some),
         _ => Ok(None),
     }
+}
+
+/// What a company is to be told, as core-service takes it.
+pub(super) fn notice(notice: &Notice) -> Result<proto::Notice> {
+    use proto::NotificationTopic as Topic;
+    let topic = match notice.topic.as_str() {
+        "execution.failed" => Topic::ExecutionFailed,
+        "approval.waiting" => Topic::ApprovalWaiting,
+        "approval.reminder" => Topic::ApprovalReminder,
+        "approval.escalated" => Topic::ApprovalEscalated,
+        "quota.warning" => Topic::QuotaWarning,
+        "quota.reached" => Topic::QuotaReached,
+        "security.event" => Topic::SecurityEvent,
+        other => return Err(Error::internal(format!("a notice is of {other}"))),
+    };
+    let rank = match notice.rank.as_deref() {
+        Some("admin") => proto::NoticeRank::Admins,
+        Some(_) => proto::NoticeRank::Members,
+        None => proto::NoticeRank::Unspecified,
+    };
+    Ok(proto::Notice {
+        id: notice.id.to_string(),
+        company_id: notice.company.to_string(),
+        topic: topic.into(),
+        data: Some(update::json_to_struct(&notice.data)),
+        user_ids: notice.users.iter().map(ToString::to_string).collect(),
+        rank: rank.into(),
+        occur_time: Some(update::timestamp(notice.at)),
+    })
 }
 
 fn access(decision: &AccessDecision) -> Result<Access> {

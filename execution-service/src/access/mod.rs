@@ -17,8 +17,9 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::core::{
-    CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, SearchChunksRequest,
-    access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, ReportNoticesRequest,
+    SearchChunksRequest, access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    notice_service_client::NoticeServiceClient,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use tonic::{Response, Status, transport::Channel};
 
 use answers::{Answer, Place, Question};
 use cache::Cache;
+
+use crate::notices::Notice;
 
 mod answers;
 mod cache;
@@ -37,6 +40,8 @@ mod identity;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long core-service may take to find chunks.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long core-service may take to take notices.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest query that core-service takes, in characters.
 const QUERY_CHARS: usize = 1_000;
 
@@ -125,6 +130,7 @@ pub struct Found {
 pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
+    notices: NoticeServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
     revocations: Arc<Revocations>,
@@ -135,7 +141,8 @@ impl CoreClient {
     pub fn new(channel: Channel, identity: Arc<ServiceIdentity>, revocations: Arc<Revocations>) -> Self {
         Self {
             access: AccessServiceClient::new(channel.clone()),
-            documents: DocumentServiceClient::new(channel),
+            documents: DocumentServiceClient::new(channel.clone()),
+            notices: NoticeServiceClient::new(channel),
             identity,
             cache: Arc::default(),
             revocations,
@@ -240,6 +247,19 @@ impl CoreClient {
             .await;
         let chunks = answer.map_err(status::from_status)?.into_inner().chunks;
         chunks.into_iter().map(|chunk| convert::chunk(chunk, &title)).collect()
+    }
+
+    /// Hands over what companies are to be told; known ones are taken as read.
+    pub async fn report_notices(&self, notices: &[Notice]) -> Result<()> {
+        let notices: Result<_> = notices.iter().map(convert::notice).collect();
+        let request = ReportNoticesRequest { notices: notices? };
+        let call = client::call(Some(&self.identity), None, request, REPORT_TIMEOUT);
+        self.notices
+            .clone()
+            .report_notices(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
     }
 
     fn call<T>(&self, user: UserId, message: T, timeout: Duration) -> tonic::Request<T> {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 12] = [
+const CLOSED: [&str; 14] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
@@ -20,6 +20,8 @@ const CLOSED: [&str; 12] = [
     "ExecutionAuditService",
     "FlowCallbackService",
     "InvitationService",
+    "NoticeService",
+    "NotificationService",
     "OperatorService",
     "ReplicaService",
     "TransferService",
