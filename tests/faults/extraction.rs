@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use studios_tests::{
     files::{FILES, upload},
-    papers::{docx, pdf, xlsx, zipped},
+    papers::{DOCX, PDF, XLSX, docx, pdf, xlsx, zipped},
     refusal::assert_reason,
     tenant::{Tenant, id},
     world::World,
@@ -11,9 +11,6 @@ use studios_tests::{
 use tonic::Code;
 
 const DOCUMENTS: &str = "studios.core.v1.DocumentService";
-const PDF: &str = "application/pdf";
-const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
-const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 async fn put(world: &World, it: &Tenant, name: &str, mime_type: &str, bytes: &[u8]) -> String {
     let file = json!({ "studioId": it.studio, "name": name, "mimeType": mime_type });

@@ -7,6 +7,13 @@ use std::{
 
 use zip::{ZipWriter, write::SimpleFileOptions};
 
+/// The type of what [`pdf`] makes.
+pub const PDF: &str = "application/pdf";
+/// The type of what [`docx`] makes.
+pub const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+/// The type of what [`xlsx`] makes.
+pub const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+
 /// Why writing cannot fail.
 const MEMORY: &str = "memory takes it";
 
