@@ -154,7 +154,11 @@ async fn no_model_is_called_when_the_months_tokens_or_money_are_used_up() {
     plan(&world, &it, "tokens_per_month = 60").await;
     it.add_stub_model(&world).await;
     let saying = it.add_workflow(&world, "Say", json!([stage()])).await;
-    let mut spent = 0;
+    let tried = json!({ "workflowId": saying, "stage": "say" });
+    let tested = "studios.execution.v1.ExecutionService/TestStage";
+    world.ok(tested, tried, &it.token).await;
+    let mut spent = quota(&world, &it, "QUOTA_KIND_TOKENS_PER_MONTH").await[1];
+    assert!(spent > 0, "a try counts too");
     let capped = loop {
         let execution = it.start(&world, &saying, json!({})).await;
         let ended = world.finished(&execution, &it.token).await;

@@ -22,6 +22,8 @@ pub(super) mod quotas;
 pub(super) mod upkeep;
 pub(super) mod writes;
 
+pub(super) use arrays::spent_by;
+
 /// What a run is continued from, beside its journal.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
