@@ -42,6 +42,7 @@ soak: setup      ## the long runs: the properties with many more seeds, the serv
 	cargo build --workspace --bins
 	PROPTEST_CASES=20000 STUDIOS_SEEDS=5000 cargo test --workspace --lib
 	STUDIOS_CHAOS_SECONDS=300 STUDIOS_CHAOS_RUNS=2000 cargo test --package studios-tests nothing_is_lost -- --nocapture
+	STUDIOS_TIMING_SAMPLES=2000 cargo test --package studios-tests as_long_as_a_wrong_password
 	for round in 1 2 3 4 5; do STUDIOS_KILLS=4 cargo test --package studios-tests every_run_survives || exit 1; done
 
 queries: setup   ## check every query against a fresh schema and write its offline data (.sqlx)

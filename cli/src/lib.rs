@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod explain;
 pub mod files;
 pub mod flows;
 pub mod home;
@@ -110,6 +111,8 @@ enum Command {
     Audit(audit::Command),
     /// What a company's plan lets it use, and what it has used of that.
     Quotas(quotas::Args),
+    /// Why a user or an API key may or may not see a studio or a document; exits with 1 where not.
+    Explain(explain::Args),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -145,6 +148,7 @@ pub async fn run() -> u8 {
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
+        Command::Explain(args) => explain::run(args, output).await,
     };
     match done {
         Ok(true) => output::OK,

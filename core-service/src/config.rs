@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -19,7 +19,7 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::{auth::AuthLimits, files::Scanner, mails::MailConfig, objects::Place};
+use crate::{auth::AuthLimits, documents::extract, files::Scanner, mails::MailConfig, objects::Place};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub max_file_bytes: NonZeroU32,
     /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
     pub scanner: Option<Scanner>,
+    /// `extractor`: the program that takes texts out of files; `studios-extract` beside this one by default.
+    pub extractor: PathBuf,
     /// `issuers_<name>_…`: other issuers whose tokens are accepted.
     pub issuers: ExternalConfig,
     /// `mail_…`: how mails are sent.
@@ -98,6 +100,7 @@ impl Config {
         let objects = Place::read(reader);
         let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
         let scanner = reader.optional("scanner");
+        let extractor = reader.optional::<PathBuf>("extractor");
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
         let require_verified_email = reader.get_or("require_verified_email", false);
@@ -119,6 +122,7 @@ impl Config {
             objects,
             max_file_bytes,
             scanner,
+            extractor: extractor.unwrap_or_else(extract::beside_this_program),
             issuers,
             mail,
             require_verified_email,

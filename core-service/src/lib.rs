@@ -59,6 +59,8 @@ pub struct App {
     pub objects: objects::Objects,
     /// What files are set up with.
     pub files: files::Settings,
+    /// The program that takes texts out of files.
+    pub extractor: std::path::PathBuf,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
     /// Who did what.

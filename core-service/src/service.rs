@@ -127,6 +127,7 @@ impl Service {
             passwords: Passwords::new().await?,
             objects: config.objects.open()?,
             files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
+            extractor: config.extractor,
             outbox,
             job_signal: jobs::Signal::default(),
             mail: config.mail,

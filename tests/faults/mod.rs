@@ -7,6 +7,7 @@ mod claiming;
 mod crash;
 mod database;
 mod effects;
+mod extraction;
 mod files;
 mod flows;
 mod hostile;

@@ -163,5 +163,5 @@ async fn plans_are_listed_with_their_limits() {
         .map(|plan| plan["code"].as_str().unwrap())
         .collect();
     assert_eq!(codes, ["free", "pro", "enterprise"]);
-    assert_eq!(plans["plans"][0]["limits"]["concurrentExecutions"], 5);
+    assert_eq!(plans["plans"][1]["limits"]["concurrentExecutions"], 50);
 }

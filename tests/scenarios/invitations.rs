@@ -1,7 +1,7 @@
 //! Invitations to a company by e-mail.
 
 use serde_json::{Value, json};
-use studios_tests::{refusal::assert_reason, tenant::Tenant, world::World};
+use studios_tests::{mail::mail, refusal::assert_reason, tenant::Tenant, world::World};
 use tonic::{Code, Status};
 
 const INVITATIONS: &str = "studios.core.v1.InvitationService";
@@ -26,6 +26,9 @@ async fn whoever_is_invited_becomes_a_member_once_by_his_own_verified_address() 
     let (bob, eve) = (Tenant::user(&world).await, verified(&world).await);
     let (invitation, token) = it.invite(&world, &bob.email.to_uppercase(), "ROLE_ADMIN").await;
 
+    let mail = mail(&world, &bob.email, "Invitation to Harbour Works").await;
+    assert_eq!(mail.code(), token);
+    assert!(mail.text.contains("Test User invites you"), "{}", mail.text);
     let not_hers = accept(&world, &eve, &token).await.unwrap_err();
     assert_eq!(not_hers.code(), Code::NotFound);
     let unverified = accept(&world, &bob, &token).await.unwrap_err();
@@ -50,6 +53,35 @@ async fn whoever_is_invited_becomes_a_member_once_by_his_own_verified_address() 
         .await;
     assert_eq!(listed["invitations"][0]["id"], invitation);
     assert!(!listed["invitations"][0]["acceptTime"].is_null() && !listed.to_string().contains(&token));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_more_than_a_few_invitations_an_hour() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let mut sent = 0;
+    let status = loop {
+        let body = json!({ "invitation": { "companyId": it.company, "email": "stranger@example.com" } });
+        match world
+            .call(&format!("{INVITATIONS}/CreateInvitation"), body, Some(&it.token))
+            .await
+        {
+            Ok(made) => {
+                sent += 1;
+                let id = made["invitation"]["id"].clone();
+                world
+                    .ok(
+                        &format!("{INVITATIONS}/RevokeInvitation"),
+                        json!({ "id": id }),
+                        &it.token,
+                    )
+                    .await;
+            }
+            Err(status) => break status,
+        }
+    };
+    assert_reason(&status, Code::ResourceExhausted, "RATE_LIMITED_MAIL");
+    assert_eq!(sent, 10);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use studios_cli::{
     home::Home,
-    migrate::{self, LOGIN_ROLES, Mode, RolePasswords},
+    migrate::{self, Mode, RolePasswords},
 };
 use studios_tests::cluster::TestCluster;
 
@@ -46,38 +46,7 @@ async fn a_migration_that_was_changed_after_it_landed_is_drift_and_nothing_is_do
 }
 
 #[tokio::test]
-async fn no_tenant_table_is_without_forced_row_level_security() {
-    let cluster = TestCluster::get().await;
-    let mut admin = PgConnection::connect(cluster.database().await.expose_secret())
-        .await
-        .unwrap();
-    let bare: Vec<String> = sqlx::query_scalar(
-        "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         where n.nspname in ('core', 'execution') and c.relkind in ('r', 'p')
-           and not (c.relrowsecurity and c.relforcerowsecurity)
-           and c.relname not in ('plans', 'applied_migrations')",
-    )
-    .fetch_all(&mut admin)
-    .await
-    .unwrap();
-    assert_eq!(bare, Vec::<String>::new());
-    let owned: Vec<String> = sqlx::query_scalar(
-        "select r.rolname::text from pg_roles r where r.rolname = any($1)
-         and (r.rolsuper or r.rolbypassrls or exists (select from pg_class c where c.relowner = r.oid))",
-    )
-    .bind(LOGIN_ROLES.map(str::to_owned).to_vec())
-    .fetch_all(&mut admin)
-    .await
-    .unwrap();
-    assert_eq!(
-        owned,
-        Vec::<String>::new(),
-        "a login role owns something or bypasses row level security"
-    );
-}
-
-#[tokio::test]
-async fn every_table_has_created_at_every_mutable_one_a_touch_trigger_and_every_foreign_key_an_index() {
+async fn every_table_has_created_at_and_every_mutable_one_a_touch_trigger() {
     let cluster = TestCluster::get().await;
     let mut admin = PgConnection::connect(cluster.database().await.expose_secret())
         .await
@@ -94,13 +63,6 @@ async fn every_table_has_created_at_every_mutable_one_a_touch_trigger_and_every_
             and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'updated_at')
             and not exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgname = 'touch')"
         ),
-        "select f.conrelid::regclass::text || ' ' || f.conname || ' has no index' from pg_constraint f
-            join pg_namespace n on n.oid = f.connamespace
-            where f.contype = 'f' and n.nspname in ('core', 'execution') and f.conparentid = 0
-            and not exists (select from pg_index i where i.indrelid = f.conrelid
-                and (select array_agg(k order by k) from unnest(f.conkey) k)
-                  = (select array_agg(k order by k) from unnest((i.indkey::int2[])[0:cardinality(f.conkey) - 1]) k))"
-            .to_owned(),
     ];
     let mut found: Vec<String> = Vec::new();
     for sql in faults {

@@ -122,7 +122,7 @@ async fn widen(url: &SecretString) {
     let mut admin = PgConnection::connect(url.expose_secret())
         .await
         .expect("the cluster answers");
-    sqlx::raw_sql("update core.plans set executions_per_month = 1000000, concurrent_executions = 100000, tokens_per_month = 1000000000")
+    sqlx::raw_sql("update core.plans set executions_per_month = 1000000, concurrent_executions = 100000, tokens_per_month = 1000000000 where code = 'free'")
         .execute(&mut admin)
         .await
         .expect("there are plans");

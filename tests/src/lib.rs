@@ -16,6 +16,7 @@ pub mod journal;
 pub mod mail;
 pub mod model;
 pub mod otlp;
+pub mod papers;
 pub mod peer;
 pub mod pieces;
 pub mod pooler;

@@ -40,7 +40,7 @@ pub(super) async fn run(mut report: Report, effort: Effort) -> Result<Report> {
     let length = effort.length(4);
     report.condition("seconds", length.as_secs_f64());
     report.condition("rounds_of_which_the_median", effort.rounds(ROUNDS));
-    report.condition("concurrency_8kb", LARGE_CALLERS);
+    report.condition("concurrency_8kb", effort.many(LARGE_CALLERS));
     let driver = Driver {
         processes: rig.processes().await?,
         url: rig.execution()?,
@@ -139,9 +139,10 @@ impl Driver {
             ] {
                 p50_ms.push(bench.load(1, course).await?.quantile_ms(0.5));
             }
-            bench.warm_up(LARGE_CALLERS, &large).await?;
+            let callers = effort.many(LARGE_CALLERS);
+            bench.warm_up(callers, &large).await?;
             let cpu = self.processes.cpu()?;
-            let outcome = bench.load(LARGE_CALLERS, &large).await?;
+            let outcome = bench.load(callers, &large).await?;
             let measured = Measured::new(&outcome, self.processes.cpu()? - cpu);
             progress(format_args!(
                 "  round {round}, outputs of 8 KB: {:.0} executions/s",

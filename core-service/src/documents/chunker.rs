@@ -2,7 +2,7 @@
 //!
 //! Pure: a text and its type in, pieces out, in time linear in the text. What always holds: pieces come in the order of
 //! the text and never overlap, their content is never blank and at most [`BUDGET_TOKENS`] long, no piece reaches over a
-//! heading, every visible character outside headings is in exactly one piece, and every heading is in the section of at
+//! heading or a page's end, every visible character outside headings is in exactly one piece, and every heading is in the section of at
 //! least one.
 
 mod outline;
@@ -24,6 +24,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// How many characters count as a token, on average over languages and models.
 const CHARS_PER_TOKEN: usize = 4;
 
+/// What parts the pages of a text.
+pub(super) const PAGE_END: char = '\u{c}';
+
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -33,6 +36,8 @@ pub struct Piece {
     pub content: String,
     /// An estimate of the content's length in tokens.
     pub token_count: i32,
+    /// The page it stands on, from 1, where the text has pages.
+    pub page: Option<i32>,
 }
 
 /// Cuts a text. A text without a visible character has no pieces.
@@ -44,7 +49,12 @@ fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Pi
     let text = text.trim_start_matches(BYTE_ORDER_MARK);
     let sections = match mime_type {
         MimeType::Plain => None,
-        MimeType::Markdown => outline::markdown(text, HEADINGS_LIMIT),
+        MimeType::Csv => Some(vec![outline::lines(text)]),
+        // Extracted texts are written as markdown.
+        MimeType::Markdown | MimeType::Html | MimeType::Docx | MimeType::Xlsx => {
+            outline::markdown(text, HEADINGS_LIMIT)
+        }
+        MimeType::Pdf => return pages(text, budget_tokens),
     };
     let sections = sections.unwrap_or_else(|| vec![outline::plain(text)]);
     sections
@@ -53,11 +63,23 @@ fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Pi
         .collect()
 }
 
+fn pages(text: &str, budget_tokens: usize) -> Vec<Piece> {
+    let on_page = |(number, page): (i32, &str)| {
+        let mut pieces = pieces(page, &outline::plain(page), budget_tokens);
+        for piece in &mut pieces {
+            piece.page = Some(number);
+        }
+        pieces
+    };
+    (1..).zip(text.split(PAGE_END)).flat_map(on_page).collect()
+}
+
 fn pieces(text: &str, section: &Section, budget_tokens: usize) -> Vec<Piece> {
     let piece = |content: &str| Piece {
         section: section.path.clone(),
         content: content.to_owned(),
         token_count: i32::try_from(content.chars().count().div_ceil(CHARS_PER_TOKEN)).unwrap_or(i32::MAX),
+        page: None,
     };
     let ranges = split::pack(text, &section.blocks, budget_tokens * CHARS_PER_TOKEN);
     match &section.title_alone {

@@ -12,7 +12,7 @@ use studios_proto::core as proto;
 
 use super::{
     AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus,
-    create::{NewDocument, Text},
+    create::{Content, NewDocument, Text},
     search::{Found, MatchMode, Query},
 };
 use crate::requests::Key;
@@ -38,21 +38,30 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
         let given = request.document.unwrap_or_default();
         let studio = violations.id::<StudioId>("document.studio_id", &given.studio_id);
         let title = violations.text("document.title", &given.title, TITLE);
-        let mime_type = mime_type(&mut violations, &given.mime_type);
+        let of_file = !request.file_id.is_empty();
+        let mime_type = (!of_file)
+            .then(|| mime_type(&mut violations, &given.mime_type))
+            .flatten();
         let access_level = access_level(&mut violations, given.access_level);
         let metadata = metadata(&mut violations, given.metadata.as_ref());
-        let text = Text::read(request.text)
-            .map_err(|description| violations.add("text", description))
-            .ok();
+        let content = if of_file {
+            if !request.text.is_empty() {
+                violations.add("file_id", "must not be given together with a text");
+            }
+            violations.id("file_id", &request.file_id).map(Content::File)
+        } else {
+            let text = Text::read(request.text).map_err(|description| violations.add("text", description));
+            let text = mime_type.zip(text.ok());
+            text.map(|(mime_type, text)| Content::Text { mime_type, text })
+        };
         violations.finish()?;
         Ok(Self {
             key,
             studio: studio.expect(MISSING),
             title: title.expect(MISSING),
-            mime_type: mime_type.expect(MISSING),
             access_level: access_level.expect(MISSING),
             metadata: metadata.expect(MISSING),
-            text: text.expect(MISSING),
+            content: content.expect(MISSING),
         })
     }
 }
@@ -163,15 +172,6 @@ impl TryFrom<&proto::SearchChunksRequest> for Query {
     }
 }
 
-impl From<MimeType> for String {
-    fn from(mime_type: MimeType) -> Self {
-        match mime_type {
-            MimeType::Plain => "text/plain".into(),
-            MimeType::Markdown => "text/markdown".into(),
-        }
-    }
-}
-
 impl From<AccessLevel> for proto::AccessLevel {
     fn from(level: AccessLevel) -> Self {
         match level {
@@ -200,7 +200,7 @@ impl From<Document> for proto::Document {
             company_id: document.company.to_string(),
             studio_id: document.studio.to_string(),
             title: document.title,
-            mime_type: document.mime_type.into(),
+            mime_type: document.mime_type.name().into(),
             access_level: proto::AccessLevel::from(document.access_level).into(),
             status: proto::ProcessingStatus::from(document.status).into(),
             failure_reason: document.failure_reason,
@@ -212,6 +212,8 @@ impl From<Document> for proto::Document {
             create_time: Some(update::timestamp(document.created_at)),
             update_time: Some(update::timestamp(document.updated_at)),
             text_cleaned: document.text_cleaned,
+            file_id: document.file.map(|id| id.to_string()).unwrap_or_default(),
+            file_version: document.file_version.unwrap_or_default(),
         }
     }
 }
@@ -225,6 +227,7 @@ impl From<Chunk> for proto::Chunk {
             section: chunk.section,
             content: chunk.content,
             token_count: chunk.token_count,
+            page: chunk.page.unwrap_or_default(),
         }
     }
 }
@@ -242,6 +245,8 @@ impl From<Found> for proto::SearchResult {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::ids::FileId;
+
     use super::*;
 
     fn fields<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
@@ -260,7 +265,7 @@ mod tests {
                 ..Default::default()
             }),
             text: "# A".into(),
-            request_id: String::new(),
+            ..Default::default()
         }
     }
 
@@ -268,8 +273,28 @@ mod tests {
     fn a_document_is_its_studios_if_not_told_otherwise() {
         let new = NewDocument::try_from(request()).unwrap();
         assert_eq!(new.access_level, AccessLevel::Studio);
-        assert_eq!((new.title.as_str(), new.mime_type), ("Notes", MimeType::Markdown));
+        assert_eq!(new.title, "Notes");
+        assert!(matches!(
+            new.content,
+            Content::Text {
+                mime_type: MimeType::Markdown,
+                ..
+            }
+        ));
         assert!(new.key.is_none());
+    }
+
+    #[test]
+    fn a_document_is_made_from_a_text_or_from_a_file_but_not_from_both() {
+        let file = FileId::generate();
+        let mut both = request();
+        both.file_id = file.to_string();
+        assert_eq!(fields(NewDocument::try_from(both.clone())), ["file_id"]);
+        both.text = String::new();
+        let new = NewDocument::try_from(both.clone()).unwrap();
+        assert!(matches!(new.content, Content::File(it) if it == file));
+        both.file_id = "x".into();
+        assert_eq!(fields(NewDocument::try_from(both)), ["file_id"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Invitations: a company's admins ask somebody in by his e-mail address.
 //!
-//! What accepts one is shown once, and accepts once, for the user alone whose verified address it was made for; to everybody else
+//! What accepts one is shown once, goes out by mail, and accepts once, for the user alone whose verified address it was made for; to everybody else
 //! it is unknown, whatever is wrong. Whoever accepts takes a place of the plan's in the same commit, or none.
 
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::{
     App,
     companies::memberships::{self, Membership, Role},
     contact::Email,
+    mails::{self, Mail},
     outbox::{self, Event},
 };
 
@@ -89,7 +90,7 @@ enum Outcome {
     Unknown,
 }
 
-/// Invites somebody, for the company's admins.
+/// Invites somebody by a mail to his address, for the company's admins.
 async fn create(app: &App, caller: &Caller, new: &NewInvitation) -> Result<(Invitation, Token)> {
     let mut tx = TenantTx::begin(&app.pool, "invitations.create", &Claims::user(caller.user)).await?;
     memberships::place(&mut tx, new.company).await?.require_admin()?;
@@ -100,7 +101,16 @@ async fn create(app: &App, caller: &Caller, new: &NewInvitation) -> Result<(Invi
     let invitation = store::find(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     let about = About::company(new.company, "invitation", id).with("email", new.email.as_str());
     app.audit.record(&mut tx, about).await?;
+    let (company, inviter) = store::names(&mut tx, new.company, caller.user).await?;
+    let mail = Mail::Invitation {
+        to: new.email.clone(),
+        company,
+        inviter,
+        code: token.0.clone(),
+    };
+    mails::enqueue(&mut tx, &app.keys, Some(caller.user), &mail).await?;
     tx.commit().await?;
+    app.mail_signal.wake();
     Ok((invitation, token))
 }
 

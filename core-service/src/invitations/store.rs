@@ -56,6 +56,18 @@ pub(super) async fn end_expired(tx: &mut PgConnection, new: &NewInvitation, now:
     Ok(())
 }
 
+/// The company's name, and that of one of its members.
+pub(super) async fn names(tx: &mut PgConnection, company: CompanyId, user: UserId) -> Result<(String, String)> {
+    let row = sqlx::query!(
+        "select c.name, u.full_name from core.companies c cross join core.users u where c.id = $1 and u.id = $2",
+        company.as_uuid(),
+        user.as_uuid(),
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok((row.name, row.full_name))
+}
+
 pub(super) async fn find(tx: &mut PgConnection, id: InvitationId) -> Result<Option<Invitation>> {
     let invitation = sqlx::query_as!(
         Invitation,

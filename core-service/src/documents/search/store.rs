@@ -16,6 +16,7 @@ struct Row {
     section: String,
     content: String,
     token_count: i32,
+    page: Option<i32>,
     document_title: String,
     score: f64,
     passages: String,
@@ -31,6 +32,7 @@ impl From<Row> for Found {
                 section: row.section,
                 content: row.content,
                 token_count: row.token_count,
+                page: row.page,
             },
             document_title: row.document_title,
             score: row.score,
@@ -57,7 +59,7 @@ pub(super) async fn search(tx: &mut PgConnection, company: CompanyId, query: &Qu
                where company_id = $1 and studio_id = $2 and (cardinality($5::uuid[]) = 0 or id = any ($5))
            )
            select c.id as "id: ChunkId", c.document_id as "document: DocumentId", c.index, c.section, c.content,
-                  c.token_count, d.title as document_title, found.score as "score!",
+                  c.token_count, c.page, d.title as document_title, found.score as "score!",
                   ts_headline('english', translate(c.content, $7, $8), query.wanted, $9) as "passages!"
            from query, reached, core.rank_chunks(reached.documents, query.wanted, query.lexemes, $6) found
                join core.chunks c on c.id = found.chunk_id

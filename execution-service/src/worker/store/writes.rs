@@ -94,10 +94,10 @@ async fn start(connection: &mut PgConnection, starts: &[&NewRun]) -> Result<Vec<
                select f.id, f.company_id, f.per_month, f.at_once, f.tokens, f.cost,
                    row_number() over (partition by f.company_id order by f.id) as turn
                from fresh f
-               where f.per_month is not null and (f.key is null or not exists (
-                   select from execution.start_keys k
+               where f.per_month is not null and (f.key is null or coalesce((
+                   select k.created_at < now() - interval '24 hours' from execution.start_keys k
                    where k.company_id = f.company_id and k.caller_id = f.started_by and k.method = f.method and k.key = f.key
-                       and k.created_at >= now() - interval '24 hours'))
+                   limit 1), true))
            ), admitted as materialized (
                select a.company_id, a.granted, a.remaining
                from (select array_agg(g.company_id) as company, array_agg(g.wanted) as wanted, array_agg(g.per_month) as per_month,
@@ -356,10 +356,10 @@ async fn both(connection: &mut PgConnection, starts: &[&NewRun], records: &[&Rec
                select f.id, f.company_id, f.per_month, f.at_once, f.tokens, f.cost,
                    row_number() over (partition by f.company_id order by f.id) as turn
                from fresh f
-               where f.per_month is not null and (f.key is null or not exists (
-                   select from execution.start_keys k
+               where f.per_month is not null and (f.key is null or coalesce((
+                   select k.created_at < now() - interval '24 hours' from execution.start_keys k
                    where k.company_id = f.company_id and k.caller_id = f.started_by and k.method = f.method and k.key = f.key
-                       and k.created_at >= now() - interval '24 hours'))
+                   limit 1), true))
            ), admitted as materialized (
                select a.company_id, a.granted, a.remaining
                from (select array_agg(g.company_id) as company, array_agg(g.wanted) as wanted, array_agg(g.per_month) as per_month,
