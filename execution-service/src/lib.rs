@@ -19,6 +19,7 @@ pub mod executions;
 pub mod models;
 pub mod pieces;
 pub mod places;
+pub mod plans;
 pub mod providers;
 pub mod replicas;
 pub mod requests;
