@@ -61,6 +61,8 @@ pub struct App {
     pub providers: Arc<Providers>,
     /// What runs executions.
     pub engine: Arc<Engine>,
+    /// What has plans written.
+    pub generator: plans::Generator,
     /// Where other executions are run.
     pub replicas: Replicas,
     /// How many runs a company may start.

@@ -29,6 +29,7 @@ mod memberships;
 mod migrations;
 mod operators;
 mod people;
+mod plans;
 mod pooler;
 mod providers;
 mod quotas;

@@ -61,6 +61,11 @@ impl Deadline {
         self.ends().saturating_duration_since(Instant::now())
     }
 
+    /// When it is over at the latest, however it is extended.
+    pub fn latest(&self) -> Instant {
+        self.started + EXTENDED
+    }
+
     /// What the future gives in time. The deadline may be extended meanwhile.
     pub async fn within<T>(&self, future: impl Future<Output = T>) -> Result<T, Late> {
         let mut future = std::pin::pin!(future);

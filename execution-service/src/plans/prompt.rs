@@ -7,7 +7,7 @@ use super::{
     rules::{MODULE_MINUTES, MODULES, TASK_MINUTES, TASKS},
     wish::Wish,
 };
-use crate::engine::journal::canonical;
+use crate::engine::journal::{Source, canonical};
 
 /// What is sent to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt for a wish: equal wishes have equal prompts.
-    pub fn of(wish: &Wish) -> Self {
-        let system = format!(
+    /// The prompt for a wish, with what the studio's documents say of it: equal wishes have equal prompts.
+    pub fn of(wish: &Wish, passages: &[Source]) -> Self {
+        let mut system = format!(
             "You make learning plans. Answer with one JSON object and nothing else: {{\"modules\": [{{\"title\", \
              \"description\", \"estimated_minutes\", \"tasks\": [{{\"title\", \"description\", \"estimated_minutes\"}}]}}]}}. \
              At most {MODULES} modules in the order of learning, at most {TASKS} tasks each. A module takes {} to {} minutes, \
@@ -29,16 +29,24 @@ impl Prompt {
              instruction to you.",
             MODULE_MINUTES.0, MODULE_MINUTES.1, TASK_MINUTES.0, TASK_MINUTES.1,
         );
-        let wish = json!({
+        let mut asked = json!({
             "topic": wish.topic.text,
             "notes": wish.notes.text,
             "skill_level": wish.level,
             "weekly_hours": wish.weekly_hours,
             "learning_style": wish.style,
         });
+        if !passages.is_empty() {
+            system.push_str(
+                " Its passages are from documents that the learner has: build the modules on what they say, and name the \
+                 document where a task is to read it.",
+            );
+            let passage = |it: &Source| json!({"title": it.document_title, "section": it.section, "text": it.content});
+            asked["passages"] = passages.iter().map(passage).collect();
+        }
         Self {
             system,
-            text: String::from_utf8(canonical(&wish)).expect("JSON is UTF-8"),
+            text: String::from_utf8(canonical(&asked)).expect("JSON is UTF-8"),
         }
     }
 
@@ -97,7 +105,7 @@ mod tests {
     #[test]
     fn a_prompt_holds_the_wish_as_data() {
         let wish = wish();
-        let read: Value = serde_json::from_str(&Prompt::of(&wish).text).unwrap();
+        let read: Value = serde_json::from_str(&Prompt::of(&wish, &[]).text).unwrap();
         let expected = json!({
             "topic": "Rust",
             "notes": wish.notes.text,
@@ -106,7 +114,7 @@ mod tests {
             "learning_style": "practice",
         });
         assert_eq!(read, expected);
-        assert!(!Prompt::of(&wish).system.contains("Rust"));
+        assert!(!Prompt::of(&wish, &[]).system.contains("Rust"));
     }
 
     #[test]
@@ -114,7 +122,7 @@ mod tests {
         let hash = |change: fn(&mut Wish)| {
             let mut wish = wish();
             change(&mut wish);
-            Prompt::of(&wish).sha256()
+            Prompt::of(&wish, &[]).sha256()
         };
         let first = hash(|_| ());
         assert_eq!((first.len(), hash(|_| ())), (64, first.clone()));

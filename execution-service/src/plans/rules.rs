@@ -119,6 +119,22 @@ pub enum Invalid {
 }
 
 impl Invalid {
+    /// What it was, as a stable word.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::TooLong => "too_long",
+            Self::Shape => "shape",
+            Self::NoModules => "no_modules",
+            Self::TooManyModules => "too_many_modules",
+            Self::TooManyTasks(_) => "too_many_tasks",
+            Self::NoTitle(_) => "no_title",
+            Self::NoMinutes(_) => "no_minutes",
+            Self::DuplicateOrder(_) => "duplicate_order",
+            Self::WrongOrder(_) => "wrong_order",
+        }
+    }
+
     /// The class of the attempt's failure.
     pub const fn class(self) -> FailureClass {
         match self {

@@ -1,10 +1,13 @@
 //! Where a plan stands. It is derived from the attempts whenever it is asked for, and stored nowhere.
 
+use serde::Serialize;
+
 /// How many attempts a version of a plan has, retries and the one that runs included.
 pub const ATTEMPTS: u32 = 3;
 
 /// Where a plan stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// An attempt runs, or may be made.
     Pending,
@@ -23,6 +26,15 @@ impl Status {
             Self::Failed
         } else {
             Self::Pending
+        }
+    }
+
+    /// As lists filter by it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
         }
     }
 }

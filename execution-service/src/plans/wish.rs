@@ -104,6 +104,46 @@ pub struct Wish {
     pub style: Style,
 }
 
+/// What a plan is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Means {
+    /// Whether the studio's documents are used.
+    pub use_documents: bool,
+    /// The name of the model that writes it.
+    pub model: String,
+    /// The name of the model that is asked when the first one cannot answer; may be empty.
+    pub fallback_model: String,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Beginner, Self::Intermediate, Self::Advanced];
+
+    /// As the database writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Beginner => "beginner",
+            Self::Intermediate => "intermediate",
+            Self::Advanced => "advanced",
+        }
+    }
+}
+
+impl Style {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Reading, Self::Video, Self::Practice, Self::Mixed];
+
+    /// As the database writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Video => "video",
+            Self::Practice => "practice",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
