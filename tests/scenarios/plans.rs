@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tonic::Code;
 use uuid::Uuid;
 
+use super::terminal::{lines, studios};
+
 const PLANS: &str = "studios.execution.v1.PlanService";
 const CANARY: &str = "zanzibar-canary-5521";
 
@@ -719,4 +721,48 @@ async fn failed_attempts_are_forgotten_after_ninety_days_and_the_cap_is_not() {
         Code::ResourceExhausted,
         "CAPPED",
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_made_watched_and_worked_through_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let create = [
+        "plans",
+        "create",
+        &it.studio,
+        "Knots",
+        "--notes",
+        "bowline, hitch",
+        "--hours",
+        "2",
+        "--watch",
+        "--json",
+    ];
+    let made = studios(&world, &it, &create).await;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let told = lines(&made);
+    let plan = id(&told[0]);
+    assert_eq!(told.last().unwrap()["plan"]["status"], "PLAN_STATUS_READY");
+    let run = async |arguments: &[&str]| {
+        let done = studios(&world, &it, arguments).await;
+        assert_eq!(done.status.code(), Some(0), "{arguments:?}: {done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    assert!(run(&["plans", "done", &plan, "1", "2"]).await.starts_with("1 of "));
+    let shown = run(&["plans", "show", &plan]).await;
+    assert!(shown.contains("2. bowline") && shown.contains("[x] 2."), "{shown}");
+    assert!(run(&["plans", "attempts", &plan]).await.contains("offline"));
+    run(&["plans", "share", &plan]).await;
+    run(&["plans", "regenerate", &plan]).await;
+    assert!(run(&["plans", "watch", &plan]).await.contains("ready"));
+    assert!(
+        run(&["plan", "list", &it.studio, "--own", "--status", "ready"])
+            .await
+            .contains(&plan)
+    );
+    run(&["plans", "delete", &plan]).await;
+    assert_eq!(run(&["plans", "list", &it.studio]).await, "");
+    let gone = studios(&world, &it, &["plans", "retry", &plan]).await;
+    assert_eq!(gone.status.code(), Some(5));
 }

@@ -649,7 +649,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "studios.execution.v1.PlanService/UpdatePlan",
-        |it| json!({ "plan": { "id": it.plan, "visibility": "PLAN_VISIBILITY_PUBLIC" } }),
+        |it| json!({ "plan": { "id": it.plan, "visibility": "PLAN_VISIBILITY_PRIVATE" } }),
     ),
     // It is ready.
     row(

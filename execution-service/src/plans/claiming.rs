@@ -8,7 +8,10 @@ use std::time::Duration;
 use service_kit::db;
 use tokio::time::sleep;
 
-use super::{engine_store, generating::Generator};
+use super::{
+    engine_store,
+    generating::{Generator, Room},
+};
 
 /// How often attempts are claimed.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -41,7 +44,7 @@ async fn claim(generator: &Generator) -> sqlx::Result<bool> {
     let mut rooms: Vec<_> = (0..generator.rooms().min(BATCH))
         .map_while(|_| generator.room())
         .collect();
-    let Some(instance) = rooms.first().map(|it| it.instance()) else {
+    let Some(instance) = rooms.first().map(Room::instance) else {
         return Ok(false);
     };
     // The lease may have been lost between two of them.

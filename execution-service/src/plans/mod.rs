@@ -348,6 +348,9 @@ async fn mark(app: &App, caller: &Caller, id: PlanId, place: TaskPlace, done: bo
         let TaskPlace { module, task } = place;
         return Err(Error::not_found("plan task", format_args!("{id}/{module}/{task}")));
     }
+    app.audit
+        .record(&mut tx, About::company(access.company, "plan", id))
+        .await?;
     let progress = summary(&mut tx, id, 0).await?.progress;
     tx.commit().await?;
     Ok(progress)

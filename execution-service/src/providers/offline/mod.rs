@@ -138,17 +138,17 @@ fn crashed() -> CallError {
 
 /// Answers a call.
 fn answer(call: &Call) -> Result<Answer, CallError> {
+    let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
+        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
+    });
     if let Some(text) = plan::answer(call) {
-        return Ok(stopped_well(call, text));
+        return whole_or_cut(call, text, most);
     }
     let material = material::read(&without_sources(call));
     let instructions = format!("{}\n{}", call.system, material.instructions);
     let outline = material.outline.clone().or_else(|| outline::quoted(&call.system));
     let mut source = Source::new(Corpus::read(&passages(call, material)), &instructions);
     source.is_numbered = !call.sources.is_empty();
-    let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
-        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
-    });
     let mut text = String::new();
     for limits in LIMITS {
         text = match &call.schema {
@@ -159,17 +159,20 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
             ),
         };
         if text.chars().count() <= most {
-            return Ok(stopped_well(call, text));
+            break;
         }
     }
-    let kept = cut(&text, most);
-    Err(CallError::cut(kept, usage(call, kept)))
+    whole_or_cut(call, text, most)
 }
 
-/// The answer that is whole.
-fn stopped_well(call: &Call, text: String) -> Answer {
+/// The answer, where it has no more characters than it may.
+fn whole_or_cut(call: &Call, text: String, most: usize) -> Result<Answer, CallError> {
+    if text.chars().count() > most {
+        let kept = cut(&text, most);
+        return Err(CallError::cut(kept, usage(call, kept)));
+    }
     let usage = usage(call, &text);
-    Answer {
+    Ok(Answer {
         text,
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
@@ -178,7 +181,7 @@ fn stopped_well(call: &Call, text: String) -> Answer {
         response_model: Some(MODEL.to_owned()),
         response_id: None,
         cleaned: false,
-    }
+    })
 }
 
 /// The prompt without the sources that were rendered into it, so that what else it holds can be told apart.

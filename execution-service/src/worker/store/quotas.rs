@@ -67,7 +67,7 @@ pub(in crate::worker) async fn spent(connection: &mut PgConnection, company: Com
 pub(in crate::worker) async fn note(
     connection: &mut PgConnection,
     company: CompanyId,
-    allowed: &Allowance,
+    limits: &Allowance,
 ) -> Result<()> {
     sqlx::query!(
         "insert into execution.start_counts as s (company_id, month, tokens_per_month, cost_micros_per_month)
@@ -75,8 +75,8 @@ pub(in crate::worker) async fn note(
          on conflict (company_id, month) do update
              set tokens_per_month = excluded.tokens_per_month, cost_micros_per_month = excluded.cost_micros_per_month",
         company.as_uuid(),
-        allowed.tokens_per_month,
-        allowed.cost_micros_per_month,
+        limits.tokens_per_month,
+        limits.cost_micros_per_month,
     )
     .execute(connection)
     .await?;
