@@ -22,6 +22,7 @@ pub mod migrate;
 pub mod notifications;
 pub mod operator;
 pub mod output;
+pub mod plans;
 pub mod postgres;
 pub mod quotas;
 pub mod remote;
@@ -92,6 +93,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Learning plans.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Command),
     /// Flows of ActivePieces.
     #[command(subcommand)]
     Flows(flows::Command),
@@ -145,6 +149,7 @@ pub async fn run() -> u8 {
         Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Plans(command) => plans::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
         Command::Operator(command) => operator::run(command, output).await.map(|()| true),

@@ -200,6 +200,20 @@ async fn the_others(world: &World) {
     let role = json!({ "membership": { "id": membership, "role": "ROLE_ADMIN" } });
     ok(world, &it, &format!("{company}/UpdateMembership"), role).await;
 
+    // Its answers are cut before there is a plan in them.
+    let brief = json!({ "model": { "companyId": it.company, "name": "brief", "provider": "offline",
+        "providerModel": "offline-extractive-1", "contextLength": 8192, "enabled": true, "defaultConfig": { "max_tokens": 1 } } });
+    ok(world, &it, "studios.execution.v1.ModelService/CreateModel", brief).await;
+    let plans = "studios.execution.v1.PlanService";
+    let wish = json!({ "topic": "Tides", "weeklyHours": 1, "model": "brief" });
+    let plan = json!({ "studioId": it.studio, "wish": wish });
+    let plan = json!({ "id": ok(world, &it, &format!("{plans}/CreatePlan"), plan).await["id"] });
+    let has_failed = |it: &Value| it["generating"] == false;
+    world
+        .until(&format!("{plans}/GetPlan"), plan.clone(), &it.token, has_failed)
+        .await;
+    ok(world, &it, &format!("{plans}/RetryPlan"), plan).await;
+
     let runs = "studios.execution.v1.ExecutionService";
     let stages = json!([
         { "name": "ask", "approval": { "question": "Shall it go out?", "policy": { "approvers": { "userIds": [it.user] }, "mayDelegate": true } } },

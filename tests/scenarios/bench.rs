@@ -40,6 +40,7 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "users",
         "transfer",
         "provider",
+        "plan-create",
         "engine-long",
         "engine-waiting",
         "scale",

@@ -30,6 +30,7 @@ mod migrations;
 mod notifications;
 mod operators;
 mod people;
+mod plans;
 mod pooler;
 mod providers;
 mod quotas;

@@ -670,6 +670,44 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.template }),
     ),
     row(
+        "studios.execution.v1.PlanService/CreatePlan",
+        |it| json!({ "studioId": it.studio, "wish": { "topic": "Tides", "weeklyHours": 1 } }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/GetPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlans",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlanAttempts",
+        |it| json!({ "planId": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/WatchPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/MarkPlanTask",
+        |it| json!({ "planId": it.plan, "module": 1, "task": 1, "done": true }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/UpdatePlan",
+        |it| json!({ "plan": { "id": it.plan, "visibility": "PLAN_VISIBILITY_PRIVATE" } }),
+    ),
+    // It is ready.
+    row(
+        "studios.execution.v1.PlanService/RetryPlan",
+        |it| json!({ "id": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/RegeneratePlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetQuotas",
         |it| json!({ "companyId": it.company }),
     ),
@@ -780,6 +818,16 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     )
     .refused(),
+    // Nothing is written of it.
+    service(
+        "studios.execution.v1.ReplicaService/FollowPlan",
+        |it| json!({ "planId": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/DeletePlan",
+        |it| json!({ "id": it.plan }),
+    ),
     row(
         "studios.execution.v1.SnapshotService/DeleteSnapshot",
         |it| json!({ "id": it.snapshot }),

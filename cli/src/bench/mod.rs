@@ -14,6 +14,7 @@ mod load;
 mod long;
 mod migrate;
 mod peer;
+mod plan_create;
 mod provider;
 mod read;
 mod report;
@@ -71,6 +72,7 @@ enum Name {
     Scale,
     Transfer,
     Provider,
+    PlanCreate,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
     Stub,
@@ -80,7 +82,7 @@ enum Name {
 }
 
 /// What `all` runs. The others take minutes each.
-const SHORT: [Name; 9] = [
+const SHORT: [Name; 10] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -90,6 +92,7 @@ const SHORT: [Name; 9] = [
     Name::Users,
     Name::Transfer,
     Name::Provider,
+    Name::PlanCreate,
 ];
 const MINUTES: [Name; 3] = [Name::EngineLong, Name::EngineWaiting, Name::Scale];
 
@@ -122,6 +125,9 @@ impl Name {
             }
             Self::Provider => {
                 "a call of a model alone: its CPU, what it adds to the bare exchange, 1,000 streams at once"
+            }
+            Self::PlanCreate => {
+                "CreatePlan beside inserts of single rows by plain SQL, and the memory of 500 plans that are written at once"
             }
             Self::List | Self::All | Self::Stub | Self::Echo => "",
         }
@@ -234,6 +240,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::Scale => scale::run(report, effort).await,
         Name::Transfer => transfer::run(report, effort).await,
         Name::Provider => provider::run(report, effort).await,
+        Name::PlanCreate => plan_create::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use self::model::Question;
+pub(crate) use self::model::{Question, Ready};
 use super::{
     flows::{self, Begun, Meaning, Outcome},
     live::Publisher,

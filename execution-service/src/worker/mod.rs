@@ -42,6 +42,7 @@ use crate::{
     providers::Providers,
 };
 
+mod asking;
 mod call;
 mod children;
 mod claim;
@@ -69,6 +70,7 @@ mod store;
 mod upkeep;
 pub mod writer;
 
+pub(crate) use call::{Question, Ready};
 pub use commands::Wish;
 pub use flows::CalledBack;
 pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
@@ -77,12 +79,14 @@ use connections::{Connections, Note};
 use definitions::Definitions;
 use held::Held;
 use hints::Hints;
-use lease::{CurrentLease, Lease};
+use lease::CurrentLease;
+pub(crate) use lease::Lease;
 use models::Models;
 pub use rehearsal::TryStage;
 use scene::Ground;
 use spending::Spending;
 use store::Facts;
+pub(crate) use store::quotas::spend;
 pub use writer::Times;
 use writer::{NewKey, NewRun, Started, Writer};
 

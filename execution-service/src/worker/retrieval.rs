@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The first and the longest wait before core-service is asked again while it is away.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// What was found, and the query it was found by.
 pub(super) struct Retrieved {
@@ -105,7 +105,7 @@ async fn list(ground: &Ground, documents: &[DocumentId], limit: u32) -> Result<V
     Ok(all)
 }
 
-fn source(found: Found) -> Source {
+pub(super) fn source(found: Found) -> Source {
     Source {
         document_id: found.document_id,
         chunk_id: found.chunk_id,
@@ -116,7 +116,7 @@ fn source(found: Found) -> Source {
 }
 
 /// core-service's refusals in the engine's classes.
-fn failure(error: Error) -> AttemptFailure {
+pub(super) fn failure(error: Error) -> AttemptFailure {
     use FailureClass::{ProviderError, RateLimit, Validation};
     match error {
         Error::NotFound { .. } | Error::PermissionDenied { .. } => AttemptFailure::lasting(

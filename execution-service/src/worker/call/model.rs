@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_kit::ids::CompanyId;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -18,6 +19,7 @@ use crate::{
     },
     providers::{self, Answer, CallError, OFFLINE, Parameters, Provider, SourceText, clean},
     worker::{
+        Shared,
         scene::Ground,
         spending::{Amount, Purse},
         store::Model,
@@ -36,7 +38,7 @@ const USUAL_ANSWER: u64 = 1_000;
 const PRICED_TOKENS: u128 = 1_000_000;
 
 /// What a model is asked.
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// What the stage calls the model.
     pub name: &'a str,
     pub prompt: Prompt,
@@ -54,7 +56,7 @@ pub(super) struct Question<'a> {
 }
 
 /// How a model answered, and what that took.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     pub usage: ModelUse,
     /// The answer, or what there is of it, made storable.
     pub text: String,
@@ -65,7 +67,7 @@ pub(super) struct Answered {
 }
 
 /// A model that can be asked.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     model: Arc<Model>,
     provider: Arc<dyn Provider>,
     /// The connection that it is served through, if it is.
@@ -74,26 +76,31 @@ pub(super) struct Ready {
     purse: Purse,
 }
 
-impl Ground {
-    /// The model that the company's stages call so. Waits for a database that is away.
-    pub(super) async fn model(&self, name: &str) -> Result<Ready, AttemptFailure> {
+impl Shared {
+    /// The model that a company calls so. Waits for a database that is away.
+    pub(in crate::worker) async fn model(
+        self: &Arc<Self>,
+        company: CompanyId,
+        name: &str,
+    ) -> Result<Ready, AttemptFailure> {
         let lasting =
             |reason: &str, message: String| AttemptFailure::lasting(FailureClass::ProviderError, reason, message);
-        let model = find(self, name)
+        let model = find(self, company, name)
             .await
             .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
+        let purse = self.spending.purse(company);
         if let Some(id) = model.connection {
-            let in_use = self.connection(id).await?;
+            let in_use = self.connection(company, id).await?;
             let provider = self.provider_at(&in_use.open)?;
             let in_use = Some(in_use);
             return Ok(Ready {
                 model,
                 provider,
                 in_use,
-                purse: self.purse(),
+                purse,
             });
         }
-        let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
+        let provider = self.providers.get(&model.provider).ok_or_else(|| {
             lasting(
                 "config",
                 format!("the provider \"{}\" is not configured", model.provider),
@@ -103,8 +110,15 @@ impl Ground {
             model,
             provider,
             in_use: None,
-            purse: self.purse(),
+            purse,
         })
+    }
+}
+
+impl Ground {
+    /// The model that the company's stages call so. Waits for a database that is away.
+    pub(super) async fn model(&self, name: &str) -> Result<Ready, AttemptFailure> {
+        self.shared.model(self.facts.company, name).await
     }
 }
 
@@ -144,7 +158,7 @@ impl Ready {
     }
 
     /// Asks it. `may_repeat` says that the same may have been asked before and nobody knows what came of it.
-    pub(super) async fn answer(
+    pub(crate) async fn answer(
         &self,
         question: Question<'_>,
         delta: &(dyn Fn(&str) + Send + Sync),
@@ -306,12 +320,12 @@ fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
 
 /// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
 /// begins to count.
-async fn find(ground: &Ground, name: &str) -> Option<Arc<Model>> {
+async fn find(shared: &Shared, company: CompanyId, name: &str) -> Option<Arc<Model>> {
     loop {
-        match ground.shared.models.find(ground.facts.company, name).await {
+        match shared.models.find(company, name).await {
             Ok(model) => return model.filter(|model| model.enabled),
             Err(error) => {
-                tracing::warn!(execution = %ground.facts.execution, error = %error, "the model could not be read");
+                tracing::warn!(company = %company, error = %error, "the model could not be read");
                 sleep(PAUSE).await;
             }
         }

@@ -38,7 +38,7 @@ pub(in crate::worker) async fn used(
 }
 
 /// Counts what was taken outside of runs: tokens, and millionths of a US dollar.
-pub(in crate::worker) async fn spend(
+pub(crate) async fn spend(
     connection: &mut PgConnection,
     company: CompanyId,
     instance: i32,
@@ -83,4 +83,24 @@ pub(in crate::worker) async fn spent(connection: &mut PgConnection, company: Com
     )
     .fetch_optional(connection)
     .await
+}
+
+/// Notes what a company's plan allows this month.
+pub(in crate::worker) async fn note(
+    connection: &mut PgConnection,
+    company: CompanyId,
+    limits: &Allowance,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into execution.start_counts as s (company_id, month, tokens_per_month, cost_micros_per_month)
+         values ($1, execution.this_month(), $2, $3)
+         on conflict (company_id, month) do update
+             set tokens_per_month = excluded.tokens_per_month, cost_micros_per_month = excluded.cost_micros_per_month",
+        company.as_uuid(),
+        limits.tokens_per_month,
+        limits.cost_micros_per_month,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
