@@ -7,7 +7,10 @@ use sqlx::{PgConnection, Result};
 
 use crate::{
     access::Allowance,
-    worker::writer::{NewRun, Used},
+    worker::{
+        spending::Amount,
+        writer::{NewRun, Used},
+    },
 };
 
 /// What the companies of these starts have used, for those that were not let in.
@@ -61,4 +64,21 @@ pub(in crate::worker) async fn spent(connection: &mut PgConnection, company: Com
     )
     .fetch_optional(connection)
     .await
+}
+
+/// Counts what was spent outside of any attempt.
+pub(in crate::worker) async fn spend(connection: &mut PgConnection, company: CompanyId, amount: Amount) -> Result<()> {
+    // A part of its own, past those of the instances' writers, so that no attempt's commit waits for this.
+    sqlx::query!(
+        "insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
+         values ($1, execution.this_month(), 16, $2, $3)
+         on conflict (company_id, month, part) do update
+             set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros",
+        company.as_uuid(),
+        amount.tokens,
+        amount.cost_micros,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
