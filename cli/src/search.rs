@@ -68,7 +68,11 @@ fn part((number, result): (u32, &SearchResult)) -> String {
     let section = section.map(|it| format!(" — {it}")).unwrap_or_default();
     let page = chunk.map(|it| it.page).filter(|it| *it > 0);
     let page = page.map(|it| format!(", page {it}")).unwrap_or_default();
-    format!("[{number}] {}{section}{page}\n{}", result.document_title, plain(&result.snippet))
+    format!(
+        "[{number}] {}{section}{page}\n{}",
+        result.document_title,
+        plain(&result.snippet)
+    )
 }
 
 /// A snippet's HTML as text, the words found between asterisks.

@@ -24,28 +24,42 @@ vor der Mole, bis das Tor wieder geöffnet wird. Die Gebühren richten sich nach
 /// Makes a document and waits until it is processed.
 async fn add(world: &World, it: &Tenant, document: Value, text: &str) -> Value {
     let mut wanted = json!({ "studioId": it.studio, "title": "Paper", "mimeType": "text/plain" });
-    wanted.as_object_mut().unwrap().extend(document.as_object().unwrap().clone());
-    let made = world.ok(CREATE, json!({ "document": wanted, "text": text }), &it.token).await;
+    wanted
+        .as_object_mut()
+        .unwrap()
+        .extend(document.as_object().unwrap().clone());
+    let made = world
+        .ok(CREATE, json!({ "document": wanted, "text": text }), &it.token)
+        .await;
     let done = |it: &Value| it["status"] == "PROCESSING_STATUS_COMPLETED";
     world.until(GET, json!({ "id": made["id"] }), &it.token, done).await
 }
 
 async fn search(world: &World, it: &Tenant, body: Value) -> Value {
     let mut wanted = json!({ "studioId": it.studio });
-    wanted.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+    wanted
+        .as_object_mut()
+        .unwrap()
+        .extend(body.as_object().unwrap().clone());
     world.ok(SEARCH, wanted, &it.token).await
 }
 
 /// What was found, by the chunks' contents.
 fn contents(found: &Value) -> Vec<&str> {
     let results = found["results"].as_array().unwrap();
-    results.iter().map(|it| it["chunk"]["content"].as_str().unwrap()).collect()
+    results
+        .iter()
+        .map(|it| it["chunk"]["content"].as_str().unwrap())
+        .collect()
 }
 
 /// The documents of what was found.
 fn documents(found: &Value) -> Vec<&str> {
     let results = found["results"].as_array().unwrap();
-    results.iter().map(|it| it["chunk"]["documentId"].as_str().unwrap()).collect()
+    results
+        .iter()
+        .map(|it| it["chunk"]["documentId"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -53,7 +67,13 @@ async fn words_are_matched_by_the_rules_of_each_documents_language() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
     let german = add(&world, &it, json!({ "title": "Hafen" }), HAFEN).await;
-    let french = add(&world, &it, json!({ "title": "Port", "language": "fr" }), "Les bateaux attendent.").await;
+    let french = add(
+        &world,
+        &it,
+        json!({ "title": "Port", "language": "fr" }),
+        "Les bateaux attendent.",
+    )
+    .await;
     let english = add(&world, &it, json!({ "title": "Harbour" }), "Ships wait.").await;
     let languages = [&german, &french, &english].map(|it| it["language"].as_str().unwrap());
     assert_eq!(languages, ["de", "fr", "en"], "found out, told, too short to tell");
@@ -111,19 +131,37 @@ async fn a_query_of_operators_quotes_and_stop_words_finds_what_it_says_or_nothin
 async fn a_search_is_narrowed_by_type_tag_and_time() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
-    let plain = add(&world, &it, json!({ "tags": ["fees", "2024", "fees"] }), "The berth is free.").await;
+    let plain = add(
+        &world,
+        &it,
+        json!({ "tags": ["fees", "2024", "fees"] }),
+        "The berth is free.",
+    )
+    .await;
     assert_eq!(plain["tags"], json!(["2024", "fees"]), "each once, in order");
-    let marked = add(&world, &it, json!({ "mimeType": "text/markdown", "tags": ["fees"] }), "The berth is taken.").await;
+    let marked = add(
+        &world,
+        &it,
+        json!({ "mimeType": "text/markdown", "tags": ["fees"] }),
+        "The berth is taken.",
+    )
+    .await;
     let (plain, marked) = (id(&plain), id(&marked));
     let early = "2020-01-01T00:00:00Z";
     for (filter, expected) in [
         (json!({}), vec![&plain, &marked]),
         (json!({ "mimeTypes": ["text/markdown"] }), vec![&marked]),
-        (json!({ "mimeTypes": ["text/markdown", "text/plain"] }), vec![&plain, &marked]),
+        (
+            json!({ "mimeTypes": ["text/markdown", "text/plain"] }),
+            vec![&plain, &marked],
+        ),
         (json!({ "tags": ["fees"] }), vec![&plain, &marked]),
         (json!({ "tags": ["fees", "2024"] }), vec![&plain]),
         (json!({ "tags": ["none"] }), vec![]),
-        (json!({ "createdFrom": early, "updatedFrom": early }), vec![&plain, &marked]),
+        (
+            json!({ "createdFrom": early, "updatedFrom": early }),
+            vec![&plain, &marked],
+        ),
         (json!({ "createdBefore": early }), vec![]),
         (json!({ "updatedBefore": early }), vec![]),
     ] {
@@ -170,7 +208,8 @@ fn claim(it: &Tenant, model: &str) -> Value {
 /// Vectors of two numbers: the chunks in their order point from the first to the second.
 fn vectors(claimed: &Value) -> Value {
     let chunks = claimed["chunks"].as_array().unwrap();
-    let vector = |(place, chunk): (usize, &Value)| json!({ "chunkId": chunk["chunkId"], "numbers": [1.0, place as f64] });
+    let vector =
+        |(place, chunk): (usize, &Value)| json!({ "chunkId": chunk["chunkId"], "numbers": [1.0, place as f64] });
     chunks.iter().enumerate().map(vector).collect()
 }
 
@@ -183,7 +222,10 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
     let document = it.add_document(&world, "Rules", RULES).await;
 
     let claimed = alone(&world, CLAIM, claim(&it, "toy/2")).await;
-    assert_eq!((&claimed["companyId"], &claimed["documentId"]), (&json!(it.company), &json!(document)));
+    assert_eq!(
+        (&claimed["companyId"], &claimed["documentId"]),
+        (&json!(it.company), &json!(document))
+    );
     assert_eq!(claimed["chunks"].as_array().unwrap().len(), 3);
     let text = claimed["chunks"][2]["text"].as_str().unwrap();
     assert_eq!(text, "Rules\nRules > Light\nThe pier is lit at night.");
@@ -204,23 +246,41 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
     let mut unknown = near([0.1, 1.0]);
     unknown["vector"]["model"] = json!("toy/3");
     assert_eq!(search(&world, &it, unknown).await["results"], json!([]));
-    let fused = json!({ "query": "fee", "mode": "SEARCH_MODE_FUSED", "vector": { "model": "toy/2", "numbers": [0.0, 1.0] } });
+    let fused =
+        json!({ "query": "fee", "mode": "SEARCH_MODE_FUSED", "vector": { "model": "toy/2", "numbers": [0.0, 1.0] } });
     let found = search(&world, &it, fused).await;
-    assert_eq!(found["results"][0]["chunk"]["section"], "Rules > Fees", "second by its vector, and the only one by words");
+    assert_eq!(
+        found["results"][0]["chunk"]["section"], "Rules > Fees",
+        "second by its vector, and the only one by words"
+    );
 
     // Another model's are made anew; what replaced chunks had is gone, and what comes late for them is passed over.
     let again = alone(&world, CLAIM, claim(&it, "toy/3")).await;
     assert_eq!(again["chunks"].as_array().unwrap().len(), 3);
     let reprocess = json!({ "id": document });
-    world.ok("studios.core.v1.DocumentService/ReprocessDocument", reprocess.clone(), &it.token).await;
+    world
+        .ok(
+            "studios.core.v1.DocumentService/ReprocessDocument",
+            reprocess.clone(),
+            &it.token,
+        )
+        .await;
     let list = "studios.core.v1.DocumentService/ListChunks";
     let first = claimed["chunks"][0]["chunkId"].clone();
     let replaced = |it: &Value| it["chunks"][0]["id"] != first;
-    world.until(list, json!({ "documentId": document }), &it.token, replaced).await;
+    world
+        .until(list, json!({ "documentId": document }), &it.token, replaced)
+        .await;
     alone(&world, STORE, made).await;
     let found = search(&world, &it, near([0.1, 1.0])).await;
     assert_eq!(found["results"], json!([]));
-    assert_eq!(alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
 
     // A text that the model refuses is not handed out for it again.
     let refused = json!({ "documentId": document, "model": "toy/2", "refusal": "too rude" });
@@ -228,7 +288,9 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
     assert_eq!(alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"], json!([]));
     let status = world.refused(CLAIM, claim(&it, "toy/2"), &it.token).await;
     assert_eq!(status.code(), Code::Unauthenticated);
-    let status = world.refused(CLAIM, claim(&it, "toy/2"), &world.service_token(Some(&it.user))).await;
+    let status = world
+        .refused(CLAIM, claim(&it, "toy/2"), &world.service_token(Some(&it.user)))
+        .await;
     assert_eq!(status.code(), Code::Unauthenticated);
 }
 
@@ -238,7 +300,13 @@ async fn a_private_document_is_not_found_by_its_vectors_either() {
     let it = Tenant::with_studio(&world).await;
     let colleague = Tenant::user(&world).await;
     it.add_member(&world, &colleague, "ROLE_ADMIN").await;
-    add(&world, &it, json!({ "accessLevel": "ACCESS_LEVEL_PRIVATE" }), "The secret berth.").await;
+    add(
+        &world,
+        &it,
+        json!({ "accessLevel": "ACCESS_LEVEL_PRIVATE" }),
+        "The secret berth.",
+    )
+    .await;
     let claimed = alone(&world, CLAIM, claim(&it, "toy/2")).await;
     let made = json!({ "documentId": claimed["documentId"], "model": "toy/2", "vectors": vectors(&claimed) });
     alone(&world, STORE, made).await;
@@ -274,12 +342,17 @@ async fn embedded(world: &World, it: &Tenant, model: &str) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(studios_tests::world::PATIENCE, all).await.expect("vectors are made");
+    tokio::time::timeout(studios_tests::world::PATIENCE, all)
+        .await
+        .expect("vectors are made");
 }
 
 fn retrieving(query: &str, more: Value) -> Value {
     let mut retrieval = json!({ "query": query, "limit": 2 });
-    retrieval.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    retrieval
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     json!([{ "name": "find", "retrieve": { "retrieval": retrieval } }])
 }
 
@@ -298,7 +371,10 @@ async fn the_companys_model_makes_vectors_in_the_background_and_stages_find_by_t
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
     let document = it.add_document(&world, "Rules", RULES).await;
-    let by_vector = retrieving("the lighted pier at night and the ship", json!({ "mode": "RETRIEVAL_MODE_VECTOR" }));
+    let by_vector = retrieving(
+        "the lighted pier at night and the ship",
+        json!({ "mode": "RETRIEVAL_MODE_VECTOR" }),
+    );
     let (attempt, _) = run(&world, &it, "Before", by_vector.clone()).await;
     assert_eq!(attempt["failure"]["reason"], "no_embedding_model", "{attempt}");
 
@@ -310,10 +386,12 @@ async fn the_companys_model_makes_vectors_in_the_background_and_stages_find_by_t
     let sources = attempt["sources"].as_array().unwrap();
     let numbers: Vec<_> = sources.iter().map(|it| it["number"].as_i64().unwrap()).collect();
     assert_eq!(numbers, [1, 2]);
-    assert_eq!((&sources[0]["section"], &sources[0]["documentId"]), (&json!("Rules > Light"), &json!(document)));
     assert_eq!(
-        sources[0]["contentSha256"],
-        "52da95b36942e25aee2f13d90a57086946faa6a5b2429717cb3c6e48c9f1d45c",
+        (&sources[0]["section"], &sources[0]["documentId"]),
+        (&json!("Rules > Light"), &json!(document))
+    );
+    assert_eq!(
+        sources[0]["contentSha256"], "52da95b36942e25aee2f13d90a57086946faa6a5b2429717cb3c6e48c9f1d45c",
         "of \"The pier is lit at night.\""
     );
 
@@ -324,11 +402,12 @@ async fn the_companys_model_makes_vectors_in_the_background_and_stages_find_by_t
     let first = world.ok(get, json!({ "id": first["id"] }), &it.token).await;
     assert_eq!(first["embedsDocuments"], false);
     embedded(&world, &it, "offline/hashing-2").await;
-    let models: Vec<String> = sqlx::query_scalar("select distinct model from core.chunk_vectors where company_id = $1::uuid")
-        .bind(&it.company)
-        .fetch_all(&world.admin().await)
-        .await
-        .unwrap();
+    let models: Vec<String> =
+        sqlx::query_scalar("select distinct model from core.chunk_vectors where company_id = $1::uuid")
+            .bind(&it.company)
+            .fetch_all(&world.admin().await)
+            .await
+            .unwrap();
     assert_eq!(models, ["offline/hashing-2"]);
     let tokens: i64 = sqlx::query_scalar("select sum(tokens)::bigint from execution.spend where company_id = $1::uuid")
         .bind(&it.company)
@@ -342,9 +421,22 @@ async fn the_companys_model_makes_vectors_in_the_background_and_stages_find_by_t
 async fn a_stages_search_is_narrowed_and_what_is_wrong_with_it_is_named() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
-    add(&world, &it, json!({ "title": "Old", "tags": ["old"] }), "The berth is free.").await;
-    let new = add(&world, &it, json!({ "title": "New", "tags": ["new"] }), "The berth is taken.").await;
-    let narrowed = json!({ "tags": ["new"], "mimeTypes": ["text/plain"], "maxAge": "3600s", "mode": "RETRIEVAL_MODE_TEXT" });
+    add(
+        &world,
+        &it,
+        json!({ "title": "Old", "tags": ["old"] }),
+        "The berth is free.",
+    )
+    .await;
+    let new = add(
+        &world,
+        &it,
+        json!({ "title": "New", "tags": ["new"] }),
+        "The berth is taken.",
+    )
+    .await;
+    let narrowed =
+        json!({ "tags": ["new"], "mimeTypes": ["text/plain"], "maxAge": "3600s", "mode": "RETRIEVAL_MODE_TEXT" });
     let (attempt, _) = run(&world, &it, "Narrow", retrieving("berth", narrowed)).await;
     let sources = attempt["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 1, "{attempt}");
@@ -352,13 +444,18 @@ async fn a_stages_search_is_narrowed_and_what_is_wrong_with_it_is_named() {
 
     let wrong = json!({ "tags": [" "], "mimeTypes": ["image/png"], "maxAge": "0s" });
     let body = json!({ "workflow": { "studioId": it.studio, "name": "Wrong", "draft": { "stages": retrieving("berth", wrong) } } });
-    let workflow = world.ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &it.token).await;
+    let workflow = world
+        .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &it.token)
+        .await;
     let publish = "studios.execution.v1.WorkflowService/PublishWorkflow";
     let status = world.refused(publish, json!({ "id": workflow["id"] }), &it.token).await;
     let mut named = fields(&status);
     named.retain(|it| it.contains("retrieval"));
     let at = "draft.stages[0].retrieve.retrieval";
-    assert_eq!(named, ["max_age", "mime_types[0]", "tags[0]"].map(|it| format!("{at}.{it}")));
+    assert_eq!(
+        named,
+        ["max_age", "mime_types[0]", "tags[0]"].map(|it| format!("{at}.{it}"))
+    );
 }
 
 #[tokio::test]

@@ -339,9 +339,17 @@ async fn documents_are_searched_from_a_terminal() {
     let found = studios(&world, &it, &["search", &it.studio, "harbuor office", "--any"]).await;
     assert_eq!(found.status.code(), Some(0), "{found:?}");
     let told = String::from_utf8(found.stdout).unwrap();
-    assert!(told.starts_with("also looked for: harbour office\n\n[1] Pier\n"), "{told}");
+    assert!(
+        told.starts_with("also looked for: harbour office\n\n[1] Pier\n"),
+        "{told}"
+    );
     assert!(told.contains("*harbour* *office*"), "{told}");
-    let none = studios(&world, &it, &["search", &it.studio, "zeppelin", "--tag", "none", "--json"]).await;
+    let none = studios(
+        &world,
+        &it,
+        &["search", &it.studio, "zeppelin", "--tag", "none", "--json"],
+    )
+    .await;
     assert_eq!(lines(&none)[0]["results"], json!([]));
 }
 

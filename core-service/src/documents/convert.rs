@@ -107,7 +107,10 @@ fn metadata(violations: &mut Violations, given: Option<&prost_types::Struct>) ->
 fn language(violations: &mut Violations, given: &str) -> Option<Language> {
     let told = Language::parse(given);
     if told.is_none() && !given.is_empty() {
-        violations.add("document.language", "must be the code of a language that texts are searched in, or und");
+        violations.add(
+            "document.language",
+            "must be the code of a language that texts are searched in, or und",
+        );
     }
     told
 }

@@ -116,12 +116,27 @@ mod tests {
     #[test]
     fn a_text_that_is_long_enough_tells_its_language() {
         for (code, text) in [
-            ("en", "The harbour is open every day from six in the morning until ten in the evening. Boats that come in later wait outside the pier until the gate is opened again."),
-            ("de", "Der Hafen ist jeden Tag von sechs Uhr morgens bis zehn Uhr abends geöffnet. Boote, die später ankommen, warten vor der Mole, bis das Tor wieder geöffnet wird."),
-            ("fr", "Le port est ouvert tous les jours de six heures du matin à dix heures du soir. Les bateaux qui arrivent plus tard attendent devant la jetée que la porte soit ouverte."),
-            ("ru", "Гавань открыта каждый день с шести часов утра до десяти часов вечера. Лодки, которые приходят позже, ждут снаружи у причала, пока ворота снова не откроются."),
+            (
+                "en",
+                "The harbour is open every day from six in the morning until ten in the evening. Boats that come in later wait outside the pier until the gate is opened again.",
+            ),
+            (
+                "de",
+                "Der Hafen ist jeden Tag von sechs Uhr morgens bis zehn Uhr abends geöffnet. Boote, die später ankommen, warten vor der Mole, bis das Tor wieder geöffnet wird.",
+            ),
+            (
+                "fr",
+                "Le port est ouvert tous les jours de six heures du matin à dix heures du soir. Les bateaux qui arrivent plus tard attendent devant la jetée que la porte soit ouverte.",
+            ),
+            (
+                "ru",
+                "Гавань открыта каждый день с шести часов утра до десяти часов вечера. Лодки, которые приходят позже, ждут снаружи у причала, пока ворота снова не откроются.",
+            ),
             // There are no rules for its words.
-            ("und", "Port jest otwarty codziennie od szóstej rano do dziesiątej wieczorem. Łodzie, które przypływają później, czekają na zewnątrz przy molo, aż brama znowu się otworzy."),
+            (
+                "und",
+                "Port jest otwarty codziennie od szóstej rano do dziesiątej wieczorem. Łodzie, które przypływają później, czekają na zewnątrz przy molo, aż brama znowu się otworzy.",
+            ),
             ("en", "Kurz."),
             ("en", "1 2 3 4 5 6 7 8 9"),
         ] {

@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn words_are_kept_once_in_lower_case_without_numbers_and_short_ones() {
-        assert_eq!(words("The Berth, the BERTH of 2024 and pier7: Größe"), ["berth", "größe"]);
+        assert_eq!(
+            words("The Berth, the BERTH of 2024 and pier7: Größe"),
+            ["berth", "größe"]
+        );
         assert_eq!(words(&format!("{} word", "x".repeat(33))), ["word"]);
     }
 
@@ -92,7 +95,11 @@ mod tests {
     fn likeness_is_that_of_pg_trgm() {
         // select similarity('shipmnt', 'shipment'), similarity('word', 'two words')…
         let of = |one: &str, other: &str| likeness(&trigrams(one), &trigrams(other));
-        assert!((of("shipmnt", "shipment") - 0.545_454_5).abs() < 1e-6, "{}", of("shipmnt", "shipment"));
+        assert!(
+            (of("shipmnt", "shipment") - 0.545_454_5).abs() < 1e-6,
+            "{}",
+            of("shipmnt", "shipment")
+        );
         assert!((of("berth", "berth") - 1.0).abs() < 1e-6);
         assert!(of("abcd", "wxyz") < 1e-6);
     }

@@ -45,7 +45,10 @@ impl TryFrom<proto::StoreVectorsRequest> for Made {
             let chunk = violations.id(format!("vectors[{place}].chunk_id"), &it.chunk_id);
             let is_vector = (1..=DIMENSIONS).contains(&it.numbers.len()) && it.numbers.iter().all(|it| it.is_finite());
             if !is_vector {
-                violations.add(format!("vectors[{place}].numbers"), "must be 1 to 16,384 finite numbers");
+                violations.add(
+                    format!("vectors[{place}].numbers"),
+                    "must be 1 to 16,384 finite numbers",
+                );
                 continue;
             }
             // A text without any word may have a vector without direction; it is near to nothing.
@@ -98,7 +101,10 @@ mod tests {
             }],
             limit: 129,
         };
-        assert_eq!(fields(wanted(&request)), ["models[0].company_id", "models[0].model", "limit"]);
+        assert_eq!(
+            fields(wanted(&request)),
+            ["models[0].company_id", "models[0].model", "limit"]
+        );
     }
 
     #[test]
@@ -117,6 +123,9 @@ mod tests {
         let stored: Vec<_> = made.vectors.iter().map(|(_, it)| it.clone()).collect();
         assert_eq!(stored, [vec![0, 0], vec![127, 0]]);
         request.vectors = vec![vector(&[]), vector(&[f32::NAN])];
-        assert_eq!(fields(Made::try_from(request)), ["vectors[0].numbers", "vectors[1].numbers"]);
+        assert_eq!(
+            fields(Made::try_from(request)),
+            ["vectors[0].numbers", "vectors[1].numbers"]
+        );
     }
 }

@@ -127,6 +127,9 @@ mod tests {
     fn a_vector_is_stored_by_its_direction() {
         assert_eq!(stored(&[0.5, -1.0, 0.0]), Some(vec![64, (-127_i8).to_le_bytes()[0], 0]));
         assert_eq!(stored(&[0.05, -0.1, 0.0]), stored(&[0.5, -1.0, 0.0]));
-        assert_eq!((stored(&[0.0, 0.0]), stored(&[]), stored(&[f32::INFINITY])), (None, None, None));
+        assert_eq!(
+            (stored(&[0.0, 0.0]), stored(&[]), stored(&[f32::INFINITY])),
+            (None, None, None)
+        );
     }
 }

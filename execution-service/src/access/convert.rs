@@ -112,7 +112,9 @@ pub(super) fn search(search: Search<'_>, query_chars: usize) -> proto::SearchChu
             RetrievalMode::Fused => proto::SearchMode::Fused,
         }
         .into(),
-        vector: search.vector.map(|(model, numbers)| proto::QueryVector { model, numbers }),
+        vector: search
+            .vector
+            .map(|(model, numbers)| proto::QueryVector { model, numbers }),
         filter: Some(proto::DocumentFilter {
             mime_types: search.mime_types.to_vec(),
             tags: search.tags.to_vec(),

@@ -36,7 +36,8 @@ pub fn text(sources: &[Source]) -> String {
 
 /// Whether the chunk before one is there too.
 fn is_among(sources: &[Source], source: &Source) -> bool {
-    let is_before = |it: &Source| it.document_id == source.document_id && it.content.trim_end().ends_with(&source.overlap);
+    let is_before =
+        |it: &Source| it.document_id == source.document_id && it.content.trim_end().ends_with(&source.overlap);
     sources.iter().any(is_before)
 }
 

@@ -69,7 +69,11 @@ pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval, key: String) 
 pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieved, AttemptFailure> {
     let (mut pause, longest) = PAUSES;
     let is_search = !wanted.query.prompt.trim().is_empty();
-    let vector = if is_search { vector(ground, &wanted).await? } else { None };
+    let vector = if is_search {
+        vector(ground, &wanted).await?
+    } else {
+        None
+    };
     loop {
         let found = if is_search {
             let Ground { shared, facts, .. } = ground;
@@ -119,7 +123,11 @@ async fn vector(ground: &Ground, wanted: &Wanted) -> Result<Option<(String, Vec<
             "the company has no model with embeds_documents, which finding by vectors needs",
         )),
         Err(failure) if !is_needed => {
-            tracing::warn!(reason = failure.reason, message = failure.message, "found by words alone");
+            tracing::warn!(
+                reason = failure.reason,
+                message = failure.message,
+                "found by words alone"
+            );
             Ok(None)
         }
         other => other,

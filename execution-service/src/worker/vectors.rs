@@ -4,11 +4,7 @@
 //! time; what is lost here is handed out again. A company whose model does not answer waits longer and longer; a document
 //! whose text the model refuses is not sent again. While no company has such a model, core-service is not asked.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use service_kit::{db, error::Result, ids::CompanyId};
 use tokio::time::{Instant, sleep};
@@ -81,7 +77,11 @@ impl Round {
         let Some(batch) = claimed else {
             // It rests when it has asked about all companies, from the first to the last.
             let is_last = self.after.is_none();
-            return Ok(if is_whole && is_last { Found::Nothing } else { Found::Something });
+            return Ok(if is_whole && is_last {
+                Found::Nothing
+            } else {
+                Found::Something
+            });
         };
         let (company, document) = (batch.company, batch.document);
         // The others have their turn before it.
@@ -94,7 +94,9 @@ impl Round {
                 let (first, longest) = BACKOFF;
                 let asked = failure.retry_after_ms.map(Duration::from_millis);
                 let last = self.waiting.get(&company).map(|(_, pause)| *pause);
-                let pause = last.map_or(first, |it| (it * 2).min(longest)).max(asked.unwrap_or_default());
+                let pause = last
+                    .map_or(first, |it| (it * 2).min(longest))
+                    .max(asked.unwrap_or_default());
                 tracing::warn!(%company, %document, reason = failure.reason, message = failure.message,
                     pause_s = pause.as_secs(), "a company's model makes no vectors");
                 self.waiting.insert(company, (Instant::now() + pause, pause));
@@ -136,13 +138,15 @@ impl Round {
             Err(failure) => return Ok(Err(failure)),
         };
         let (ids, texts): (Vec<_>, Vec<_>) = batch.chunks.into_iter().unzip();
-        let key = format!("vectors/{}/{}", batch.document, ids.first().map(ToString::to_string).unwrap_or_default());
+        let key = format!(
+            "vectors/{}/{}",
+            batch.document,
+            ids.first().map(ToString::to_string).unwrap_or_default()
+        );
         let model = embedder.name();
         let made = match embedder.embed(texts, key, PATIENCE).await {
             Ok(vectors) => Ok(ids.into_iter().zip(vectors).collect()),
-            Err(failure) if is_the_texts(&failure) => {
-                Err(failure.message.chars().take(REASON_CHARS).collect())
-            }
+            Err(failure) if is_the_texts(&failure) => Err(failure.message.chars().take(REASON_CHARS).collect()),
             Err(failure) => return Ok(Err(failure)),
         };
         self.shared.core.store_vectors(batch.document, &model, made).await?;
@@ -165,6 +169,10 @@ mod tests {
         assert!(is_the_texts(&of(FailureClass::Validation, "context_length")));
         assert!(!is_the_texts(&of(FailureClass::Validation, "no_embeddings")));
         assert!(!is_the_texts(&of(FailureClass::ProviderError, "auth")));
-        assert!(!is_the_texts(&AttemptFailure::passing(FailureClass::Validation, "x", "no")));
+        assert!(!is_the_texts(&AttemptFailure::passing(
+            FailureClass::Validation,
+            "x",
+            "no"
+        )));
     }
 }

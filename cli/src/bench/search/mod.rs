@@ -59,7 +59,13 @@ impl Way {
     }
 
     fn request(self, question: &Question) -> SearchChunksRequest {
-        let words = question.text.split_whitespace().rev().take(2).collect::<Vec<_>>().join(" ");
+        let words = question
+            .text
+            .split_whitespace()
+            .rev()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join(" ");
         let (query, matching) = match self {
             Self::Question | Self::Fused => (question.text.clone(), MatchMode::Any),
             Self::Words => (words, MatchMode::All),
@@ -176,7 +182,10 @@ async fn drive(
             p50_ms: median(p50),
             p95_ms: median(p95),
         };
-        progress(format_args!("  {way:?}: p50 {:.2} ms, p95 {:.2} ms", latency.p50_ms, latency.p95_ms));
+        progress(format_args!(
+            "  {way:?}: p50 {:.2} ms, p95 {:.2} ms",
+            latency.p50_ms, latency.p95_ms
+        ));
         found.push(latency);
     }
     Ok(found)

@@ -72,7 +72,10 @@ fn pdf() -> Vec<u8> {
     let words: Vec<&str> = DOCUMENTS
         .iter()
         .flat_map(|(_, text)| text.split_ascii_whitespace())
-        .filter(|it| it.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".,:;-".contains(&byte)))
+        .filter(|it| {
+            it.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".,:;-".contains(&byte))
+        })
         .collect();
     let mut words = words.iter().cycle();
     for place in 0..PAGES {
@@ -104,6 +107,9 @@ fn pdf() -> Vec<u8> {
     for place in places {
         let _ = writeln!(file, "{place:010} 00000 n ");
     }
-    let _ = write!(file, "trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    let _ = write!(
+        file,
+        "trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n"
+    );
     file.into_bytes()
 }

@@ -29,13 +29,34 @@ pub(super) const DOCUMENTS: [(&str, &str); 10] = [
     ("README.md", include_str!("../../../../README.md")),
     ("providers.md", include_str!("../../../../docs/providers.md")),
     ("deploy.md", include_str!("../../../../deploy/README.md")),
-    ("workflows.proto", include_str!("../../../../proto/studios/execution/v1/workflows.proto")),
-    ("executions.proto", include_str!("../../../../proto/studios/execution/v1/executions.proto")),
-    ("documents.proto", include_str!("../../../../proto/studios/core/v1/documents.proto")),
-    ("access.proto", include_str!("../../../../proto/studios/core/v1/access.proto")),
-    ("companies.proto", include_str!("../../../../proto/studios/core/v1/companies.proto")),
-    ("files.proto", include_str!("../../../../proto/studios/core/v1/files.proto")),
-    ("auth.proto", include_str!("../../../../proto/studios/core/v1/auth.proto")),
+    (
+        "workflows.proto",
+        include_str!("../../../../proto/studios/execution/v1/workflows.proto"),
+    ),
+    (
+        "executions.proto",
+        include_str!("../../../../proto/studios/execution/v1/executions.proto"),
+    ),
+    (
+        "documents.proto",
+        include_str!("../../../../proto/studios/core/v1/documents.proto"),
+    ),
+    (
+        "access.proto",
+        include_str!("../../../../proto/studios/core/v1/access.proto"),
+    ),
+    (
+        "companies.proto",
+        include_str!("../../../../proto/studios/core/v1/companies.proto"),
+    ),
+    (
+        "files.proto",
+        include_str!("../../../../proto/studios/core/v1/files.proto"),
+    ),
+    (
+        "auth.proto",
+        include_str!("../../../../proto/studios/core/v1/auth.proto"),
+    ),
 ];
 
 /// Questions and the phrases that answer them.
@@ -72,7 +93,7 @@ pub(super) struct User {
 
 impl User {
     pub(super) async fn sign_up(rig: &Rig) -> Result<Self> {
-        let remote = Remote::new(&Gateway::at(rig.gateway()?), None)?;
+        let remote = Remote::new(&Gateway::at(rig.core()?), None)?;
         let register = RegisterRequest {
             email: format!("{}@example.com", Uuid::now_v7().simple()),
             password: Uuid::now_v7().to_string(),
@@ -113,7 +134,11 @@ impl User {
 
     /// Makes a document; it is processed in the background.
     pub(super) async fn create(&self, request: CreateDocumentRequest) -> Result<String> {
-        let made = self.remote.documents().create_document(self.remote.request(request)).await?;
+        let made = self
+            .remote
+            .documents()
+            .create_document(self.remote.request(request))
+            .await?;
         Ok(made.into_inner().id)
     }
 
@@ -122,7 +147,11 @@ impl User {
         let until = Instant::now() + PATIENCE;
         loop {
             let request = GetDocumentRequest { id: id.to_owned() };
-            let read = self.remote.documents().get_document(self.remote.request(request)).await?;
+            let read = self
+                .remote
+                .documents()
+                .get_document(self.remote.request(request))
+                .await?;
             let document = read.into_inner();
             match document.status() {
                 ProcessingStatus::Completed => return Ok(()),
@@ -139,7 +168,11 @@ impl User {
             studio_id: self.studio.clone(),
             ..request
         };
-        let found = self.remote.documents().search_chunks(self.remote.request(request)).await?;
+        let found = self
+            .remote
+            .documents()
+            .search_chunks(self.remote.request(request))
+            .await?;
         let results = found.into_inner().results.into_iter();
         Ok(results.filter_map(|it| it.chunk).map(|it| it.content).collect())
     }
@@ -206,7 +239,10 @@ pub(super) async fn recalls(rig: &Rig, user: &User) -> Result<Vec<(&'static str,
             if found.iter().any(|it| it.contains(answer.as_str())) {
                 hits += 1;
             } else {
-                super::progress(format_args!("  by {name} not among the first {FIRST}: {}", question.text));
+                super::progress(format_args!(
+                    "  by {name} not among the first {FIRST}: {}",
+                    question.text
+                ));
             }
         }
         let all = u32::try_from(questions.len())?;

@@ -31,7 +31,11 @@ impl Texts {
     /// Sentences of the documents, as many as a chunk has.
     pub(super) async fn make() -> Result<Self> {
         let all: String = quality::DOCUMENTS.iter().map(|(_, text)| format!("{text}. ")).collect();
-        let sentences: Vec<&str> = all.split(['.', ';']).map(str::trim).filter(|it| it.len() > 20).collect();
+        let sentences: Vec<&str> = all
+            .split(['.', ';'])
+            .map(str::trim)
+            .filter(|it| it.len() > 20)
+            .collect();
         let mut random = SmallRng::seed_from_u64(11);
         let mut texts = Vec::with_capacity(TEXTS);
         for _ in 0..TEXTS {

@@ -131,7 +131,10 @@ fn long_lists_are_cut_between_items() {
 fn a_piece_says_apart_what_the_one_before_it_ends_with() {
     let text = "# A\n\nOne is here. Two. Three is here too, and long. Four.\n\n# A\n\nFive.\n";
     let pieces = super::chunk_within(MimeType::Markdown, text, 8, Overlap(3));
-    let seen: Vec<_> = pieces.iter().map(|it| (it.overlap.as_str(), it.content.as_str())).collect();
+    let seen: Vec<_> = pieces
+        .iter()
+        .map(|it| (it.overlap.as_str(), it.content.as_str()))
+        .collect();
     assert_eq!(
         seen,
         [

@@ -66,7 +66,11 @@ pub(super) async fn replace_chunks(
     document: DocumentId,
     prepared: &Prepared,
 ) -> Result<()> {
-    let Prepared { pieces, words, language } = prepared;
+    let Prepared {
+        pieces,
+        words,
+        language,
+    } = prepared;
     let ids: Vec<Uuid> = pieces.iter().map(|_| ChunkId::generate().as_uuid()).collect();
     let sections: Vec<&str> = pieces.iter().map(|piece| piece.section.as_str()).collect();
     let overlaps: Vec<&str> = pieces.iter().map(|piece| piece.overlap.as_str()).collect();

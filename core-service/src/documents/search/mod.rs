@@ -222,9 +222,7 @@ async fn matching(tx: &mut TenantTx, query: &Query, words: &str, reached: &[Reac
 
 /// The query's words with those that no document has replaced by what they were meant to be.
 async fn spelt(tx: &mut TenantTx, query: &Query, reached: &[Reached]) -> Result<Option<String>> {
-    let lengths: Vec<usize> = words::candidates(&query.words)
-        .map(|it| it.chars().count())
-        .collect();
+    let lengths: Vec<usize> = words::candidates(&query.words).map(|it| it.chars().count()).collect();
     let (Some(shortest), Some(longest)) = (lengths.iter().min(), lengths.iter().max()) else {
         return Ok(None);
     };
@@ -315,7 +313,13 @@ mod tests {
         for mode in [Mode::Vector, Mode::Fused] {
             assert!(comparable(&query(mode), &few).unwrap().is_some());
             let refused = comparable(&query(mode), &many).unwrap_err();
-            assert!(matches!(refused, Error::FailedPrecondition { reason: "TOO_MANY_CHUNKS", .. }));
+            assert!(matches!(
+                refused,
+                Error::FailedPrecondition {
+                    reason: "TOO_MANY_CHUNKS",
+                    ..
+                }
+            ));
         }
     }
 }

@@ -182,7 +182,7 @@ pub(super) async fn read(
         Row,
         r#"select c.id as "id: ChunkId", c.document_id as "document: DocumentId", c.index, c.section, c.overlap, c.content,
                   c.token_count, c.page, d.title as document_title, hit.score as "score!",
-                  ts_headline(d.language::regconfig, translate(c.content, $5, $6), coalesce(query.wanted, ''::tsquery), $7) as "passages!"
+                  ts_headline(d.language::regconfig, translate(c.content, $5, $6), coalesce(query.wanted, '''-'''::tsquery), $7) as "passages!"
            from unnest($1::uuid[], $2::float8[]) with ordinality as hit (id, score, place)
                join core.chunks c on c.id = hit.id
                join core.documents d on d.id = c.document_id,

@@ -105,7 +105,11 @@ impl Embedder {
         }
         if embedded.vectors.len() != count {
             let message = "the model did not make one vector for each text";
-            return Err(AttemptFailure::passing(FailureClass::ProviderError, "wrong_body", message));
+            return Err(AttemptFailure::passing(
+                FailureClass::ProviderError,
+                "wrong_body",
+                message,
+            ));
         }
         Ok(embedded.vectors)
     }
