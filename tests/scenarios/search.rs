@@ -208,8 +208,7 @@ fn claim(it: &Tenant, model: &str) -> Value {
 /// Vectors of two numbers: the chunks in their order point from the first to the second.
 fn vectors(claimed: &Value) -> Value {
     let chunks = claimed["chunks"].as_array().unwrap();
-    let vector =
-        |(place, chunk): (usize, &Value)| json!({ "chunkId": chunk["chunkId"], "numbers": [1.0, place as f64] });
+    let vector = |(place, chunk): (usize, &Value)| json!({ "chunkId": chunk["chunkId"], "numbers": [1, place] });
     chunks.iter().enumerate().map(vector).collect()
 }
 
@@ -347,7 +346,7 @@ async fn embedded(world: &World, it: &Tenant, model: &str) {
         .expect("vectors are made");
 }
 
-fn retrieving(query: &str, more: Value) -> Value {
+fn retrieving(query: &str, more: &Value) -> Value {
     let mut retrieval = json!({ "query": query, "limit": 2 });
     retrieval
         .as_object_mut()
@@ -373,7 +372,7 @@ async fn the_companys_model_makes_vectors_in_the_background_and_stages_find_by_t
     let document = it.add_document(&world, "Rules", RULES).await;
     let by_vector = retrieving(
         "the lighted pier at night and the ship",
-        json!({ "mode": "RETRIEVAL_MODE_VECTOR" }),
+        &json!({ "mode": "RETRIEVAL_MODE_VECTOR" }),
     );
     let (attempt, _) = run(&world, &it, "Before", by_vector.clone()).await;
     assert_eq!(attempt["failure"]["reason"], "no_embedding_model", "{attempt}");
@@ -437,13 +436,13 @@ async fn a_stages_search_is_narrowed_and_what_is_wrong_with_it_is_named() {
     .await;
     let narrowed =
         json!({ "tags": ["new"], "mimeTypes": ["text/plain"], "maxAge": "3600s", "mode": "RETRIEVAL_MODE_TEXT" });
-    let (attempt, _) = run(&world, &it, "Narrow", retrieving("berth", narrowed)).await;
+    let (attempt, _) = run(&world, &it, "Narrow", retrieving("berth", &narrowed)).await;
     let sources = attempt["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 1, "{attempt}");
     assert_eq!(sources[0]["documentId"], new["id"]);
 
     let wrong = json!({ "tags": [" "], "mimeTypes": ["image/png"], "maxAge": "0s" });
-    let body = json!({ "workflow": { "studioId": it.studio, "name": "Wrong", "draft": { "stages": retrieving("berth", wrong) } } });
+    let body = json!({ "workflow": { "studioId": it.studio, "name": "Wrong", "draft": { "stages": retrieving("berth", &wrong) } } });
     let workflow = world
         .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &it.token)
         .await;

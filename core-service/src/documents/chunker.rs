@@ -121,7 +121,8 @@ fn pages(text: &str, budget_tokens: usize, overlap: Overlap) -> Vec<Piece> {
 /// Gives each piece the end of the one before it.
 fn repeat(pieces: &mut [Piece], overlap: Overlap) {
     for place in 1..pieces.len() {
-        pieces[place].overlap = split::tail(&pieces[place - 1].content, overlap.chars()).to_owned();
+        let end = split::tail(&pieces[place - 1].content, overlap.chars());
+        pieces[place].overlap = String::from(end);
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Texts {
 impl Texts {
     /// Sentences of the documents, as many as a chunk has.
     pub(super) async fn make() -> Result<Self> {
-        let all: String = quality::DOCUMENTS.iter().map(|(_, text)| format!("{text}. ")).collect();
+        let all = quality::DOCUMENTS.map(|(_, text)| text).join(". ");
         let sentences: Vec<&str> = all
             .split(['.', ';'])
             .map(str::trim)

@@ -59,7 +59,7 @@ impl TryFrom<proto::SearchChunksRequest> for Query {
             violations.add("vector", "must be given in the modes vector and fused");
         }
         let vector = request.vector.and_then(|it| vector(&mut violations, it));
-        let filter = filter(&mut violations, documents, request.filter.unwrap_or_default());
+        let filter = filter(&mut violations, documents, &request.filter.unwrap_or_default());
         violations.finish()?;
         Ok(Self {
             studio: studio.expect(MISSING),
@@ -96,7 +96,7 @@ fn vector(violations: &mut Violations, given: proto::QueryVector) -> Option<Quer
     })
 }
 
-fn filter(violations: &mut Violations, documents: Vec<DocumentId>, given: proto::DocumentFilter) -> Filter {
+fn filter(violations: &mut Violations, documents: Vec<DocumentId>, given: &proto::DocumentFilter) -> Filter {
     let mut mime_types = Vec::new();
     for (place, name) in given.mime_types.iter().take(MOST_DOCUMENTS).enumerate() {
         match MimeType::parse(name) {
@@ -108,8 +108,8 @@ fn filter(violations: &mut Violations, documents: Vec<DocumentId>, given: proto:
         }
     }
     let tags = tags(violations, "filter.tags", &given.tags);
-    let mut moment = |field: &str, at: Option<Timestamp>| -> Option<OffsetDateTime> {
-        let moment = at.as_ref().and_then(update::moment);
+    let mut moment = |field: &str, at: Option<&Timestamp>| -> Option<OffsetDateTime> {
+        let moment = at.and_then(update::moment);
         if at.is_some() && moment.is_none() {
             violations.add(field, "must be a time");
         }
@@ -119,10 +119,10 @@ fn filter(violations: &mut Violations, documents: Vec<DocumentId>, given: proto:
         documents,
         mime_types,
         tags,
-        created_from: moment("filter.created_from", given.created_from),
-        created_before: moment("filter.created_before", given.created_before),
-        updated_from: moment("filter.updated_from", given.updated_from),
-        updated_before: moment("filter.updated_before", given.updated_before),
+        created_from: moment("filter.created_from", given.created_from.as_ref()),
+        created_before: moment("filter.created_before", given.created_before.as_ref()),
+        updated_from: moment("filter.updated_from", given.updated_from.as_ref()),
+        updated_before: moment("filter.updated_before", given.updated_before.as_ref()),
     }
 }
 
