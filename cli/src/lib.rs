@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod quotas;
 pub mod remote;
 pub mod runs;
+pub mod search;
 pub mod settings;
 pub mod snapshots;
 pub mod templates;
@@ -117,6 +118,8 @@ enum Command {
     /// What a company is told by webhook or mail, and whether that came through.
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// What a studio's documents say about something.
+    Search(search::Args),
     /// What a company's plan lets it use, and what it has used of that.
     Quotas(quotas::Args),
     /// Why a user or an API key may or may not see a studio or a document; exits with 1 where not.
@@ -157,6 +160,7 @@ pub async fn run() -> u8 {
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
         Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
+        Command::Search(args) => search::run(args, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
         Command::Explain(args) => explain::run(args, output).await,
     };

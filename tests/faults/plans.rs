@@ -41,7 +41,7 @@ async fn settled(world: &World, it: &Tenant, plan: &str) -> Value {
 async fn hanging(calls: usize) -> (Model, Deployment, World, Tenant) {
     let model = Model::start(move |n, _| {
         let delay = if n < calls {
-            Duration::from_secs(3600)
+            Duration::from_hours(1)
         } else {
             Duration::ZERO
         };

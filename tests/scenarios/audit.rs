@@ -34,6 +34,14 @@ const UNRECORDED: &[(&str, &str)] = &[
         "what another issuer knows of a user, as his first token says it",
     ),
     (
+        "studios.core.v1.EmbeddingService/ClaimChunks",
+        "a service takes what it has to make vectors of",
+    ),
+    (
+        "studios.core.v1.EmbeddingService/StoreVectors",
+        "vectors follow from the documents and the model, whose making is recorded",
+    ),
+    (
         "studios.execution.v1.FlowCallbackService/TakeCallback",
         "what a flow answers stands in the journal of its run",
     ),

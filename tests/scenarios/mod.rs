@@ -35,6 +35,7 @@ mod pooler;
 mod providers;
 mod quotas;
 mod reach;
+mod search;
 mod snapshots;
 mod streaming;
 mod studios;

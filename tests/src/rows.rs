@@ -475,6 +475,21 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    // They hand out and take what is all companies'; a service alone may ask.
+    Row {
+        method: "studios.core.v1.EmbeddingService/ClaimChunks",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "models": [{ "companyId": it.company, "model": "none/none" }], "limit": 1 }),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.EmbeddingService/StoreVectors",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "documentId": it.document, "model": "none/none" }),
+        answer: Code::Ok,
+    },
     operator(
         "studios.core.v1.OperatorService/GetCompanyForOperator",
         |it| json!({ "companyId": it.company }),

@@ -20,6 +20,7 @@ mod read;
 mod report;
 mod rig;
 mod scale;
+mod search;
 mod seed;
 mod sql;
 mod start_up;
@@ -73,6 +74,7 @@ enum Name {
     Transfer,
     Provider,
     PlanCreate,
+    Search,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
     Stub,
@@ -94,7 +96,7 @@ const SHORT: [Name; 10] = [
     Name::Provider,
     Name::PlanCreate,
 ];
-const MINUTES: [Name; 3] = [Name::EngineLong, Name::EngineWaiting, Name::Scale];
+const MINUTES: [Name; 4] = [Name::EngineLong, Name::EngineWaiting, Name::Scale, Name::Search];
 
 impl Name {
     fn text(self) -> String {
@@ -122,6 +124,9 @@ impl Name {
             Self::Scale => "gets and lists of 100,000 users in 1,000 companies, beside the same of a hundredth of them",
             Self::Transfer => {
                 "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
+            }
+            Self::Search => {
+                "a studio's 1,000 chunks beside 1,000,000 of others; a PDF of 300 pages; answers among the first five found"
             }
             Self::Provider => {
                 "a call of a model alone: its CPU, what it adds to the bare exchange, 1,000 streams at once"
@@ -241,6 +246,7 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::Transfer => transfer::run(report, effort).await,
         Name::Provider => provider::run(report, effort).await,
         Name::PlanCreate => plan_create::run(report, effort).await,
+        Name::Search => search::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }
 }

@@ -147,7 +147,7 @@ pub(super) async fn record(
     let tokens = provider.tokens.input.saturating_add(provider.tokens.output);
     if tokens > 0 || provider.cost_micros > 0 {
         let number = |given: u64| i64::try_from(given).unwrap_or(i64::MAX);
-        spend(tx, run.company, instance, (number(tokens), number(provider.cost_micros))).await?;
+        spend(tx, run.company, (number(tokens), number(provider.cost_micros))).await?;
     }
     Ok(())
 }

@@ -9,8 +9,11 @@ use tokio::time::sleep;
 
 use super::{Engine, Lease, Ready, retrieval};
 use crate::{
-    access::Allowance,
-    engine::journal::{AttemptFailure, Source},
+    access::{Allowance, Search},
+    engine::{
+        definition::RetrievalMode,
+        journal::{AttemptFailure, Source},
+    },
 };
 
 impl Engine {
@@ -48,7 +51,18 @@ impl Engine {
     ) -> Result<Vec<Source>, AttemptFailure> {
         let (mut pause, longest) = retrieval::PAUSES;
         loop {
-            match self.shared.core.search_chunks(user, studio, query, limit, &[]).await {
+            let search = Search {
+                studio,
+                query,
+                mode: RetrievalMode::Automatic,
+                vector: None,
+                limit,
+                documents: &[],
+                mime_types: &[],
+                tags: &[],
+                created_from: None,
+            };
+            match self.shared.core.search_chunks(user, search).await {
                 Ok(found) => return Ok(found.into_iter().map(retrieval::source).collect()),
                 Err(Error::Unavailable { .. }) => {
                     tracing::warn!("core-service is away; retrieval waits");

@@ -27,6 +27,7 @@ use crate::engine::{
 use crate::providers::HttpCall;
 
 mod connected;
+mod embed;
 mod model;
 mod reask;
 
@@ -245,7 +246,8 @@ impl Try {
     }
 
     async fn retrieve(&self, wanted: &Retrieval, deadline: Instant) -> Result<Retrieved, AttemptFailure> {
-        let wish = self.with_renderer(|renderer| retrieval::wish(renderer, wanted))?;
+        let key = format!("{}/query", self.call.key);
+        let wish = self.with_renderer(|renderer| retrieval::wish(renderer, wanted, key))?;
         timeout_at(deadline, retrieval::retrieve(&self.ground, wish))
             .await
             .unwrap_or_else(|_| Err(retrieval::late()))

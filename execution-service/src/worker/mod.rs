@@ -68,6 +68,7 @@ mod simulation;
 mod spending;
 mod store;
 mod upkeep;
+mod vectors;
 pub mod writer;
 
 pub(crate) use call::{Question, Ready};
@@ -269,6 +270,7 @@ impl Engine {
         lifecycle.spawn("engine.hints.listen", hints::listen(shared.clone()));
         lifecycle.spawn("engine.flows", flows::watch::keep(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
+        lifecycle.spawn("engine.vectors", vectors::keep(shared.clone()));
         lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))
     }

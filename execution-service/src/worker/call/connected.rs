@@ -10,7 +10,7 @@ use crate::{
     connections::{Kind, Open, confined, header},
     engine::{failure::FailureClass, journal::AttemptFailure, request::HttpRequest},
     providers::{CallError, Provider},
-    worker::{Note, Shared, scene::Ground},
+    worker::{Note, Shared, scene::Ground, store::Model},
 };
 
 /// What carries a connection's secret in a request.
@@ -70,6 +70,23 @@ impl Shared {
         }
         let shared = self.clone();
         Ok(InUse { open, shared })
+    }
+
+    /// What answers a company's model, and the connection that it is behind, if it is.
+    pub(super) async fn served(
+        self: &Arc<Self>,
+        company: CompanyId,
+        model: &Model,
+    ) -> Result<(Arc<dyn Provider>, Option<InUse>), AttemptFailure> {
+        if let Some(id) = model.connection {
+            let in_use = self.connection(company, id).await?;
+            return Ok((self.provider_at(&in_use.open)?, Some(in_use)));
+        }
+        let provider = self.providers.get(&model.provider).ok_or_else(|| {
+            let message = format!("the provider \"{}\" is not configured", model.provider);
+            AttemptFailure::lasting(FailureClass::ProviderError, "config", message)
+        })?;
+        Ok((provider, None))
     }
 
     /// What answers calls of models behind a connection.

@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait before asking again a database that did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Fewer than most texts have, so that a prompt is rather taken to be longer than it is.
-const BYTES_PER_TOKEN: usize = 3;
+pub(super) const BYTES_PER_TOKEN: usize = 3;
 /// What an answer is taken to be where nothing bounds it.
 const USUAL_ANSWER: u64 = 1_000;
 /// A million tokens, which is what prices are for.
@@ -88,29 +88,12 @@ impl Shared {
         let model = find(self, company, name)
             .await
             .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
-        let purse = self.spending.purse(company);
-        if let Some(id) = model.connection {
-            let in_use = self.connection(company, id).await?;
-            let provider = self.provider_at(&in_use.open)?;
-            let in_use = Some(in_use);
-            return Ok(Ready {
-                model,
-                provider,
-                in_use,
-                purse,
-            });
-        }
-        let provider = self.providers.get(&model.provider).ok_or_else(|| {
-            lasting(
-                "config",
-                format!("the provider \"{}\" is not configured", model.provider),
-            )
-        })?;
+        let (provider, in_use) = self.served(company, &model).await?;
         Ok(Ready {
             model,
             provider,
-            in_use: None,
-            purse,
+            in_use,
+            purse: self.spending.purse(company),
         })
     }
 }
@@ -302,7 +285,7 @@ fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: 
     usage.cost_micros = cost_micros(model, input_tokens, output_tokens);
 }
 
-fn amount(tokens: u64, cost_micros: u64) -> Amount {
+pub(super) fn amount(tokens: u64, cost_micros: u64) -> Amount {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Amount {
         tokens: count(tokens),
@@ -311,7 +294,7 @@ fn amount(tokens: u64, cost_micros: u64) -> Amount {
 }
 
 /// What tokens cost, in millionths of a US dollar, rounded once.
-fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
+pub(super) fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
     let price = |tokens: u64, micros: i64| u128::from(tokens) * u128::from(micros.unsigned_abs());
     let cost = price(input_tokens, model.input_price_micros) + price(output_tokens, model.output_price_micros);
     let cost = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);

@@ -37,20 +37,19 @@ pub(in crate::worker) async fn used(
     Ok(used.collect())
 }
 
-/// Counts what was taken outside of runs: tokens, and millionths of a US dollar.
+/// Counts what was taken outside of runs: tokens, and millionths of a US dollar. It has a part of its own, past those of the
+/// instances' writers, so that no attempt's commit waits for it.
 pub(crate) async fn spend(
     connection: &mut PgConnection,
     company: CompanyId,
-    instance: i32,
     (tokens, cost_micros): (i64, i64),
 ) -> Result<()> {
     sqlx::query!(
         "insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
-         values ($1, execution.this_month(), $2::int % 16, $3, $4)
+         values ($1, execution.this_month(), 16, $2, $3)
          on conflict (company_id, month, part) do update
              set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros",
         company.as_uuid(),
-        instance,
         tokens,
         cost_micros,
     )
