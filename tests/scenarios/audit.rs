@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgPool, types::Uuid};
 use studios_tests::{
     call, files,
     rows::{Door, ROWS},
-    tenant::{Tenant, id},
+    tenant::{NOTIFICATIONS, Tenant, id},
     world::World,
 };
 use tonic::Code;
@@ -40,6 +40,10 @@ const UNRECORDED: &[(&str, &str)] = &[
     (
         "studios.core.v1.EmbeddingService/StoreVectors",
         "vectors follow from the documents and the model, whose making is recorded",
+    ),
+    (
+        "studios.core.v1.NoticeService/ReportNotices",
+        "what a service tells is of what is recorded there",
     ),
     (
         "studios.execution.v1.FlowCallbackService/TakeCallback",
@@ -179,6 +183,11 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
 async fn the_others(world: &World) {
     let it = Tenant::with_studio(world).await;
     let (kept, refused) = (Tenant::user(world).await, Tenant::user(world).await);
+    let hook = json!({ "name": "Hook", "kind": "NOTIFICATION_CHANNEL_KIND_WEBHOOK", "url": "http://127.0.0.1:9/",
+        "topics": ["NOTIFICATION_TOPIC_SECURITY_EVENT"] });
+    let (channel, _) = it.add_channel(world, hook).await;
+    let rotated = format!("{NOTIFICATIONS}/RotateNotificationSecret");
+    ok(world, &it, &rotated, json!({ "id": channel })).await;
     let company = "studios.core.v1.CompanyService";
     let membership = it.add_member(world, &kept, "ROLE_MEMBER").await;
     let code = ok(
