@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{auth::Caller, db, error::Error};
+use service_kit::{auth::Caller, db};
 use studios_proto::core::{self as proto, embedding_service_server::EmbeddingService};
 use tonic::{Request, Response, Status};
 
@@ -28,7 +28,7 @@ impl EmbeddingService for Embeddings {
         &self,
         request: Request<proto::ClaimChunksRequest>,
     ) -> Result<Response<proto::ClaimChunksResponse>, Status> {
-        alone(&request)?;
+        Caller::nobody(&request)?;
         let (wanted, limit) = convert::wanted(request.get_ref())?;
         let batch = db::retry("embeddings.claim", || super::claim(&self.app, &wanted, limit)).await?;
         Ok(Response::new(batch.map(Into::into).unwrap_or_default()))
@@ -38,16 +38,9 @@ impl EmbeddingService for Embeddings {
         &self,
         request: Request<proto::StoreVectorsRequest>,
     ) -> Result<Response<proto::StoreVectorsResponse>, Status> {
-        alone(&request)?;
+        Caller::nobody(&request)?;
         let made = Made::try_from(request.into_inner())?;
         db::retry("embeddings.store", || super::store(&self.app, &made)).await?;
         Ok(Response::new(proto::StoreVectorsResponse {}))
     }
-}
-
-fn alone<T>(request: &Request<T>) -> Result<(), Error> {
-    if Caller::of(request).is_ok() {
-        return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED"));
-    }
-    Ok(())
 }
