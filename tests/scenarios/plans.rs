@@ -317,6 +317,29 @@ async fn modules_are_shown_on_every_replica_while_the_model_still_writes_and_sto
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spent_on_a_plan_that_is_deleted_meanwhile_is_counted() {
+    let (driver, model, _deployment, world, it) = driven().await;
+    let plan = create(&world, &it, "stub").await;
+    timeout(PATIENCE, model.until_in_flight(1))
+        .await
+        .expect("the model is asked");
+    call(&world, &it, "DeletePlan", json!({ "id": plan })).await;
+    driver.say(&answer(&["One"])).await;
+    driver.finish().await;
+    let used = |it: &Value| {
+        let mut quotas = it["quotas"].as_array().unwrap().iter();
+        let tokens = quotas.find(|it| it["kind"] == "QUOTA_KIND_TOKENS_PER_MONTH").unwrap();
+        tokens["used"] == "18"
+    };
+    let quotas = "studios.execution.v1.ExecutionService/GetQuotas";
+    world
+        .until(quotas, json!({ "companyId": it.company }), &it.token, used)
+        .await;
+    let gone = refused(&world, &it, "GetPlan", json!({ "id": plan })).await;
+    assert_eq!(gone.code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_without_a_module_is_given_up_after_ten_seconds() {
     let (driver, _model, _deployment, world, it) = driven().await;
     let plan = create(&world, &it, "stub").await;

@@ -120,7 +120,7 @@ pub(super) async fn facts(connection: &mut PgConnection, run: &Claimed) -> Resul
 }
 
 /// Records an attempt with its modules and tasks and what it spent, and ends its reservation. Where it is not this
-/// instance's any more, or its plan is gone, nothing is written.
+/// instance's any more, nothing is written; where its plan is gone, what it spent alone.
 pub(super) async fn record(
     tx: &mut PgConnection,
     run: &Claimed,
@@ -136,12 +136,13 @@ pub(super) async fn record(
     )
     .execute(&mut *tx)
     .await?;
-    if ended.rows_affected() == 0 {
+    if ended.rows_affected() == 1 {
+        insert_attempt(tx, run, recorded).await?;
+        if let Outcome::Success(outline) = &recorded.outcome {
+            store::insert_modules(tx, run.company, run.plan, run.version, outline).await?;
+        }
+    } else if is_there(tx, run).await? {
         return Ok(());
-    }
-    insert_attempt(tx, run, recorded).await?;
-    if let Outcome::Success(outline) = &recorded.outcome {
-        store::insert_modules(tx, run.company, run.plan, run.version, outline).await?;
     }
     let provider = &recorded.metadata.provider;
     let tokens = provider.tokens.input.saturating_add(provider.tokens.output);
@@ -150,6 +151,16 @@ pub(super) async fn record(
         spend(tx, run.company, (number(tokens), number(provider.cost_micros))).await?;
     }
     Ok(())
+}
+
+async fn is_there(tx: &mut PgConnection, run: &Claimed) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from execution.plans where company_id = $1 and id = $2) as "is_there!""#,
+        run.company.as_uuid(),
+        run.plan.as_uuid(),
+    )
+    .fetch_one(tx)
+    .await
 }
 
 async fn insert_attempt(tx: &mut PgConnection, run: &Claimed, recorded: &Recorded) -> Result<()> {
