@@ -1,11 +1,10 @@
 //! What others than runs ask of the engine: its lease, models within what the company's plan allows, and the studio's documents.
 
 use service_kit::{
-    error::{Error, Result},
+    error::Result,
     ids::{CompanyId, StudioId, UserId},
 };
 use sqlx::PgPool;
-use tokio::time::sleep;
 
 use super::{Engine, Lease, Ready, retrieval};
 use crate::{
@@ -49,28 +48,19 @@ impl Engine {
         query: &str,
         limit: u32,
     ) -> Result<Vec<Source>, AttemptFailure> {
-        let (mut pause, longest) = retrieval::PAUSES;
-        loop {
-            let search = Search {
-                studio,
-                query,
-                mode: RetrievalMode::Automatic,
-                vector: None,
-                limit,
-                documents: &[],
-                mime_types: &[],
-                tags: &[],
-                created_from: None,
-            };
-            match self.shared.core.search_chunks(user, search).await {
-                Ok(found) => return Ok(found.into_iter().map(retrieval::source).collect()),
-                Err(Error::Unavailable { .. }) => {
-                    tracing::warn!("core-service is away; retrieval waits");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(longest);
-                }
-                Err(error) => return Err(retrieval::failure(error)),
-            }
-        }
+        let search = Search {
+            studio,
+            query,
+            mode: RetrievalMode::Automatic,
+            vector: None,
+            limit,
+            documents: &[],
+            mime_types: &[],
+            tags: &[],
+            created_from: None,
+        };
+        let core = &self.shared.core;
+        let found = retrieval::patiently(|| core.search_chunks(user, search.clone())).await?;
+        Ok(found.into_iter().map(retrieval::source).collect())
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The first and the longest wait before core-service is asked again while it is away.
-pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How long making a query comparable may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What is made comparable of a query, as core-service takes it.
@@ -65,46 +65,47 @@ pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval, key: String) 
     })
 }
 
-/// Finds chunks. core-service being away is not the stage's fault: it is asked again until the caller gives up.
+/// Finds chunks, however long core-service is away.
 pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieved, AttemptFailure> {
-    let (mut pause, longest) = PAUSES;
-    let is_search = !wanted.query.prompt.trim().is_empty();
-    let vector = if is_search {
-        vector(ground, &wanted).await?
+    let Ground { shared, facts, .. } = ground;
+    let query = &wanted.query.prompt;
+    let found = if query.trim().is_empty() {
+        patiently(|| list(ground, &wanted.documents, wanted.limit)).await?
     } else {
-        None
-    };
-    loop {
-        let found = if is_search {
-            let Ground { shared, facts, .. } = ground;
-            let search = Search {
-                studio: facts.studio,
-                query: &wanted.query.prompt,
-                mode: wanted.mode,
-                vector: vector.clone(),
-                limit: wanted.limit,
-                documents: &wanted.documents,
-                mime_types: &wanted.mime_types,
-                tags: &wanted.tags,
-                created_from: wanted.max_age.map(|age| ground.now() - age),
-            };
-            shared.core.search_chunks(facts.started_by, search).await
-        } else {
-            list(ground, &wanted.documents, wanted.limit).await
+        let vector = vector(ground, &wanted).await?;
+        let search = Search {
+            studio: facts.studio,
+            query,
+            mode: wanted.mode,
+            vector,
+            limit: wanted.limit,
+            documents: &wanted.documents,
+            mime_types: &wanted.mime_types,
+            tags: &wanted.tags,
+            created_from: wanted.max_age.map(|age| ground.now() - age),
         };
-        match found {
-            Ok(found) => {
-                return Ok(Retrieved {
-                    sources: found.into_iter().map(source).collect(),
-                    query: wanted.query,
-                });
-            }
+        patiently(|| shared.core.search_chunks(facts.started_by, search.clone())).await?
+    };
+    Ok(Retrieved {
+        sources: found.into_iter().map(source).collect(),
+        query: wanted.query,
+    })
+}
+
+/// What core-service finds. Its being away is not the fault of who asks: it is asked again until the caller gives up.
+pub(super) async fn patiently<F>(ask: impl Fn() -> F) -> Result<Vec<Found>, AttemptFailure>
+where
+    F: Future<Output = Result<Vec<Found>, Error>>,
+{
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match ask().await {
             Err(Error::Unavailable { .. }) => {
-                tracing::warn!(execution = %ground.facts.execution, "core-service is away; retrieval waits");
+                tracing::warn!("core-service is away; retrieval waits");
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
-            Err(error) => return Err(failure(error)),
+            asked => return asked.map_err(failure),
         }
     }
 }
