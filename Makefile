@@ -15,7 +15,7 @@ setup:           ## install what building and running lack: a C compiler, curl, 
 	@scripts/setup.sh
 
 run: setup       ## build, start everything on a private PostgreSQL, run the demo on DOC, stay up
-	cargo build --package studios-cli
+	cargo build --package studios-cli --package core-service --bin studios --bin studios-extract
 	$(BIN)/studios up --demo --doc "$(DOC)"
 
 test: setup      ## every test, the faults, the browser and the README's commands included

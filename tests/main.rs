@@ -6,6 +6,7 @@
     reason = "the peers that tests make up are no services of ours"
 )]
 
+mod attacks;
 mod browser;
 mod contract;
 mod docs;

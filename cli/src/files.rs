@@ -9,8 +9,9 @@ use futures::stream;
 use serde_json::json;
 use service_kit::update::timestamp;
 use studios_proto::core::{
-    AccessLevel, CleanUpFilesRequest, CreateDownloadUrlRequest, DeleteFileRequest, DownloadFileRequest, File,
-    FileState, GetFileRequest, ListFilesRequest, NewFile, UndeleteFileRequest, UploadFileRequest,
+    AccessLevel, CleanUpFilesRequest, CreateDocumentRequest, CreateDownloadUrlRequest, DeleteFileRequest, Document,
+    DownloadFileRequest, File, FileState, GetFileRequest, ListFilesRequest, NewFile, UndeleteFileRequest,
+    UploadFileRequest,
 };
 use time::{Duration, OffsetDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,6 +89,17 @@ pub enum Command {
         /// Which gateway, and as whom.
         #[command(flatten)]
         access: Access,
+    },
+    /// Make a document from a file's text, which searches and workflows find, and print the document's id.
+    Document {
+        /// The file's id.
+        file: String,
+        /// Which gateway, and as whom.
+        #[command(flatten)]
+        access: Access,
+        /// Its title; the file's name where nothing is given.
+        #[arg(long)]
+        title: Option<String>,
     },
     /// Print a URL that the file can be read at without a token.
     Url {
@@ -216,6 +228,24 @@ pub async fn run(command: &Command, output: Output) -> Result<()> {
             let request = GetFileRequest { id: file.clone() };
             let found = remote.files().get_file(remote.request(request)).await?;
             print(&found.into_inner(), output);
+        }
+        Command::Document { file, access, title } => {
+            let remote = access.remote()?;
+            let request = GetFileRequest { id: file.clone() };
+            let found = remote.files().get_file(remote.request(request)).await?.into_inner();
+            let request = CreateDocumentRequest {
+                document: Some(Document {
+                    studio_id: found.studio_id,
+                    title: title.clone().unwrap_or(found.name),
+                    access_level: found.access_level,
+                    ..Document::default()
+                }),
+                file_id: found.id,
+                ..CreateDocumentRequest::default()
+            };
+            let made = remote.documents().create_document(remote.request(request)).await?;
+            let made = made.into_inner();
+            output.result(&made.id, || message_json(&made));
         }
         Command::Url { file, access, seconds } => {
             let request = CreateDownloadUrlRequest {

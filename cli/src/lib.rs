@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod doctor;
 pub mod events;
+pub mod explain;
 pub mod files;
 pub mod flows;
 pub mod home;
@@ -18,12 +19,15 @@ pub mod invitations;
 pub mod keys;
 pub mod mails;
 pub mod migrate;
+pub mod notifications;
 pub mod operator;
 pub mod output;
+pub mod plans;
 pub mod postgres;
 pub mod quotas;
 pub mod remote;
 pub mod runs;
+pub mod search;
 pub mod settings;
 pub mod snapshots;
 pub mod templates;
@@ -90,6 +94,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Learning plans.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Command),
     /// Flows of ActivePieces.
     #[command(subcommand)]
     Flows(flows::Command),
@@ -108,8 +115,15 @@ enum Command {
     /// Who did what in a company, and proof that nothing of it was changed.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// What a company is told by webhook or mail, and whether that came through.
+    #[command(subcommand)]
+    Notifications(notifications::Command),
+    /// What a studio's documents say about something.
+    Search(search::Args),
     /// What a company's plan lets it use, and what it has used of that.
     Quotas(quotas::Args),
+    /// Why a user or an API key may or may not see a studio or a document; exits with 1 where not.
+    Explain(explain::Args),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -138,13 +152,17 @@ pub async fn run() -> u8 {
         Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Plans(command) => plans::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
         Command::Operator(command) => operator::run(command, output).await.map(|()| true),
         Command::Invitation(command) => invitations::run(command, output).await.map(|()| true),
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
+        Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
+        Command::Search(args) => search::run(args, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
+        Command::Explain(args) => explain::run(args, output).await,
     };
     match done {
         Ok(true) => output::OK,

@@ -11,13 +11,14 @@ use studios_proto::{
         audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
         file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
-        studio_service_client::StudioServiceClient,
+        notification_service_client::NotificationServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
         connection_service_client::ConnectionServiceClient,
         execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
-        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
-        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
+        flow_service_client::FlowServiceClient, plan_service_client::PlanServiceClient,
+        snapshot_service_client::SnapshotServiceClient, template_service_client::TemplateServiceClient,
+        workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -113,6 +114,11 @@ impl Remote {
         ApiKeyServiceClient::new(self.channel.clone())
     }
 
+    /// What companies are told.
+    pub fn notifications(&self) -> NotificationServiceClient<Channel> {
+        NotificationServiceClient::new(self.channel.clone())
+    }
+
     /// What was done to companies, members, studios and documents.
     pub fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.channel.clone())
@@ -166,6 +172,11 @@ impl Remote {
     /// Templates.
     pub fn templates(&self) -> TemplateServiceClient<Channel> {
         TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Learning plans.
+    pub fn plans(&self) -> PlanServiceClient<Channel> {
+        PlanServiceClient::new(self.channel.clone())
     }
 
     /// Flows of ActivePieces.

@@ -27,10 +27,9 @@ use crate::{
 /// The database of the private PostgreSQL.
 pub(crate) const DATABASE: &str = "studios";
 const GRACE: Duration = Duration::from_secs(10);
-/// Whoever tries workflows out has their servers on this machine; either variable says otherwise.
+/// Whoever tries things out has their servers on this machine; a service's variable, or the one of all, says otherwise.
 const LOOPBACK: &str = "127.0.0.0/8,::1";
 const MAIL_OUTBOX: [&str; 2] = ["STUDIOS_CORE_MAIL_OUTBOX", "STUDIOS_MAIL_OUTBOX"];
-const OUTBOUND_ALLOW: [&str; 2] = ["STUDIOS_EXECUTION_OUTBOUND_ALLOW", "STUDIOS_OUTBOUND_ALLOW"];
 
 /// How the embedded installation is started.
 #[derive(Debug, Clone, clap::Args)]
@@ -103,6 +102,7 @@ impl Installation {
             let outbox = home.dir().join("outbox");
             core_settings.push(("mail_outbox".into(), outbox.to_string_lossy().into_owned()));
         }
+        allow_loopback("CORE", &mut core_settings);
         let core =
             core_service::Service::bind(core_service::Config::load(None, &core_settings)?, lifecycle.clone()).await?;
         let core_url = base_url(core.scheme(), core.local_addr())?;
@@ -117,9 +117,7 @@ impl Installation {
             ("core_url", core_url.to_string()),
         ])
         .to_vec();
-        if OUTBOUND_ALLOW.iter().all(|name| std::env::var_os(name).is_none()) {
-            execution_settings.push(("outbound_allow".into(), LOOPBACK.into()));
-        }
+        allow_loopback("EXECUTION", &mut execution_settings);
         let execution = execution_service::Service::bind(
             execution_service::Config::load(None, &execution_settings)?,
             lifecycle.clone(),
@@ -208,6 +206,17 @@ async fn database(args: &Args, home: &Home) -> Result<(Option<Cluster>, SecretSt
     let url = cluster.url(DATABASE);
     migrate::ensure_database(&cluster.url("postgres"), DATABASE).await?;
     Ok((Some(cluster), url))
+}
+
+/// Lets a service call this machine, unless the environment says what it may call.
+fn allow_loopback(service: &str, settings: &mut Vec<(String, String)>) {
+    let names = [
+        format!("STUDIOS_{service}_OUTBOUND_ALLOW"),
+        "STUDIOS_OUTBOUND_ALLOW".into(),
+    ];
+    if names.iter().all(|name| std::env::var_os(name).is_none()) {
+        settings.push(("outbound_allow".into(), LOOPBACK.into()));
+    }
 }
 
 fn settings<const N: usize>(pairs: [(&str, String); N]) -> [(String, String); N] {

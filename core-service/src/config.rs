@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -14,12 +14,19 @@ use service_kit::{
     config::{ConfigErrors, Reader, Refused},
     keys::KeyRing,
     limits::LimitsConfig,
+    outbound::AllowRule,
     server::ServerTls,
     telemetry::TelemetryConfig,
     token::USER_AUDIENCE,
 };
 
-use crate::{auth::AuthLimits, files::Scanner, mails::MailConfig, objects::Place};
+use crate::{
+    auth::AuthLimits,
+    documents::{chunker::Overlap, extract},
+    files::Scanner,
+    mails::MailConfig,
+    objects::Place,
+};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -54,10 +61,16 @@ pub struct Config {
     pub max_file_bytes: NonZeroU32,
     /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
     pub scanner: Option<Scanner>,
+    /// `extractor`: the program that takes texts out of files; `studios-extract` beside this one by default.
+    pub extractor: PathBuf,
+    /// `chunk_overlap_tokens`: how much of the chunk before it a chunk repeats, 0 to 200; 40 by default.
+    pub chunk_overlap: Overlap,
     /// `issuers_<name>_…`: other issuers whose tokens are accepted.
     pub issuers: ExternalConfig,
     /// `mail_…`: how mails are sent.
     pub mail: MailConfig,
+    /// `outbound_allow`: the hosts and ranges that notifications may go to besides public addresses; none by default.
+    pub outbound_allow: Vec<AllowRule>,
     /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
     pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
@@ -98,8 +111,11 @@ impl Config {
         let objects = Place::read(reader);
         let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
         let scanner = reader.optional("scanner");
+        let extractor = reader.optional::<PathBuf>("extractor");
+        let chunk_overlap = reader.get_or("chunk_overlap_tokens", Overlap::default());
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
+        let outbound_allow = reader.list("outbound_allow");
         let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
@@ -119,8 +135,11 @@ impl Config {
             objects,
             max_file_bytes,
             scanner,
+            extractor: extractor.unwrap_or_else(extract::beside_this_program),
+            chunk_overlap,
             issuers,
             mail,
+            outbound_allow,
             require_verified_email,
             reflection,
             telemetry,

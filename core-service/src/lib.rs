@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing};
+use service_kit::{audit::AuditLog, auth::Revocations, clock::SharedClock, keys::KeyRing, outbound::Outbound};
 use sqlx::PgPool;
 
 pub mod access;
@@ -16,10 +16,12 @@ pub mod companies;
 mod config;
 mod contact;
 pub mod documents;
+pub mod embeddings;
 pub mod files;
 pub mod invitations;
 pub mod jobs;
 pub mod mails;
+pub mod notifications;
 pub mod objects;
 pub mod operators;
 pub mod outbox;
@@ -59,6 +61,10 @@ pub struct App {
     pub objects: objects::Objects,
     /// What files are set up with.
     pub files: files::Settings,
+    /// The program that takes texts out of files.
+    pub extractor: std::path::PathBuf,
+    /// How much of the chunk before it a chunk repeats.
+    pub chunk_overlap: documents::chunker::Overlap,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
     /// Who did what.
@@ -69,6 +75,10 @@ pub struct App {
     pub mail: mails::MailConfig,
     /// Wakes what sends them.
     pub mail_signal: jobs::Signal,
+    /// Wakes what delivers notifications.
+    pub notification_signal: jobs::Signal,
+    /// Calls to the outside.
+    pub outbound: Outbound,
     /// The sessions whose tokens are refused.
     pub revocations: Arc<Revocations>,
     /// The users of other issuers.

@@ -12,7 +12,7 @@ use service_kit::{
     error::Result,
     lifecycle::Lifecycle,
     limits::Limits,
-    outbound::Outbound,
+    outbound::{Outbound, OutboundConfig},
     server::{self, Health, Listener, Routes, ServerOptions},
 };
 use studios_proto::core::{
@@ -23,8 +23,11 @@ use studios_proto::core::{
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    embedding_service_server::{self, EmbeddingServiceServer},
     file_service_server::{self, FileServiceServer},
     invitation_service_server::{self, InvitationServiceServer},
+    notice_service_server::{self, NoticeServiceServer},
+    notification_service_server::{self, NotificationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
     studio_service_server::{self, StudioServiceServer},
     transfer_service_server::{self, TransferServiceServer},
@@ -39,9 +42,11 @@ use crate::{
     auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
+    embeddings::api::Embeddings,
     files::{self, api::Files, transfer_api::Transfers},
     invitations::api::Invitations,
     jobs, mails,
+    notifications::{self, api::Notifications, notices_api::Notices},
     operators::api::Operators,
     outbox,
     studios::{self, api::Studios},
@@ -50,7 +55,7 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 16] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -58,8 +63,11 @@ const SERVICES: [&str; 13] = [
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    embedding_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
     invitation_service_server::SERVICE_NAME,
+    notice_service_server::SERVICE_NAME,
+    notification_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     transfer_service_server::SERVICE_NAME,
@@ -68,6 +76,8 @@ const SERVICES: [&str; 13] = [
 
 /// The largest message that carries a document: its text of 4 MiB and all that is said about it.
 const DOCUMENT_BYTES: usize = 5 << 20;
+/// The largest that carries vectors: of 128 chunks, of 16,384 numbers each.
+const VECTORS_BYTES: usize = 9 << 20;
 
 /// A service that holds its port and is ready to serve.
 pub struct Service {
@@ -127,10 +137,17 @@ impl Service {
             passwords: Passwords::new().await?,
             objects: config.objects.open()?,
             files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
+            extractor: config.extractor,
+            chunk_overlap: config.chunk_overlap,
             outbox,
             job_signal: jobs::Signal::default(),
             mail: config.mail,
             mail_signal: jobs::Signal::default(),
+            notification_signal: jobs::Signal::default(),
+            outbound: Outbound::new(&OutboundConfig {
+                allow: config.outbound_allow,
+                ..OutboundConfig::default()
+            })?,
             revocations,
             directory,
             require_verified_email: config.require_verified_email,
@@ -172,6 +189,8 @@ impl Service {
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        let deliveries = notifications::Worker::new(app.clone());
+        lifecycle.spawn("notifications", deliveries.run(lifecycle.clone()));
         lifecycle.spawn(
             "ended-sessions",
             auth::hear_of_ended_sessions(app.clone(), lifecycle.soft()),
@@ -200,6 +219,7 @@ impl Service {
 
 fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
+    let embeddings = EmbeddingServiceServer::new(Embeddings::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
         .with(AccountServiceServer::new(Account::new(app.clone())))
@@ -208,8 +228,11 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(embeddings.max_decoding_message_size(VECTORS_BYTES))
         .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
         .with(InvitationServiceServer::new(Invitations::new(app.clone())))
+        .with(NoticeServiceServer::new(Notices::new(app.clone())))
+        .with(NotificationServiceServer::new(Notifications::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(TransferServiceServer::new(Transfers::new(
@@ -224,7 +247,11 @@ fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
         // The token of a signed URL, which a transfer's first message carries, is looked at there.
         Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
-        Some(access_service_server::SERVICE_NAME) => Door::Service,
+        Some(
+            access_service_server::SERVICE_NAME
+            | embedding_service_server::SERVICE_NAME
+            | notice_service_server::SERVICE_NAME,
+        ) => Door::Service,
         Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }
@@ -239,6 +266,7 @@ mod tests {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
         assert_eq!(door("/studios.core.v1.TransferService/WriteUpload"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        assert_eq!(door("/studios.core.v1.EmbeddingService/ClaimChunks"), Door::Service);
         assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",

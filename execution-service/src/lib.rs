@@ -18,8 +18,10 @@ pub mod connections;
 pub mod engine;
 pub mod executions;
 pub mod models;
+pub mod notices;
 pub mod pieces;
 pub mod places;
+pub mod plans;
 pub mod providers;
 pub mod replicas;
 pub mod requests;
@@ -61,6 +63,8 @@ pub struct App {
     pub providers: Arc<Providers>,
     /// What runs executions.
     pub engine: Arc<Engine>,
+    /// What has plans written.
+    pub generator: plans::Generator,
     /// Where other executions are run.
     pub replicas: Replicas,
     /// How many runs a company may start.

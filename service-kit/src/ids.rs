@@ -113,6 +113,12 @@ ids! {
     JobId
     /// A mail.
     MailId
+    /// A way by which a company is told things.
+    ChannelId
+    /// Something that a company is told.
+    NotificationId
+    /// A notification on its way by a channel.
+    DeliveryId
     /// A model that stages call.
     ModelId
     /// A company's connection to a provider.
@@ -129,6 +135,8 @@ ids! {
     TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
+    /// A learning plan.
+    PlanId
     /// Anything that has an id.
     AnyId
     /// A caller's name for a request, by which a repeated one is known.

@@ -45,6 +45,59 @@ async fn is_verified(world: &World, user: &str) -> bool {
         .unwrap()
 }
 
+/// Which of the user's own acts the audit log holds, how often.
+async fn recorded(world: &World, user: &Tenant, action: &str) -> i64 {
+    sqlx::query_scalar("select count(*) from core.audit_log where action = $1 and actor_id = $2::uuid")
+        .bind(action)
+        .bind(&user.user)
+        .fetch_one(&world.admin().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_mails_and_authenticators_do_is_recorded_once_each_and_what_is_refused_is_not() {
+    let world = World::start().await;
+    let user = Tenant::user(&world).await;
+    let sent = mail(&world, &user.email, "Confirm your e-mail address").await;
+    public(&world, "ConfirmEmail", json!({ "token": "none" }))
+        .await
+        .unwrap_err();
+    for _ in 0..2 {
+        // The second time it is spent.
+        let _ = public(&world, "ConfirmEmail", json!({ "token": sent.code() })).await;
+    }
+    assert_eq!(recorded(&world, &user, "AuthService.ConfirmEmail").await, 1);
+
+    let enrolled = account(&world, "EnrolTotp", json!({ "password": PASSWORD }), &user.token)
+        .await
+        .unwrap();
+    let secret = enrolled["secret"].as_str().unwrap();
+    let code = totp::code(secret, SystemClock.now().unix_timestamp(), 0);
+    account(&world, "ConfirmTotp", json!({ "code": "12345" }), &user.token)
+        .await
+        .unwrap_err();
+    let confirmed = account(&world, "ConfirmTotp", json!({ "code": code }), &user.token)
+        .await
+        .unwrap();
+    assert_eq!(recorded(&world, &user, "AccountService.ConfirmTotp").await, 1);
+    let wrong = json!({ "password": PASSWORD, "code": "mzxw6-ytboi" });
+    account(&world, "DisableTotp", wrong, &user.token).await.unwrap_err();
+    assert_eq!(recorded(&world, &user, "AccountService.DisableTotp").await, 0);
+    let disable = json!({ "password": PASSWORD, "code": confirmed["recoveryCodes"][0] });
+    account(&world, "DisableTotp", disable, &user.token).await.unwrap();
+    assert_eq!(recorded(&world, &user, "AccountService.DisableTotp").await, 1);
+
+    public(&world, "RequestPasswordReset", json!({ "email": user.email }))
+        .await
+        .unwrap();
+    let sent = mail(&world, &user.email, "Set a new password").await;
+    let body = json!({ "token": sent.code(), "newPassword": NEW });
+    public(&world, "ResetPassword", body.clone()).await.unwrap();
+    public(&world, "ResetPassword", body).await.unwrap_err();
+    assert_eq!(recorded(&world, &user, "AuthService.ResetPassword").await, 1);
+}
+
 #[tokio::test]
 async fn a_mail_proves_an_address_once() {
     let world = World::start().await;
@@ -55,7 +108,6 @@ async fn a_mail_proves_an_address_once() {
     let proved = public(&world, "ConfirmEmail", body.clone()).await.unwrap();
     assert_eq!(proved["email"], json!(user.email));
     assert!(is_verified(&world, &user.user).await);
-    assert_eq!(world.recorded("AuthService.ConfirmEmail").await, 1);
     let again = public(&world, "ConfirmEmail", body).await.unwrap_err();
     assert_reason(&again, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
     account(&world, "SendVerification", json!({}), &user.token)
@@ -111,7 +163,6 @@ async fn a_reset_by_mail_sets_a_password_once_and_ends_all_sessions() {
         .unwrap_err();
     assert_reason(&as_proof, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
     public(&world, "ResetPassword", body.clone()).await.unwrap();
-    assert_eq!(world.recorded("AuthService.ResetPassword").await, 1);
     let again = public(&world, "ResetPassword", body).await.unwrap_err();
     assert_reason(&again, Code::Unauthenticated, "MAIL_TOKEN_INVALID");
 
@@ -356,9 +407,6 @@ async fn with_a_second_factor_signing_in_takes_two_steps_and_no_code_counts_twic
 
     let disable = json!({ "password": PASSWORD, "code": recovery[1] });
     account(&world, "DisableTotp", disable, &token(&renewed)).await.unwrap();
-    for action in ["AccountService.ConfirmTotp", "AccountService.DisableTotp"] {
-        assert_eq!(world.recorded(action).await, 1, "{action}");
-    }
     let session = sign_in(&world, &user.email, PASSWORD, "").await.unwrap();
     assert_eq!(level(&session), json!("aal1"));
 }

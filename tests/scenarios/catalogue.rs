@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use studios_tests::{
+    papers::{DOCX, PDF, XLSX, docx, pdf, xlsx},
     tenant::{Tenant, id},
     world::World,
 };
@@ -254,6 +255,58 @@ async fn the_catalogue_writes_from_facts_and_from_documents() {
     let answer = tried(&world, &it, "Answer a question from documents", json!({})).await;
     let text = answer.as_str().unwrap();
     assert!(text.contains("within 30 days of its arrival. ["), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_catalogue_reads_uploaded_files() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+
+    let body = r#"<w:p><w:pPr><w:pStyle w:val="h1"/></w:pPr><w:r><w:t>Returns</w:t></w:r></w:p>
+        <w:p><w:r><w:t>A parcel may be sent back within 30 days of its arrival. The sender pays the postage of a return.</w:t></w:r></w:p>
+        <w:p><w:r><w:t>The fee of 12 EUR ends on 1 June 2026.</w:t></w:r></w:p>"#;
+    let returns = it.add_paper(&world, "Returns.docx", DOCX, &docx(body)).await;
+    let minutes = pdf(
+        &[
+            "The team finished the new loading plan.",
+            "Two lorries were late on Tuesday. The dock will close on 14 March 2026.",
+        ],
+        false,
+    );
+    let minutes = it.add_paper(&world, "Minutes.pdf", PDF, &minutes).await;
+    let rows = r#"<row r="1"><c r="A1" t="inlineStr"><is><t>Day</t></is></c><c r="B1" t="inlineStr"><is><t>Note</t></is></c></row>
+        <row r="2"><c r="A2" t="inlineStr"><is><t>Friday</t></is></c><c r="B2" t="inlineStr"><is><t>The crane was broken for 4 hours.</t></is></c></row>"#;
+    let week = it.add_paper(&world, "Week.xlsx", XLSX, &xlsx("Week 11", rows)).await;
+    let tariff = "Service,Price
+Express parcel,A night delivery costs 31 EUR
+";
+    let tariff = it.add_paper(&world, "Tariff.csv", "text/csv", tariff.as_bytes()).await;
+
+    let documents = json!({ "documents": [returns, tariff] });
+    let summary = tried(&world, &it, "Summarise documents for a role", documents).await;
+    assert!(has(&summary["key_points"], "within 30 days"), "{summary}");
+    assert!(has(&summary["key_points"], "31 EUR"), "{summary}");
+    assert!(has(&summary["dates_and_figures"], "1 June 2026"), "{summary}");
+
+    let documents = json!({ "documents": [minutes, week] });
+    let report = tried(&world, &it, "Weekly report from documents", documents).await;
+    assert!(
+        section(&report, "Achieved").contains("finished the new loading plan"),
+        "{report}"
+    );
+    let problems = section(&report, "Problems");
+    assert!(
+        problems.contains("Two lorries were late") && problems.contains("broken for 4 hours"),
+        "{report}"
+    );
+    assert!(section(&report, "Next").contains("14 March 2026"), "{report}");
+
+    let answer = tried(&world, &it, "Answer a question from documents", json!({})).await;
+    let text = answer.as_str().unwrap();
+    assert!(text.contains("within 30 days of its arrival. ["), "{text}");
+    let question = json!({ "question": "What does a night delivery cost?" });
+    let answer = tried(&world, &it, "Answer a question from documents", question).await;
+    assert!(has(&answer, "31 EUR"), "{answer}");
 }
 
 /// What stands under a heading.

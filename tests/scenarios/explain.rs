@@ -8,6 +8,8 @@ use studios_tests::{
 };
 use tonic::Code;
 
+use super::terminal::{lines, studios};
+
 const EXPLAIN: &str = "studios.core.v1.CompanyService/ExplainAccess";
 
 /// Whether it is allowed, and which checks fail.
@@ -83,4 +85,33 @@ async fn admins_alone_ask_and_about_what_they_see() {
         world.refused(EXPLAIN, nothing, &it.token).await.code(),
         Code::InvalidArgument
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_is_told_in_a_terminal_why_somebody_does_not_see_a_row() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let (member, stranger) = (Tenant::user(&world).await, Tenant::user(&world).await);
+    it.add_member(&world, &member, "ROLE_MEMBER").await;
+    let ask = |user: &str| ["explain", &it.company, user, "--studio", &it.studio, "--json"].map(str::to_owned);
+    for (user, exit, allowed) in [(&member.user, 0, true), (&stranger.user, 1, false)] {
+        let arguments = ask(user);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = studios(&world, &it, &arguments).await;
+        assert_eq!(said.status.code(), Some(exit), "{said:?}");
+        assert_eq!(told(&lines(&said)[0]).0, allowed);
+    }
+    let said = studios(
+        &world,
+        &it,
+        &["explain", &it.company, &stranger.user, "--studio", &it.studio],
+    )
+    .await;
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(
+        text.starts_with("not allowed\n") && text.contains("membership  fails"),
+        "{text}"
+    );
+    let nothing = studios(&world, &it, &["explain", &it.company, &member.user]).await;
+    assert_eq!(nothing.status.code(), Some(2));
 }

@@ -56,6 +56,35 @@ async fn whoever_is_invited_becomes_a_member_once_by_his_own_verified_address() 
 }
 
 #[tokio::test]
+async fn nobody_is_sent_more_than_a_few_invitations_an_hour() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let mut sent = 0;
+    let status = loop {
+        let body = json!({ "invitation": { "companyId": it.company, "email": "stranger@example.com" } });
+        match world
+            .call(&format!("{INVITATIONS}/CreateInvitation"), body, Some(&it.token))
+            .await
+        {
+            Ok(made) => {
+                sent += 1;
+                let id = made["invitation"]["id"].clone();
+                world
+                    .ok(
+                        &format!("{INVITATIONS}/RevokeInvitation"),
+                        json!({ "id": id }),
+                        &it.token,
+                    )
+                    .await;
+            }
+            Err(status) => break status,
+        }
+    };
+    assert_reason(&status, Code::ResourceExhausted, "RATE_LIMITED_MAIL");
+    assert_eq!(sent, 10);
+}
+
+#[tokio::test]
 async fn an_invitation_that_was_taken_back_or_ran_out_lets_nobody_in() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

@@ -74,6 +74,11 @@ impl Receiver {
         spans.iter().filter(|span| span.trace_id == trace_id).cloned().collect()
     }
 
+    /// All spans so far.
+    pub fn all(&self) -> Vec<Span> {
+        self.spans.lock().expect("no handler panics").clone()
+    }
+
     /// Waits until the spans of a trace satisfy the condition.
     pub async fn until(&self, trace_id: &str, done: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let asked = async {

@@ -295,6 +295,44 @@ pub const ROWS: &[Row] = &[
         "studios.core.v1.ApiKeyService/RevokeApiKey",
         |it| json!({ "id": it.api_key }),
     ),
+    row("studios.core.v1.NotificationService/CreateNotificationChannel", |it| {
+        let name = format!("Channel {}", Uuid::now_v7().simple());
+        json!({ "channel": { "companyId": it.company, "name": name, "kind": "NOTIFICATION_CHANNEL_KIND_WEBHOOK",
+            "url": "https://hooks.example/studios", "topics": ["NOTIFICATION_TOPIC_SECURITY_EVENT"] } })
+    }),
+    row(
+        "studios.core.v1.NotificationService/GetNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/ListNotificationChannels",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/UpdateNotificationChannel",
+        |it| json!({ "channel": { "id": it.channel, "name": format!("Channel {}", Uuid::now_v7().simple()) } }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/RotateNotificationSecret",
+        |it| json!({ "id": it.channel }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.NotificationService/TestNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/ListNotificationDeliveries",
+        |it| json!({ "channelId": it.channel }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/RedeliverNotification",
+        |it| json!({ "id": it.delivery }),
+    ),
+    row(
+        "studios.core.v1.NotificationService/DeleteNotificationChannel",
+        |it| json!({ "id": it.channel }),
+    ),
     row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
@@ -427,6 +465,29 @@ pub const ROWS: &[Row] = &[
         // What it tells is of all companies.
         reach: Reach::Caller,
         body: |_| json!({}),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.NoticeService/ReportNotices",
+        door: Door::ServiceAlone,
+        // What it tells is of all companies.
+        reach: Reach::Caller,
+        body: |_| json!({}),
+        answer: Code::Ok,
+    },
+    // They hand out and take what is all companies'; a service alone may ask.
+    Row {
+        method: "studios.core.v1.EmbeddingService/ClaimChunks",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "models": [{ "companyId": it.company, "model": "none/none" }], "limit": 1 }),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.EmbeddingService/StoreVectors",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "documentId": it.document, "model": "none/none" }),
         answer: Code::Ok,
     },
     operator(
@@ -624,6 +685,44 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.template }),
     ),
     row(
+        "studios.execution.v1.PlanService/CreatePlan",
+        |it| json!({ "studioId": it.studio, "wish": { "topic": "Tides", "weeklyHours": 1 } }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/GetPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlans",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlanAttempts",
+        |it| json!({ "planId": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/WatchPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/MarkPlanTask",
+        |it| json!({ "planId": it.plan, "module": 1, "task": 1, "done": true }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/UpdatePlan",
+        |it| json!({ "plan": { "id": it.plan, "visibility": "PLAN_VISIBILITY_PRIVATE" } }),
+    ),
+    // It is ready.
+    row(
+        "studios.execution.v1.PlanService/RetryPlan",
+        |it| json!({ "id": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/RegeneratePlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetQuotas",
         |it| json!({ "companyId": it.company }),
     ),
@@ -734,6 +833,16 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     )
     .refused(),
+    // Nothing is written of it.
+    service(
+        "studios.execution.v1.ReplicaService/FollowPlan",
+        |it| json!({ "planId": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/DeletePlan",
+        |it| json!({ "id": it.plan }),
+    ),
     row(
         "studios.execution.v1.SnapshotService/DeleteSnapshot",
         |it| json!({ "id": it.snapshot }),

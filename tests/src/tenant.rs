@@ -42,18 +42,26 @@ pub struct Tenant {
     pub snapshot_file: String,
     /// The id of its API key.
     pub api_key: String,
+    /// A channel of mails, which nobody with a verified address gets.
+    pub channel: String,
+    /// A delivery on it that was dropped.
+    pub delivery: String,
     /// The id of an open invitation.
     pub invitation: String,
     /// A published workflow that takes a text.
     pub form_workflow: String,
     /// The company's template of it.
     pub template: String,
+    /// The admin's plan, which the studio's members see.
+    pub plan: String,
 }
 
 /// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
 /// The secret of every test connection: what it is in, it must not be in.
 pub const SECRET: &str = "canary-3f9c1b7e5d2a8046-end7";
+/// The service of notifications.
+pub const NOTIFICATIONS: &str = "studios.core.v1.NotificationService";
 const TEXT: &str = "# Harbour rules\n\nShips report to the harbour office before they enter. The harbour office gives each ship \
 a berth and a time.\n\n## Fees\n\nThe fee depends on the length of the ship. A ship of 20 metres pays 40 coins a day. Fees are paid \
 before the ship leaves.\n\n## Safety\n\nOpen fire is forbidden on every pier. The pier is lit at night.\n";
@@ -94,10 +102,21 @@ impl Tenant {
         let email = format!("{}@example.com", Uuid::now_v7().simple());
         tenant.invitation = tenant.invite(world, &email, "ROLE_MEMBER").await.0;
         tenant.api_key = tenant.add_key(world, "Harbour crane", &["*:read"]).await.0;
+        let channel = json!({ "name": "On call", "kind": "NOTIFICATION_CHANNEL_KIND_EMAIL", "topics": ["NOTIFICATION_TOPIC_QUOTA_REACHED"], "enabled": true });
+        tenant.channel = tenant.add_channel(world, channel).await.0;
+        let test = json!({ "id": tenant.channel });
+        let tested = format!("{NOTIFICATIONS}/TestNotificationChannel");
+        tenant.delivery = id(&world.ok(&tested, test, &tenant.token).await);
+        let dropped = |it: &Value| it["deliveries"][0]["status"] == "NOTIFICATION_DELIVERY_STATUS_DROPPED";
+        let list = format!("{NOTIFICATIONS}/ListNotificationDeliveries");
+        world
+            .until(&list, json!({ "channelId": tenant.channel }), &tenant.token, dropped)
+            .await;
         tenant.form_workflow = tenant.add_form_workflow(world, "Say it").await;
         tenant.template = tenant
             .add_template(world, "Say it shorter", &tenant.form_workflow)
             .await;
+        tenant.plan = tenant.add_plan(world).await;
         tenant
     }
 
@@ -119,6 +138,21 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Has a public plan written and waits until it is.
+    pub async fn add_plan(&self, world: &World) -> String {
+        let body = json!({ "studioId": self.studio, "visibility": "PLAN_VISIBILITY_PUBLIC",
+            "wish": { "topic": "Mooring", "notes": "bollards, knots", "weeklyHours": 2 } });
+        let plan = id(&world
+            .ok("studios.execution.v1.PlanService/CreatePlan", body, &self.token)
+            .await);
+        let ready = |it: &Value| it["status"] == "PLAN_STATUS_READY";
+        let body = json!({ "id": plan });
+        world
+            .until("studios.execution.v1.PlanService/GetPlan", body, &self.token, ready)
+            .await;
+        plan
     }
 
     /// Makes a template of such a workflow.
@@ -183,9 +217,12 @@ impl Tenant {
             snapshot: String::new(),
             snapshot_file: String::new(),
             api_key: String::new(),
+            channel: String::new(),
+            delivery: String::new(),
             invitation: String::new(),
             form_workflow: String::new(),
             template: String::new(),
+            plan: String::new(),
         }
     }
 
@@ -231,9 +268,33 @@ impl Tenant {
         (id(&made["apiKey"]), text(&made["key"]))
     }
 
+    /// Gives the company a channel of notifications; returns its id and its secret.
+    pub async fn add_channel(&self, world: &World, mut channel: Value) -> (String, String) {
+        channel["companyId"] = json!(self.company);
+        let body = json!({ "channel": channel });
+        let made = world
+            .ok(&format!("{NOTIFICATIONS}/CreateNotificationChannel"), body, &self.token)
+            .await;
+        (id(&made["channel"]), text(&made["secret"]))
+    }
+
     /// Gives the studio a markdown document and waits until it is processed.
     pub async fn add_document(&self, world: &World, title: &str, content: &str) -> String {
         let body = json!({ "document": { "studioId": self.studio, "title": title, "mimeType": "text/markdown" }, "text": content });
+        self.processed(world, body).await
+    }
+
+    /// Uploads a file to the studio, makes a document from it and waits until it is processed.
+    pub async fn add_paper(&self, world: &World, name: &str, mime_type: &str, bytes: &[u8]) -> String {
+        let file = json!({ "studioId": self.studio, "name": name, "mimeType": mime_type });
+        let file = id(&files::upload(world, &self.token, file, bytes)
+            .await
+            .expect("the file is taken"));
+        let body = json!({ "document": { "studioId": self.studio, "title": name }, "fileId": file });
+        self.processed(world, body).await
+    }
+
+    async fn processed(&self, world: &World, body: Value) -> String {
         let document = id(&world
             .ok("studios.core.v1.DocumentService/CreateDocument", body, &self.token)
             .await);

@@ -161,18 +161,6 @@ impl World {
             .expect("the database answers")
     }
 
-    /// How many entries of the audit log tell of this action, like `AuthService.ConfirmEmail`.
-    pub async fn recorded(&self, action: &str) -> i64 {
-        sqlx::query_scalar(
-            "select count(*) from (select action from core.audit_log union all select action from execution.audit_log) l
-             where action = $1",
-        )
-        .bind(action)
-        .fetch_one(&self.admin().await)
-        .await
-        .expect("the log is readable")
-    }
-
     /// The folder where a company's files lie, and the one of its uploads under way.
     pub fn objects(&self, company: &str) -> [PathBuf; 2] {
         ["objects", "staging"].map(|it| self.home.dir().join("objects").join(it).join(company))

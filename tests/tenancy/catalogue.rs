@@ -154,6 +154,16 @@ const LISTS: &[List] = &[
     },
     list("FileService/ListFileVersions", "core.file_versions", &[]),
     list("InvitationService/ListInvitations", "core.invitations", &[]),
+    list(
+        "NotificationService/ListNotificationChannels",
+        "core.notification_channels",
+        &[],
+    ),
+    list(
+        "NotificationService/ListNotificationDeliveries",
+        "core.notification_deliveries",
+        &["company_id", "channel_id"],
+    ),
     List {
         columns: &[("show_deleted", None)],
         ..list("StudioService/ListStudios", "core.studios", &["company_id"])
@@ -189,6 +199,16 @@ const LISTS: &[List] = &[
         ..list("FlowService/ListFlows", "execution.connections", &[])
     },
     list("FlowService/ListFlowRuns", "execution.flow_runs", &[]),
+    List {
+        // The status is derived from the attempts, of which each plan has a few.
+        columns: &[("own", Some("owner_id")), ("status", None)],
+        ..list("PlanService/ListPlans", "execution.plans", &["company_id", "studio_id"])
+    },
+    list(
+        "PlanService/ListPlanAttempts",
+        "execution.plan_attempts",
+        &["company_id"],
+    ),
     List {
         columns: &[("own", Some("created_by")), ("show_automatic", None)],
         ..list(
@@ -236,7 +256,7 @@ const LISTS: &[List] = &[
     ),
 ];
 
-/// Whether an index of the table begins with these columns in any order, or with the column behind some of the scope.
+/// Whether an index of the table has the column behind nothing but what the list is always narrowed by.
 async fn is_indexed(admin: &mut PgConnection, list: &List, column: &str) -> bool {
     let mut columns: Vec<Vec<String>> = sqlx::query_scalar(AssertSqlSafe(format!(
         "select array(select coalesce(pg_get_indexdef(i.indexrelid, k, true), '') from generate_series(1, i.indnkeyatts) k)

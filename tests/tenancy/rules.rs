@@ -96,30 +96,34 @@ pub(super) struct Rpc {
 }
 
 /// Services about people, about keys, and for services and operators: no key may use them, whatever its scopes.
-const CLOSED_TO_KEYS: [&str; 6] = [
+const CLOSED_TO_KEYS: [&str; 7] = [
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
+    "NotificationService",
     "UserService",
 ];
 
 /// Services that are the admins' business altogether.
-const ADMINS: [&str; 4] = [
+const ADMINS: [&str; 5] = [
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
+    "NotificationService",
 ];
 /// Services in which members look and admins change.
 const ADMINS_CHANGE: [&str; 3] = ["CompanyService", "ConnectionService", "ModelService"];
 /// Looking that is as good as changing: at what lets people in, at why they are, at what a secret opens, and a clean-up.
 const ADMINS_TOO: [&str; 4] = ["GetJoinCode", "ExplainAccess", "TestConnection", "CleanUpFiles"];
+/// What whoever made a thing does with it and nobody else; the tenant's admin has made all of it.
+const OWNERS: [&str; 4] = ["ListPlanAttempts", "MarkPlanTask", "RegeneratePlan", "RetryPlan"];
 /// Verbs that end or bring back a thing, which its maker and admins may; the tenant's admin has made all of it.
 const MAKERS: [&str; 2] = ["Delete", "Undelete"];
 /// Services whose things their makers and admins alone change.
-const MAKERS_CHANGE: [&str; 3] = ["FileService", "SnapshotService", "TemplateService"];
+const MAKERS_CHANGE: [&str; 4] = ["FileService", "PlanService", "SnapshotService", "TemplateService"];
 
 impl Rpc {
     pub(super) fn of(row: &'static Row, body: &Value, tenant: &Tenant) -> Self {
@@ -137,25 +141,21 @@ impl Rpc {
 
     /// What this caller must get; none where there is nothing that he must not.
     pub(super) fn expected(&self, who: Who) -> Option<Expected> {
-        let unauthenticated = Some(Expected::Refused(Code::Unauthenticated));
-        match (self.door, who) {
-            (Door::Public | Door::Gateway, _) | (Door::Operator, Who::Operator) => None,
-            (_, Who::Nobody | Who::Forger) => unauthenticated,
-            (Door::Operator, _) | (_, Who::Operator) => unauthenticated,
+        Some(match (self.door, who) {
+            (Door::Public | Door::Gateway, _)
+            | (Door::Operator, Who::Operator)
             // What it may ask for itself is its own pass's.
-            (Door::ServiceAlone, Who::ServiceForNobody) => None,
-            (Door::ServiceAlone, _) => unauthenticated,
-            (Door::Service, Who::ServiceForOther) => Some(self.of_others()),
-            (Door::Service, _) => unauthenticated,
-            (Door::Member, Who::ServiceForNobody) => unauthenticated,
-            (Door::Member, Who::OtherTenant | Who::ServiceForOther) => Some(self.of_others()),
-            (Door::Member, Who::Inactive) => Some(match self.reach {
+            | (Door::ServiceAlone, Who::ServiceForNobody) => return None,
+            (Door::Service | Door::Member, Who::ServiceForOther) | (Door::Member, Who::OtherTenant) => self.of_others(),
+            (Door::Member, Who::Inactive) => match self.reach {
                 Reach::Resource => Expected::Refused(Code::NotFound),
                 Reach::Caller => Expected::NothingIn,
-            }),
-            (Door::Member, Who::Narrowed) => self.of_the_narrowed(),
-            (Door::Member, Who::OthersKey | Who::KeyWithScope | Who::KeyWithoutScope) => Some(self.of_a_key(who)),
-        }
+            },
+            (Door::Member, Who::Narrowed) => return self.of_the_narrowed(),
+            (Door::Member, Who::OthersKey | Who::KeyWithScope | Who::KeyWithoutScope) => self.of_a_key(who),
+            (Door::Member, Who::Nobody | Who::Forger | Who::ServiceForNobody | Who::Operator)
+            | (Door::Service | Door::ServiceAlone | Door::Operator, _) => Expected::Refused(Code::Unauthenticated),
+        })
     }
 
     /// What a member of the company must get who is narrowed to nothing.
@@ -209,13 +209,14 @@ impl Rpc {
         ADMINS.contains(&self.service)
             || (ADMINS_CHANGE.contains(&self.service) && !self.reads)
             || ADMINS_TOO.contains(&self.method)
+            || OWNERS.contains(&self.method)
             || verb(&MAKERS)
             || (MAKERS_CHANGE.contains(&self.service) && verb(&["Update", "Publish"]))
     }
 }
 
 /// What is in the tenant's studios.
-fn inside(tenant: &Tenant) -> [&String; 7] {
+fn inside(tenant: &Tenant) -> [&String; 8] {
     [
         &tenant.studio,
         &tenant.document,
@@ -224,6 +225,7 @@ fn inside(tenant: &Tenant) -> [&String; 7] {
         &tenant.form_workflow,
         &tenant.execution,
         &tenant.snapshot,
+        &tenant.plan,
     ]
 }
 

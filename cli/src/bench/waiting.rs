@@ -222,6 +222,8 @@ impl Bench<'_> {
             .await?;
         let sql = format!(
             "set synchronous_commit = off;
+             -- Nobody is told of them.
+             set session_replication_role = replica;
              create unlogged table execution.bench as
              with place as materialized (
                  select row_number() over (order by id) - 1 as n, id as studio_id, company_id, created_by from core.studios
@@ -251,6 +253,7 @@ impl Bench<'_> {
                  w.users, w.rank, w.not_users, w.required, w.approved, w.since
              from execution.bench b cross join execution.waiting w where w.execution_id = '{one}';
              drop table execution.bench;
+             reset session_replication_role;
              vacuum analyze;
              checkpoint;",
             one = ids[0],

@@ -200,7 +200,7 @@ async fn upload(remote: &Remote, studio_id: &str, document: Document, output: Ou
             ..Default::default()
         }),
         text: document.text,
-        request_id: String::new(),
+        ..Default::default()
     };
     let made = remote
         .documents()

@@ -15,7 +15,7 @@ pub struct Sealed {
 }
 
 /// All of them. One whose table a database lacks is passed over, and so are values that are empty: what was sealed is forgotten.
-pub const SEALED: [Sealed; 7] = [
+pub const SEALED: [Sealed; 9] = [
     Sealed {
         table: "core.signing_keys",
         column: "sealed_private_key",
@@ -32,6 +32,18 @@ pub const SEALED: [Sealed; 7] = [
         table: "core.mails",
         column: "sealed",
         purpose: "core.mails",
+        context: "uuid_send(id)",
+    },
+    Sealed {
+        table: "core.notification_channels",
+        column: "secret",
+        purpose: "core.notification_channels",
+        context: "uuid_send(id)",
+    },
+    Sealed {
+        table: "core.notification_channels",
+        column: "old_secret",
+        purpose: "core.notification_channels",
         context: "uuid_send(id)",
     },
     Sealed {

@@ -34,7 +34,7 @@ mod convert;
 mod device;
 mod ended;
 pub mod identities;
-mod limits;
+pub(crate) mod limits;
 mod password;
 mod refresh_token;
 mod second_factor;

@@ -33,6 +33,7 @@ pub mod explain;
 pub mod join_codes;
 pub mod memberships;
 pub mod plans;
+pub(crate) mod storage;
 pub(crate) mod store;
 
 /// A business.

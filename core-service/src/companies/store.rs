@@ -10,7 +10,7 @@ use service_kit::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Company, Cursor, Details, Industry, Subscription};
+use super::{Company, Cursor, Details, Industry, Subscription, storage::Storage};
 use crate::{
     contact::{Email, Phone},
     users::Subscription as SubscriptionStatus,
@@ -201,4 +201,18 @@ fn refused(error: sqlx::Error) -> Error {
         },
         _ => error.into(),
     }
+}
+
+/// Holds the company's storage as it is until the end of the transaction.
+pub(super) async fn lock_storage(tx: &mut PgConnection, company: CompanyId) -> Result<Storage> {
+    let storage = sqlx::query_as!(
+        Storage,
+        r#"select core.lock_storage(c.id) as "used_bytes!", p.storage_bytes as limit_bytes
+           from core.companies c join core.plans p on p.code = c.plan
+           where c.id = $1"#,
+        company.as_uuid(),
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(storage)
 }

@@ -1,19 +1,18 @@
-//! Documents, chunks and searches as the contract writes them.
+//! Documents and chunks as the contract writes them.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, Violations},
-    ids::{DocumentId, StudioId},
+    ids::StudioId,
     update,
 };
 use studios_proto::core as proto;
 
 use super::{
-    AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus,
-    create::{NewDocument, Text},
-    search::{Found, MatchMode, Query},
+    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
+    create::{Content, NewDocument, Text},
 };
 use crate::requests::Key;
 
@@ -25,9 +24,8 @@ pub(super) const MISSING: &str = "a missing one is a violation";
 
 const TITLE: RangeInclusive<usize> = 1..=255;
 const METADATA_BYTES: usize = 16 * 1024;
-const QUERY: RangeInclusive<usize> = 1..=1000;
-const DEFAULT_RESULTS: i32 = 10;
-const MOST_RESULTS: i32 = 100;
+const MOST_TAGS: usize = 20;
+const TAG: RangeInclusive<usize> = 1..=50;
 
 impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
     type Error = Error;
@@ -38,21 +36,34 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
         let given = request.document.unwrap_or_default();
         let studio = violations.id::<StudioId>("document.studio_id", &given.studio_id);
         let title = violations.text("document.title", &given.title, TITLE);
-        let mime_type = mime_type(&mut violations, &given.mime_type);
+        let of_file = !request.file_id.is_empty();
+        let mime_type = (!of_file)
+            .then(|| mime_type(&mut violations, &given.mime_type))
+            .flatten();
         let access_level = access_level(&mut violations, given.access_level);
         let metadata = metadata(&mut violations, given.metadata.as_ref());
-        let text = Text::read(request.text)
-            .map_err(|description| violations.add("text", description))
-            .ok();
+        let language = language(&mut violations, &given.language);
+        let tags = tags(&mut violations, "document.tags", &given.tags);
+        let content = if of_file {
+            if !request.text.is_empty() {
+                violations.add("file_id", "must not be given together with a text");
+            }
+            violations.id("file_id", &request.file_id).map(Content::File)
+        } else {
+            let text = Text::read(request.text).map_err(|description| violations.add("text", description));
+            let text = mime_type.zip(text.ok());
+            text.map(|(mime_type, text)| Content::Text { mime_type, text })
+        };
         violations.finish()?;
         Ok(Self {
             key,
             studio: studio.expect(MISSING),
             title: title.expect(MISSING),
-            mime_type: mime_type.expect(MISSING),
             access_level: access_level.expect(MISSING),
             metadata: metadata.expect(MISSING),
-            text: text.expect(MISSING),
+            language,
+            tags,
+            content: content.expect(MISSING),
         })
     }
 }
@@ -92,6 +103,30 @@ fn metadata(violations: &mut Violations, given: Option<&prost_types::Struct>) ->
     Some(metadata)
 }
 
+/// What the text is written in, where that is told.
+fn language(violations: &mut Violations, given: &str) -> Option<Language> {
+    let told = Language::parse(given);
+    if told.is_none() && !given.is_empty() {
+        violations.add(
+            "document.language",
+            "must be the code of a language that texts are searched in, or und",
+        );
+    }
+    told
+}
+
+/// Tags, each once and in order.
+pub(super) fn tags(violations: &mut Violations, field: &str, given: &[String]) -> Vec<String> {
+    if given.len() > MOST_TAGS {
+        violations.add(field, format!("must be at most {MOST_TAGS}"));
+    }
+    let mut tags = BTreeSet::new();
+    for (place, tag) in given.iter().take(MOST_TAGS).enumerate() {
+        tags.extend(violations.text(format!("{field}[{place}]"), tag, TAG));
+    }
+    tags.into_iter().collect()
+}
+
 impl TryFrom<&proto::ListDocumentsRequest> for Listing {
     type Error = Error;
 
@@ -118,58 +153,6 @@ fn known(status: proto::ProcessingStatus) -> Option<ProcessingStatus> {
         proto::ProcessingStatus::Completed => ProcessingStatus::Completed,
         proto::ProcessingStatus::Failed => ProcessingStatus::Failed,
     })
-}
-
-/// The documents that one search may be narrowed to.
-const MOST_DOCUMENTS: usize = 1000;
-
-impl TryFrom<&proto::SearchChunksRequest> for Query {
-    type Error = Error;
-
-    fn try_from(request: &proto::SearchChunksRequest) -> Result<Self> {
-        let mut violations = Violations::new();
-        let studio = violations.id("studio_id", &request.studio_id);
-        let words = violations.text("query", &request.query, QUERY);
-        if request.limit < 0 {
-            violations.add("limit", "must not be negative");
-        }
-        if request.document_ids.len() > MOST_DOCUMENTS {
-            violations.add("document_ids", format!("must be at most {MOST_DOCUMENTS}"));
-        }
-        let mut documents = Vec::new();
-        for (place, id) in request.document_ids.iter().take(MOST_DOCUMENTS).enumerate() {
-            documents.extend(violations.id::<DocumentId>(format!("document_ids[{place}]"), id));
-        }
-        let mode = match proto::MatchMode::try_from(request.match_mode) {
-            Ok(proto::MatchMode::Unspecified | proto::MatchMode::All) => MatchMode::All,
-            Ok(proto::MatchMode::Any) => MatchMode::Any,
-            Err(_) => {
-                violations.add("match_mode", "must be one of the match modes");
-                MatchMode::All
-            }
-        };
-        violations.finish()?;
-        Ok(Self {
-            studio: studio.expect(MISSING),
-            documents,
-            words: words.expect(MISSING),
-            mode,
-            limit: if request.limit == 0 {
-                DEFAULT_RESULTS
-            } else {
-                request.limit.min(MOST_RESULTS)
-            },
-        })
-    }
-}
-
-impl From<MimeType> for String {
-    fn from(mime_type: MimeType) -> Self {
-        match mime_type {
-            MimeType::Plain => "text/plain".into(),
-            MimeType::Markdown => "text/markdown".into(),
-        }
-    }
 }
 
 impl From<AccessLevel> for proto::AccessLevel {
@@ -200,18 +183,22 @@ impl From<Document> for proto::Document {
             company_id: document.company.to_string(),
             studio_id: document.studio.to_string(),
             title: document.title,
-            mime_type: document.mime_type.into(),
+            mime_type: document.mime_type.name().into(),
             access_level: proto::AccessLevel::from(document.access_level).into(),
             status: proto::ProcessingStatus::from(document.status).into(),
             failure_reason: document.failure_reason,
             size_bytes: document.size_bytes,
             sha256: hex::encode(document.sha256),
             chunk_count: document.chunk_count,
+            language: document.language.code().into(),
+            tags: document.tags,
             metadata: Some(update::json_to_struct(&document.metadata)),
             created_by: document.created_by.to_string(),
             create_time: Some(update::timestamp(document.created_at)),
             update_time: Some(update::timestamp(document.updated_at)),
             text_cleaned: document.text_cleaned,
+            file_id: document.file.map(|id| id.to_string()).unwrap_or_default(),
+            file_version: document.file_version.unwrap_or_default(),
         }
     }
 }
@@ -223,25 +210,18 @@ impl From<Chunk> for proto::Chunk {
             document_id: chunk.document.to_string(),
             index: chunk.index,
             section: chunk.section,
+            overlap: chunk.overlap,
             content: chunk.content,
             token_count: chunk.token_count,
-        }
-    }
-}
-
-impl From<Found> for proto::SearchResult {
-    fn from(found: Found) -> Self {
-        Self {
-            chunk: Some(found.chunk.into()),
-            document_title: found.document_title,
-            score: found.score,
-            snippet: found.snippet,
+            page: chunk.page.unwrap_or_default(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use service_kit::ids::FileId;
+
     use super::*;
 
     fn fields<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
@@ -260,7 +240,7 @@ mod tests {
                 ..Default::default()
             }),
             text: "# A".into(),
-            request_id: String::new(),
+            ..Default::default()
         }
     }
 
@@ -268,8 +248,28 @@ mod tests {
     fn a_document_is_its_studios_if_not_told_otherwise() {
         let new = NewDocument::try_from(request()).unwrap();
         assert_eq!(new.access_level, AccessLevel::Studio);
-        assert_eq!((new.title.as_str(), new.mime_type), ("Notes", MimeType::Markdown));
+        assert_eq!(new.title, "Notes");
+        assert!(matches!(
+            new.content,
+            Content::Text {
+                mime_type: MimeType::Markdown,
+                ..
+            }
+        ));
         assert!(new.key.is_none());
+    }
+
+    #[test]
+    fn a_document_is_made_from_a_text_or_from_a_file_but_not_from_both() {
+        let file = FileId::generate();
+        let mut both = request();
+        both.file_id = file.to_string();
+        assert_eq!(fields(NewDocument::try_from(both.clone())), ["file_id"]);
+        both.text = String::new();
+        let new = NewDocument::try_from(both.clone()).unwrap();
+        assert!(matches!(new.content, Content::File(it) if it == file));
+        both.file_id = "x".into();
+        assert_eq!(fields(NewDocument::try_from(both)), ["file_id"]);
     }
 
     #[test]
@@ -286,11 +286,20 @@ mod tests {
             "a".to_owned(),
             Value::String("x".repeat(METADATA_BYTES)),
         )])));
+        document.language = "xx".into();
+        document.tags = vec!["a".into(), String::new()];
         large.text = " ".into();
         large.request_id = "x".into();
         assert_eq!(
             fields(NewDocument::try_from(large)),
-            ["request_id", "document.access_level", "document.metadata", "text"]
+            [
+                "request_id",
+                "document.access_level",
+                "document.metadata",
+                "document.language",
+                "document.tags[1]",
+                "text",
+            ]
         );
     }
 
@@ -302,36 +311,5 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(fields(Listing::try_from(&wrong)), ["studio_id", "status"]);
-    }
-
-    #[test]
-    fn a_search_has_a_default_and_a_bound() {
-        let query = |limit| {
-            Query::try_from(&proto::SearchChunksRequest {
-                studio_id: StudioId::generate().to_string(),
-                query: "a".into(),
-                limit,
-                ..Default::default()
-            })
-        };
-        assert_eq!(query(0).unwrap().limit, 10);
-        assert_eq!(query(3).unwrap().limit, 3);
-        assert_eq!(query(i32::MAX).unwrap().limit, 100);
-        assert_eq!(query(0).unwrap().mode, MatchMode::All);
-    }
-
-    #[test]
-    fn everything_wrong_with_a_search_is_named() {
-        let wrong = proto::SearchChunksRequest {
-            studio_id: "x".into(),
-            query: " ".into(),
-            limit: -1,
-            document_ids: vec![DocumentId::generate().to_string(), "x".into()],
-            match_mode: 9,
-        };
-        assert_eq!(
-            fields(Query::try_from(&wrong)),
-            ["studio_id", "query", "limit", "document_ids[1]", "match_mode"]
-        );
     }
 }

@@ -6,13 +6,15 @@ use service_kit::{
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
-    ids::{DocumentId, StudioId},
+    ids::{DocumentId, FileId, StudioId},
 };
 use sha2::{Digest, Sha256};
 
-use super::{AccessLevel, Document, MimeType, chunker, company_of, reached, store};
+use super::{AccessLevel, Document, Language, MimeType, chunker, company_of, reached, store};
 use crate::{
     App,
+    companies::storage,
+    files::download::{self, Stored},
     jobs::{self, Task},
     requests,
 };
@@ -26,10 +28,32 @@ pub(super) struct NewDocument {
     pub(super) key: Option<requests::Key>,
     pub(super) studio: StudioId,
     pub(super) title: String,
-    pub(super) mime_type: MimeType,
     pub(super) access_level: AccessLevel,
     pub(super) metadata: Map<String, Value>,
-    pub(super) text: Text,
+    /// Found out from the text where nobody tells.
+    pub(super) language: Option<Language>,
+    pub(super) tags: Vec<String>,
+    pub(super) content: Content,
+}
+
+/// Where its text comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// It is given.
+    Text {
+        /// What kind of text it is.
+        mime_type: MimeType,
+        /// The text.
+        text: Text,
+    },
+    /// It is extracted from this file.
+    File(FileId),
+}
+
+/// What is stored of the origin at first.
+pub(super) enum Origin<'a> {
+    Text(MimeType, &'a Text),
+    File(MimeType, &'a Stored),
 }
 
 /// A text that can be stored and shows something.
@@ -58,6 +82,7 @@ impl Text {
         Sha256::digest(&self.content).into()
     }
 
+    /// The text's length in bytes.
     pub(super) fn size_bytes(&self) -> i64 {
         i64::try_from(self.content.len()).expect("a text has at most 4 MiB")
     }
@@ -65,31 +90,45 @@ impl Text {
 
 /// Makes a document, or answers with the one made the first time.
 pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Result<Document> {
+    let file = match new.content {
+        Content::File(id) => Some(download::find(app, caller.user, id, None).await?),
+        Content::Text { .. } => None,
+    };
     let mut tx = TenantTx::begin(&app.pool, "documents.create", &Claims::user(caller.user)).await?;
     let id = DocumentId::generate();
     if let Some(first) = requests::claim(&mut tx, new.key.as_ref(), id).await? {
         return reached(&mut tx, first).await;
     }
     let company = company_of(&mut tx, new.studio).await?;
-    store::insert(&mut tx, id, company, caller.user, new).await?;
-    store::insert_text(&mut tx, id, company, &new.text.content).await?;
+    match (&new.content, &file) {
+        (Content::Text { mime_type, text }, _) => {
+            let origin = Origin::Text(*mime_type, text);
+            store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
+            store::insert_text(&mut tx, id, company, &text.content).await?;
+        }
+        (Content::File(_), Some(file)) if file.company == company => {
+            let origin = Origin::File(extracted(file)?, file);
+            store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
+        }
+        // Text does not wander from one company to another.
+        (Content::File(file), _) => return Err(Error::not_found("file", file)),
+    }
     jobs::enqueue(&mut tx, company, Task::ProcessDocument { document: id }).await?;
     let document = reached(&mut tx, id).await?;
     app.audit
         .record(&mut tx, About::company(company, "document", id))
         .await?;
-    // Last, because the company's storage stays locked until the commit.
-    let storage = store::lock_storage(&mut tx, company).await?;
-    if storage.used_bytes > storage.limit_bytes {
-        return Err(Error::ResourceExhausted {
-            reason: "STORAGE_QUOTA_EXCEEDED",
-            message: format!("the company's plan has {} bytes of storage", storage.limit_bytes),
-            retry_after: None,
-        });
-    }
-    tx.commit().await?;
+    storage::commit(app, caller, tx, company).await?;
     app.job_signal.wake();
     Ok(document)
+}
+
+/// The kind of a file that text can be taken from.
+fn extracted(file: &Stored) -> Result<MimeType> {
+    MimeType::parse(&file.mime_type).ok_or_else(|| Error::FailedPrecondition {
+        reason: "FILE_HAS_NO_TEXT",
+        message: format!("no text can be taken from files of the type {}", file.mime_type),
+    })
 }
 
 #[cfg(test)]

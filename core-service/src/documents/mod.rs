@@ -1,6 +1,7 @@
 //! Documents: texts of a studio, cut into the chunks that searches find and workflows retrieve.
 //!
-//! A document is made with its text and a job in one commit; the worker cuts it in the background (`process`).
+//! A document is made with its text, or the file to extract it from ([`extract`]), and a job in one commit; the worker does the
+//! rest in the background (`process`).
 //! Its status is pending exactly while a job for it waits, so that asking twice enqueues once. What belongs to a deleted
 //! studio is not found; a private document is its maker's alone. Both hold for chunks and searches too.
 
@@ -10,7 +11,7 @@ use service_kit::{
     auth::Caller,
     db::{Claims, TenantTx},
     error::{Error, Result},
-    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
+    ids::{ChunkId, CompanyId, DocumentId, FileId, StudioId, UserId},
     page::Page,
 };
 use time::OffsetDateTime;
@@ -26,9 +27,14 @@ pub mod api;
 pub mod chunker;
 mod convert;
 mod create;
+pub mod extract;
+pub mod language;
 pub(crate) mod process;
 pub mod search;
 mod store;
+mod words;
+
+pub use language::Language;
 
 /// A text with its processing state.
 #[derive(Clone, Debug)]
@@ -49,14 +55,22 @@ pub struct Document {
     pub status: ProcessingStatus,
     /// Why processing failed, for people; empty otherwise.
     pub failure_reason: String,
-    /// Length of the text in bytes.
+    /// The file it was made from, unless that was erased.
+    pub file: Option<FileId>,
+    /// Which version of it.
+    pub file_version: Option<i32>,
+    /// Length of the text in bytes; what is reserved for it until it is extracted.
     pub size_bytes: i64,
-    /// SHA-256 of the text.
+    /// SHA-256 of the text; empty until it is extracted.
     pub sha256: Vec<u8>,
     /// Whether characters that cannot be stored were taken out of the text.
     pub text_cleaned: bool,
     /// How many chunks it has.
     pub chunk_count: i32,
+    /// What it is written in.
+    pub language: Language,
+    /// Names to find it under.
+    pub tags: Vec<String>,
     /// Free JSON of the client's.
     pub metadata: Map<String, Value>,
     /// Who made it.
@@ -67,7 +81,7 @@ pub struct Document {
     pub updated_at: OffsetDateTime,
 }
 
-/// The kinds of text that are taken.
+/// The kinds of content that text is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text")]
 pub enum MimeType {
@@ -77,6 +91,51 @@ pub enum MimeType {
     /// CommonMark with tables.
     #[sqlx(rename = "text/markdown")]
     Markdown,
+    /// A page of the web.
+    #[sqlx(rename = "text/html")]
+    Html,
+    /// Rows of values.
+    #[sqlx(rename = "text/csv")]
+    Csv,
+    /// Pages.
+    #[sqlx(rename = "application/pdf")]
+    Pdf,
+    /// Office Open XML's texts.
+    #[sqlx(rename = "application/vnd.openxmlformats-officedocument.wordprocessingml.document")]
+    Docx,
+    /// Office Open XML's spreadsheets.
+    #[sqlx(rename = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")]
+    Xlsx,
+}
+
+impl MimeType {
+    const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::Markdown,
+        Self::Html,
+        Self::Csv,
+        Self::Pdf,
+        Self::Docx,
+        Self::Xlsx,
+    ];
+
+    /// The media type.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "text/plain",
+            Self::Markdown => "text/markdown",
+            Self::Html => "text/html",
+            Self::Csv => "text/csv",
+            Self::Pdf => "application/pdf",
+            Self::Docx => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        }
+    }
+
+    /// The kind of this name, if text is taken from it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
 }
 
 /// Who reaches a document or a file.
@@ -116,10 +175,14 @@ pub struct Chunk {
     pub index: i32,
     /// The headings above it, joined by ` > `.
     pub section: String,
+    /// What the chunk before it ends with; no part of its text.
+    pub overlap: String,
     /// Its text.
     pub content: String,
     /// An estimate of its length in tokens.
     pub token_count: i32,
+    /// The page it stands on, from 1, where the document has pages.
+    pub page: Option<i32>,
 }
 
 /// Which documents are listed.

@@ -3,12 +3,15 @@
 use serde_json::{Map, Value};
 use service_kit::{
     error::Result,
-    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
+    ids::{ChunkId, CompanyId, DocumentId, FileId, StudioId, UserId},
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
-use super::{AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus, create::NewDocument};
+use super::{
+    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
+    create::{NewDocument, Origin, TEXT_BYTES},
+};
 
 struct Row {
     id: DocumentId,
@@ -19,10 +22,14 @@ struct Row {
     access_level: AccessLevel,
     status: ProcessingStatus,
     failure_reason: String,
+    file: Option<FileId>,
+    file_version: Option<i32>,
     size_bytes: i64,
     sha256: Vec<u8>,
     text_cleaned: bool,
     chunk_count: i32,
+    language: String,
+    tags: Vec<String>,
     metadata: Json<Map<String, Value>>,
     created_by: UserId,
     created_at: OffsetDateTime,
@@ -40,22 +47,20 @@ impl From<Row> for Document {
             access_level: row.access_level,
             status: row.status,
             failure_reason: row.failure_reason,
+            file: row.file,
+            file_version: row.file_version,
             size_bytes: row.size_bytes,
             sha256: row.sha256,
             text_cleaned: row.text_cleaned,
             chunk_count: row.chunk_count,
+            language: Language::of_configuration(&row.language).unwrap_or(Language::UNDETERMINED),
+            tags: row.tags,
             metadata: row.metadata.0,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
     }
-}
-
-/// How much a company has stored, and how much it may.
-pub(super) struct Storage {
-    pub(super) used_bytes: i64,
-    pub(super) limit_bytes: i64,
 }
 
 /// The company of a studio that is reached and not deleted.
@@ -75,22 +80,34 @@ pub(super) async fn insert(
     company: CompanyId,
     created_by: UserId,
     new: &NewDocument,
+    origin: &Origin<'_>,
 ) -> Result<()> {
+    // What a file's text may at most have is reserved until it is known.
+    let reserved = i64::try_from(TEXT_BYTES).expect("a text has at most 4 MiB");
+    let (mime_type, size_bytes, sha256, cleaned, file) = match *origin {
+        Origin::Text(mime_type, text) => (mime_type, text.size_bytes(), text.sha256().to_vec(), text.cleaned, None),
+        Origin::File(mime_type, file) => (mime_type, reserved, Vec::new(), false, Some(file)),
+    };
     sqlx::query!(
         "insert into core.documents (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256,
-                                     text_cleaned, metadata, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                                     text_cleaned, metadata, created_by, file_id, file_version, language, language_told, tags)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         id.as_uuid(),
         company.as_uuid(),
         new.studio.as_uuid(),
         new.title,
-        new.mime_type as MimeType,
+        mime_type as MimeType,
         new.access_level as AccessLevel,
-        new.text.size_bytes(),
-        &new.text.sha256(),
-        new.text.cleaned,
+        size_bytes,
+        sha256,
+        cleaned,
         Json(&new.metadata) as _,
         created_by.as_uuid(),
+        file.map(|it| it.file.as_uuid()),
+        file.map(|it| it.version),
+        new.language.unwrap_or(Language::ENGLISH).configuration(),
+        new.language.is_some(),
+        &new.tags,
     )
     .execute(tx)
     .await?;
@@ -114,20 +131,6 @@ pub(super) async fn insert_text(
     Ok(())
 }
 
-/// Holds the company's storage as it is until the end of the transaction.
-pub(super) async fn lock_storage(tx: &mut PgConnection, company: CompanyId) -> Result<Storage> {
-    let storage = sqlx::query_as!(
-        Storage,
-        r#"select core.lock_storage(c.id) as "used_bytes!", p.storage_bytes as limit_bytes
-           from core.companies c join core.plans p on p.code = c.plan
-           where c.id = $1"#,
-        company.as_uuid(),
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(storage)
-}
-
 /// Holds the row until the end of the transaction, so that what is read next stays true.
 pub(super) async fn lock(tx: &mut PgConnection, id: DocumentId) -> Result<()> {
     sqlx::query!("select from core.documents where id = $1 for update", id.as_uuid())
@@ -141,8 +144,9 @@ pub(super) async fn find(tx: &mut PgConnection, id: DocumentId) -> Result<Option
         Row,
         r#"select id as "id: DocumentId", company_id as "company: CompanyId", studio_id as "studio: StudioId", title,
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
-                  status as "status: ProcessingStatus", failure_reason, size_bytes, sha256, text_cleaned, chunk_count,
-                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  status as "status: ProcessingStatus", failure_reason,
+                  file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
+                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
                   updated_at
            from core.documents
            where id = $1 and not core.studio_is_deleted(studio_id)"#,
@@ -164,8 +168,9 @@ pub(super) async fn list(
         Row,
         r#"select id as "id: DocumentId", company_id as "company: CompanyId", studio_id as "studio: StudioId", title,
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
-                  status as "status: ProcessingStatus", failure_reason, size_bytes, sha256, text_cleaned, chunk_count,
-                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  status as "status: ProcessingStatus", failure_reason,
+                  file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
+                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
                   updated_at
            from core.documents
            where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
@@ -184,8 +189,8 @@ pub(super) async fn list(
 
 pub(super) async fn text(tx: &mut PgConnection, id: DocumentId) -> Result<Option<String>> {
     let text = sqlx::query_scalar!(
-        "select t.text from core.documents d join core.document_texts t on t.document_id = d.id
-         where d.id = $1 and not core.studio_is_deleted(d.studio_id)",
+        r#"select coalesce(t.text, '') as "text!" from core.documents d left join core.document_texts t on t.document_id = d.id
+         where d.id = $1 and not core.studio_is_deleted(d.studio_id)"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)
@@ -218,7 +223,7 @@ pub(super) async fn chunks(
 ) -> Result<Vec<Chunk>> {
     let chunks = sqlx::query_as!(
         Chunk,
-        r#"select id as "id: ChunkId", document_id as "document: DocumentId", index, section, content, token_count
+        r#"select id as "id: ChunkId", document_id as "document: DocumentId", index, section, overlap, content, token_count, page
            from core.chunks
            where document_id = $1 and index > coalesce($2, -1)
            order by index

@@ -14,7 +14,7 @@ use service_kit::{
 use time::OffsetDateTime;
 
 use super::{Mime, company_of, enter, record, upload_store};
-use crate::{App, documents::AccessLevel};
+use crate::{App, companies::storage, documents::AccessLevel};
 
 /// How long a resumable upload may take.
 const RESUMABLE: Duration = Duration::from_hours(24);
@@ -102,16 +102,7 @@ async fn reserve(
     if lease.is_none() {
         app.audit.record(&mut tx, About::company(company, "upload", id)).await?;
     }
-    // Last, because the company's storage stays locked until the commit.
-    let storage = upload_store::lock_storage(&mut tx, company).await?;
-    if storage.used_bytes > storage.limit_bytes {
-        return Err(Error::ResourceExhausted {
-            reason: "STORAGE_QUOTA_EXCEEDED",
-            message: format!("the company's plan has {} bytes of storage", storage.limit_bytes),
-            retry_after: None,
-        });
-    }
-    tx.commit().await?;
+    storage::commit(app, caller, tx, company).await?;
     Ok(upload)
 }
 

@@ -60,26 +60,6 @@ impl From<Row> for Upload {
     }
 }
 
-/// How much a company has stored and reserved, and how much it may.
-pub(super) struct Storage {
-    pub(super) used_bytes: i64,
-    pub(super) limit_bytes: i64,
-}
-
-/// Holds the company's storage as it is until the end of the transaction.
-pub(super) async fn lock_storage(tx: &mut PgConnection, company: CompanyId) -> Result<Storage> {
-    let storage = sqlx::query_as!(
-        Storage,
-        r#"select core.lock_storage(c.id) as "used_bytes!", p.storage_bytes as limit_bytes
-           from core.companies c join core.plans p on p.code = c.plan
-           where c.id = $1"#,
-        company.as_uuid(),
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(storage)
-}
-
 #[expect(clippy::too_many_arguments, reason = "each is a column")]
 pub(super) async fn insert(
     tx: &mut PgConnection,

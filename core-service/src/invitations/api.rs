@@ -6,8 +6,8 @@ use service_kit::{auth::Caller, db, error::Violations, page::Page};
 use studios_proto::core::{self as proto, invitation_service_server::InvitationService};
 use tonic::{Request, Response, Status};
 
-use super::Token;
-use crate::App;
+use super::{NewInvitation, Token};
+use crate::{App, auth::limits};
 
 const LIST_INVITATIONS: &str = "/studios.core.v1.InvitationService/ListInvitations";
 
@@ -31,7 +31,8 @@ impl InvitationService for Invitations {
         request: Request<proto::CreateInvitationRequest>,
     ) -> Result<Response<proto::CreateInvitationResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let new = request.into_inner().try_into()?;
+        let new: NewInvitation = request.into_inner().try_into()?;
+        limits::invitation(&self.app, &new.email).await?;
         let made = db::retry("invitations.create", || super::create(&self.app, &caller, &new)).await?;
         Ok(Response::new(proto::CreateInvitationResponse {
             invitation: Some(made.0.into()),

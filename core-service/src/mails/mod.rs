@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use service_kit::{
     db::WorkerTx,
     error::Result,
@@ -67,6 +68,28 @@ pub enum Mail {
         /// The address.
         to: Email,
     },
+    /// Tells somebody what his company has chosen to be told.
+    Notification {
+        /// The address.
+        to: Email,
+        /// The company's name.
+        company: String,
+        /// What it is of.
+        topic: String,
+        /// What there is to tell: ids, names and numbers.
+        data: Map<String, Value>,
+    },
+    /// Tells an admin that a channel of notifications was switched off.
+    ChannelDisabled {
+        /// The address.
+        to: Email,
+        /// The company's name.
+        company: String,
+        /// The channel's name.
+        channel: String,
+        /// Why.
+        reason: String,
+    },
     /// Tells a user what happened to his account.
     SecurityNotice {
         /// The address.
@@ -101,6 +124,8 @@ impl Mail {
             | Self::EmailChange { to }
             | Self::Invitation { to, .. }
             | Self::AddressTaken { to }
+            | Self::Notification { to, .. }
+            | Self::ChannelDisabled { to, .. }
             | Self::SecurityNotice { to, .. } => to,
         }
     }
@@ -112,6 +137,8 @@ impl Mail {
             Self::EmailChange { .. } => "email_change",
             Self::Invitation { .. } => "invitation",
             Self::AddressTaken { .. } => "address_taken",
+            Self::Notification { .. } => "notification",
+            Self::ChannelDisabled { .. } => "channel_disabled",
             Self::SecurityNotice { .. } => "security_notice",
         }
     }
@@ -122,7 +149,11 @@ impl Mail {
             Self::Verification { .. } => Some(Purpose::Verification),
             Self::PasswordReset { .. } => Some(Purpose::PasswordReset),
             Self::EmailChange { .. } => Some(Purpose::EmailChange),
-            Self::Invitation { .. } | Self::AddressTaken { .. } | Self::SecurityNotice { .. } => None,
+            Self::Invitation { .. }
+            | Self::AddressTaken { .. }
+            | Self::Notification { .. }
+            | Self::ChannelDisabled { .. }
+            | Self::SecurityNotice { .. } => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What mails say: plain text, one idea each, with a link where the installation has pages for it.
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{Mail, MailToken, Notice};
@@ -57,12 +58,60 @@ pub(super) fn write(mail: &Mail, token: Option<&MailToken>, pages: Option<&Url>)
              you, sign in, or ask for a new password. If it was not you, do nothing."
                 .to_owned(),
         ),
+        Mail::Notification {
+            company, topic, data, ..
+        } => notification(company, topic, data),
+        Mail::ChannelDisabled {
+            company,
+            channel,
+            reason,
+            ..
+        } => (
+            format!("Notifications of {} were switched off", line(company)),
+            format!(
+                "The channel \"{}\" has taken nothing for days, so nothing is sent to it any more. The last time: {}. Once its \
+                 receiver is well, switch the channel on again; what failed is in its log and can be sent once more.",
+                line(channel),
+                line(reason)
+            ),
+        ),
         Mail::SecurityNotice { what, .. } => notice(what),
     };
     Words {
         subject,
         body: format!("{body}\n"),
     }
+}
+
+/// What happened, and under it what is known of it, a line each.
+fn notification(company: &str, topic: &str, data: &Map<String, Value>) -> (String, String) {
+    let text = |name: &str| line(data.get(name).and_then(Value::as_str).unwrap_or_default());
+    let run = |what: &str| match text("workflow_name") {
+        name if name.is_empty() => format!("A run {what}"),
+        name => format!("A run of \"{name}\" {what}"),
+    };
+    let what = match topic {
+        "execution.failed" => run("has failed"),
+        "approval.waiting" => run("waits for a decision"),
+        "approval.reminder" => run("still waits for a decision"),
+        "approval.escalated" => run("waits for a decision, and others may decide now"),
+        "quota.warning" => format!("Four fifths of the plan's {} are used", text("quota").replace('_', " ")),
+        "quota.reached" => format!("Nothing is left of the plan's {}", text("quota").replace('_', " ")),
+        "security.event" => format!("Access was changed: {}", text("action")),
+        _ => "This is a test".to_owned(),
+    };
+    let told = data.iter().filter_map(|(name, value)| {
+        let value = match value {
+            Value::String(text) => line(text),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(is_so) => is_so.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        };
+        Some(format!("{}: {value}", line(name).replace('_', " ")))
+    });
+    let told: Vec<_> = told.collect();
+    let company = line(company);
+    (format!("{company}: {what}"), format!("{what}.\n\n{}", told.join("\n")))
 }
 
 fn notice(what: &Notice) -> (String, String) {

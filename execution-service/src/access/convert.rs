@@ -3,16 +3,18 @@
 use service_kit::{
     db::Claims,
     error::{Error, Result},
-    ids::SessionId,
+    ids::{ChunkId, SessionId},
+    update,
 };
 use studios_proto::core::{
     self as proto, AccessDecision, Chunk, FollowEventsResponse, SearchResult, follow_events_response as follow,
 };
 
 use super::{
-    Access, Allowance, Found, Role,
+    Access, Allowance, Found, Role, Search, Unembedded,
     answers::{Answer, News},
 };
+use crate::{engine::definition::RetrievalMode, notices::Notice};
 
 pub(super) fn answer(decision: &AccessDecision) -> Result<Answer> {
     Ok(Answer {
@@ -38,6 +40,35 @@ pub(super) fn ended_session(message: &FollowEventsResponse) -> Result<Option<Ses
         Some(follow::News::Event(event)) if !event.session_id.is_empty() => id(&event.session_id).map(Some),
         _ => Ok(None),
     }
+}
+
+/// What a company is to be told, as core-service takes it.
+pub(super) fn notice(notice: &Notice) -> Result<proto::Notice> {
+    use proto::NotificationTopic as Topic;
+    let topic = match notice.topic.as_str() {
+        "execution.failed" => Topic::ExecutionFailed,
+        "approval.waiting" => Topic::ApprovalWaiting,
+        "approval.reminder" => Topic::ApprovalReminder,
+        "approval.escalated" => Topic::ApprovalEscalated,
+        "quota.warning" => Topic::QuotaWarning,
+        "quota.reached" => Topic::QuotaReached,
+        "security.event" => Topic::SecurityEvent,
+        other => return Err(Error::internal(format!("a notice is of {other}"))),
+    };
+    let rank = match notice.rank.as_deref() {
+        Some("admin") => proto::NoticeRank::Admins,
+        Some(_) => proto::NoticeRank::Members,
+        None => proto::NoticeRank::Unspecified,
+    };
+    Ok(proto::Notice {
+        id: notice.id.to_string(),
+        company_id: notice.company.to_string(),
+        topic: topic.into(),
+        data: Some(update::json_to_struct(&notice.data)),
+        user_ids: notice.users.iter().map(ToString::to_string).collect(),
+        rank: rank.into(),
+        occur_time: Some(update::timestamp(notice.at)),
+    })
 }
 
 fn access(decision: &AccessDecision) -> Result<Access> {
@@ -89,8 +120,56 @@ pub(super) fn chunk(chunk: Chunk, document_title: &str) -> Result<Found> {
         chunk_id: id(&chunk.id)?,
         document_title: document_title.to_owned(),
         section: chunk.section,
+        page: u32::try_from(chunk.page).ok().filter(|it| *it > 0),
+        overlap: chunk.overlap,
         content: chunk.content,
     })
+}
+
+/// A search, of its query as much as core-service takes.
+pub(super) fn search(search: Search<'_>, query_chars: usize) -> proto::SearchChunksRequest {
+    proto::SearchChunksRequest {
+        studio_id: search.studio.to_string(),
+        query: search.query.chars().take(query_chars).collect(),
+        limit: i32::try_from(search.limit).unwrap_or(i32::MAX),
+        document_ids: search.documents.iter().map(ToString::to_string).collect(),
+        match_mode: proto::MatchMode::Any.into(),
+        mode: match search.mode {
+            RetrievalMode::Automatic => proto::SearchMode::Automatic,
+            RetrievalMode::Text => proto::SearchMode::Text,
+            RetrievalMode::Vector => proto::SearchMode::Vector,
+            RetrievalMode::Fused => proto::SearchMode::Fused,
+        }
+        .into(),
+        vector: search
+            .vector
+            .map(|(model, numbers)| proto::QueryVector { model, numbers }),
+        filter: Some(proto::DocumentFilter {
+            mime_types: search.mime_types.to_vec(),
+            tags: search.tags.to_vec(),
+            created_from: search.created_from.map(update::timestamp),
+            ..Default::default()
+        }),
+    }
+}
+
+pub(super) fn unembedded(answer: proto::ClaimChunksResponse) -> Result<Option<Unembedded>> {
+    if answer.chunks.is_empty() {
+        return Ok(None);
+    }
+    let chunks = answer.chunks.into_iter().map(|it| Ok((id(&it.chunk_id)?, it.text)));
+    Ok(Some(Unembedded {
+        company: id(&answer.company_id)?,
+        document: id(&answer.document_id)?,
+        chunks: chunks.collect::<Result<_>>()?,
+    }))
+}
+
+pub(super) fn vector((chunk, numbers): (ChunkId, Vec<f32>)) -> proto::ChunkVector {
+    proto::ChunkVector {
+        chunk_id: chunk.to_string(),
+        numbers,
+    }
 }
 
 pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {

@@ -17,15 +17,20 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::core::{
-    CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, SearchChunksRequest,
-    access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, CompanyModel, GetDocumentRequest, ListChunksRequest,
+    ReportNoticesRequest, StoreVectorsRequest, access_service_client::AccessServiceClient,
+    document_service_client::DocumentServiceClient, embedding_service_client::EmbeddingServiceClient,
+    notice_service_client::NoticeServiceClient,
 };
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, transport::Channel};
 
 use answers::{Answer, Place, Question};
 use cache::Cache;
+
+use crate::{engine::definition::RetrievalMode, notices::Notice};
 
 mod answers;
 mod cache;
@@ -37,6 +42,8 @@ mod identity;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long core-service may take to find chunks.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long core-service may take to take notices.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest query that core-service takes, in characters.
 const QUERY_CHARS: usize = 1_000;
 
@@ -116,8 +123,46 @@ pub struct Found {
     pub document_title: String,
     /// The headings above it; empty where there is none.
     pub section: String,
+    /// The page that it stands on, where the document has pages.
+    pub page: Option<u32>,
+    /// What the chunk before it ends with.
+    pub overlap: String,
     /// Its text.
     pub content: String,
+}
+
+/// What is looked for in a studio's documents.
+#[derive(Clone, Debug)]
+pub struct Search<'s> {
+    /// The studio.
+    pub studio: StudioId,
+    /// The words; any of them counts.
+    pub query: &'s str,
+    /// By what chunks are found.
+    pub mode: RetrievalMode,
+    /// The query as a vector, and the model that made it.
+    pub vector: Option<(String, Vec<f32>)>,
+    /// At most this many chunks.
+    pub limit: u32,
+    /// In these documents; in all where none is named.
+    pub documents: &'s [DocumentId],
+    /// In documents of these types; of all where none is named.
+    pub mime_types: &'s [String],
+    /// In documents with all of these tags.
+    pub tags: &'s [String],
+    /// In documents made at this time or later.
+    pub created_from: Option<OffsetDateTime>,
+}
+
+/// Chunks of a document that lack vectors.
+#[derive(Clone, Debug)]
+pub struct Unembedded {
+    /// The company whose model makes them.
+    pub company: CompanyId,
+    /// The document.
+    pub document: DocumentId,
+    /// The chunks and their texts.
+    pub chunks: Vec<(ChunkId, String)>,
 }
 
 /// Calls core-service as this service, for a user.
@@ -125,6 +170,8 @@ pub struct Found {
 pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
+    notices: NoticeServiceClient<Channel>,
+    embeddings: EmbeddingServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
     revocations: Arc<Revocations>,
@@ -135,7 +182,9 @@ impl CoreClient {
     pub fn new(channel: Channel, identity: Arc<ServiceIdentity>, revocations: Arc<Revocations>) -> Self {
         Self {
             access: AccessServiceClient::new(channel.clone()),
-            documents: DocumentServiceClient::new(channel),
+            documents: DocumentServiceClient::new(channel.clone()),
+            embeddings: EmbeddingServiceClient::new(channel.clone()),
+            notices: NoticeServiceClient::new(channel),
             identity,
             cache: Arc::default(),
             revocations,
@@ -192,22 +241,9 @@ impl CoreClient {
         Err(Error::internal("core-service answered about another user or company"))
     }
 
-    /// The chunks of a studio's documents that fit a question best, best first; in all documents where none is named.
-    pub async fn search_chunks(
-        &self,
-        user: UserId,
-        studio: StudioId,
-        query: &str,
-        limit: u32,
-        documents: &[DocumentId],
-    ) -> Result<Vec<Found>> {
-        let request = SearchChunksRequest {
-            studio_id: studio.to_string(),
-            query: query.chars().take(QUERY_CHARS).collect(),
-            limit: i32::try_from(limit).unwrap_or(i32::MAX),
-            document_ids: documents.iter().map(ToString::to_string).collect(),
-            match_mode: MatchMode::Any.into(),
-        };
+    /// The chunks of a studio's documents that fit a question best, best first.
+    pub async fn search_chunks(&self, user: UserId, search: Search<'_>) -> Result<Vec<Found>> {
+        let request = convert::search(search, QUERY_CHARS);
         let answer = self
             .documents
             .clone()
@@ -215,6 +251,43 @@ impl CoreClient {
             .await;
         let found = answer.map_err(status::from_status)?.into_inner();
         found.results.into_iter().map(convert::found).collect()
+    }
+
+    /// Chunks that lack vectors of their company's model, of the first company that has such; for this service itself.
+    pub async fn claim_chunks(&self, models: &[(CompanyId, String)], limit: i32) -> Result<Option<Unembedded>> {
+        let models = models.iter().map(|(company, model)| CompanyModel {
+            company_id: company.to_string(),
+            model: model.clone(),
+        });
+        let request = ClaimChunksRequest {
+            models: models.collect(),
+            limit,
+        };
+        let request = client::call(Some(&self.identity), None, request, SEARCH_TIMEOUT);
+        let answer = self.embeddings.clone().claim_chunks(request).await;
+        convert::unembedded(answer.map_err(status::from_status)?.into_inner())
+    }
+
+    /// Stores what came of such chunks: their vectors, or why the model refuses them.
+    pub async fn store_vectors(
+        &self,
+        document: DocumentId,
+        model: &str,
+        made: std::result::Result<Vec<(ChunkId, Vec<f32>)>, String>,
+    ) -> Result<()> {
+        let (vectors, refusal) = match made {
+            Ok(vectors) => (vectors, String::new()),
+            Err(refusal) => (Vec::new(), refusal),
+        };
+        let request = StoreVectorsRequest {
+            document_id: document.to_string(),
+            model: model.to_owned(),
+            vectors: vectors.into_iter().map(convert::vector).collect(),
+            refusal,
+        };
+        let request = client::call(Some(&self.identity), None, request, SEARCH_TIMEOUT);
+        let answer = self.embeddings.clone().store_vectors(request).await;
+        answer.map(|_| ()).map_err(status::from_status)
     }
 
     /// The first chunks of a document in their order.
@@ -240,6 +313,19 @@ impl CoreClient {
             .await;
         let chunks = answer.map_err(status::from_status)?.into_inner().chunks;
         chunks.into_iter().map(|chunk| convert::chunk(chunk, &title)).collect()
+    }
+
+    /// Hands over what companies are to be told; known ones are taken as read.
+    pub async fn report_notices(&self, notices: &[Notice]) -> Result<()> {
+        let notices: Result<_> = notices.iter().map(convert::notice).collect();
+        let request = ReportNoticesRequest { notices: notices? };
+        let call = client::call(Some(&self.identity), None, request, REPORT_TIMEOUT);
+        self.notices
+            .clone()
+            .report_notices(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
     }
 
     fn call<T>(&self, user: UserId, message: T, timeout: Duration) -> tonic::Request<T> {

@@ -1,5 +1,5 @@
 //! Trying a stage on sample inputs, before there is a run. It is the engine's own try ([`Engine::try_stage`]): what it calls costs
-//! what it costs, and counts as a start does; nothing is recorded.
+//! what it costs, which is counted, and it counts as a start does; nothing else is recorded.
 //!
 //! [`Engine::try_stage`]: crate::worker::Engine::try_stage
 

@@ -1,12 +1,13 @@
 //! A try of a stage that is not recorded: how a stage does on sample inputs, before there is a run.
 //!
 //! It is the same try as a run's, from the same state: one that has just begun at the stage with the given outputs of others. What
-//! it calls is called and costs what it costs; nothing is written.
+//! it calls is called, costs what it costs, and counts as that; nothing else is written.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use service_kit::{
+    db,
     error::{Error, Result},
     ids::{CompanyId, ExecutionId, StudioId, UserId, VersionId, WorkflowId},
     telemetry,
@@ -17,7 +18,7 @@ use super::{
     call::{Came, Try},
     scene::Ground,
     scene::Scene,
-    store::Facts,
+    store::{Facts, quotas, spent_by},
 };
 use crate::engine::{
     action::Action,
@@ -56,6 +57,7 @@ impl Engine {
     /// `Invalid` on `stage` for one that calls nothing, or that a map runs and that is given no `item`; on `inputs` that cannot be
     /// stored.
     pub async fn try_stage(&self, wanted: TryStage) -> Result<AttemptPayload> {
+        let company = wanted.company;
         let scene = self.scene(wanted)?;
         let ground = scene.ground.clone();
         let call = scene
@@ -76,12 +78,24 @@ impl Engine {
             ended: None,
         };
         match a_try.perform().await {
-            Came::Attempt(attempt) => Ok(*attempt),
+            Came::Attempt(attempt) => {
+                self.count(company, &attempt).await;
+                Ok(*attempt)
+            }
             Came::Run(_) | Came::Unknown => Err(Error::Unavailable {
                 reason: "OUTCOME_UNKNOWN",
                 message: "the request was sent and no answer came".into(),
                 retry_after: None,
             }),
+        }
+    }
+
+    /// Counts what a try took. It is answered all the same where that cannot be: it is paid for.
+    async fn count(&self, company: CompanyId, attempt: &AttemptPayload) {
+        let spent = spent_by(std::iter::once(attempt));
+        let counted = db::with(&self.shared.pool, async |it| quotas::spend(it, company, spent).await);
+        if let Err(error) = counted.await {
+            tracing::error!(%company, error = %error, "what a try of a stage took is not counted");
         }
     }
 

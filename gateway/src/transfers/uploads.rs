@@ -1,4 +1,4 @@
-//! Uploads by TUS 1.0 (https://tus.io/protocols/resumable-upload): creation, termination, expiration, checksum.
+//! Uploads by TUS 1.0 (<https://tus.io/protocols/resumable-upload>): creation, termination, expiration, checksum.
 
 use std::time::Duration;
 

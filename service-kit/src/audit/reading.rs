@@ -116,8 +116,13 @@ impl AuditLog {
     pub async fn verify(&self, tx: &mut PgConnection, company: CompanyId) -> Result<Report> {
         let chain = company.as_uuid();
         // What is linked after the head was read is left for the next time.
-        let head = self.head(tx, company).await?;
-        let until = head.as_ref().map_or(i64::MAX, |it| it.seq);
+        let mut head = self.head(tx, company).await?;
+        let mut until = head.as_ref().map_or(0, |it| it.seq);
+        if head.is_none() && !store::links(tx, self.schema, chain, (0, i64::MAX), 1).await?.is_empty() {
+            // The first links came in between, and their head with them; or it was taken away.
+            head = self.head(tx, company).await?;
+            until = head.as_ref().map_or(i64::MAX, |it| it.seq);
+        }
         let mut walk = Walk::new();
         loop {
             let after = walk.length().1;

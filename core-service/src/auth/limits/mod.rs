@@ -245,6 +245,27 @@ pub(super) async fn mail(app: &App, to: &Email, from: Option<ClientAddress>) -> 
     take(app, "auth.limit_mail", &uses).await
 }
 
+/// Counts an invitation to an address, apart from the mails that its owner asks for: a stranger's invitations must not use those up.
+///
+/// # Errors
+/// `ResourceExhausted` where there were too many.
+pub(crate) async fn invitation(app: &App, to: &Email) -> Result<()> {
+    let uses: Vec<_> = app
+        .auth_limits
+        .mail
+        .rate()
+        .map(|rate| Use {
+            rate,
+            times: 1,
+            key: key(app, &["invitation", to.as_str()]),
+            unless: None,
+            refusal: MAILS,
+        })
+        .into_iter()
+        .collect();
+    take(app, "auth.limit_invitation", &uses).await
+}
+
 /// A counted code of a second factor.
 #[derive(Debug)]
 pub(super) struct CodeAttempt(Vec<Use>);

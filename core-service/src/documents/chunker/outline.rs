@@ -66,6 +66,17 @@ pub(super) fn plain(text: &str) -> Section {
     }
 }
 
+/// The one section of a text whose lines are rows.
+pub(super) fn lines(text: &str) -> Section {
+    Section {
+        blocks: vec![Block {
+            range: 0..text.len(),
+            kind: Kind::Lines,
+        }],
+        ..Section::default()
+    }
+}
+
 /// The sections of a markdown text, in order; the first one stands before any heading. `None` where there are more
 /// headings than the limit.
 pub(super) fn markdown(text: &str, headings_limit: usize) -> Option<Vec<Section>> {

@@ -156,10 +156,12 @@ impl<'a> Runs<'a> {
 
 /// Tokens of models and what they cost, of the attempts of a record.
 pub(super) fn spent(record: &Record) -> (i64, i64) {
-    let attempts = record
-        .entries
-        .iter()
-        .filter_map(|sealed| sealed.entry.payload.attempt());
+    let entries = record.entries.iter();
+    spent_by(entries.filter_map(|sealed| sealed.entry.payload.attempt()))
+}
+
+/// What attempts took: tokens, and millionths of a US dollar.
+pub(in crate::worker) fn spent_by<'a>(attempts: impl Iterator<Item = &'a AttemptPayload>) -> (i64, i64) {
     let uses = attempts.flat_map(|it| it.usage.iter().chain(&it.judge));
     let (mut tokens, mut cost_micros) = (0_u64, 0_u64);
     for it in uses {

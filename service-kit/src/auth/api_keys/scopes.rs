@@ -11,15 +11,18 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 12] = [
+const CLOSED: [&str; 15] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "AuthService",
+    "EmbeddingService",
     "ExecutionAuditService",
     "FlowCallbackService",
     "InvitationService",
+    "NoticeService",
+    "NotificationService",
     "OperatorService",
     "ReplicaService",
     "TransferService",
