@@ -3,6 +3,7 @@
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
 pub mod account;
+pub mod agents;
 pub mod api_keys;
 pub mod audit;
 pub mod bench;
@@ -94,6 +95,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Agent sessions.
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(agents::Command),
     /// Learning plans.
     #[command(subcommand, visible_alias = "plan")]
     Plans(plans::Command),
@@ -152,6 +156,7 @@ pub async fn run() -> u8 {
         Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Agents(command) => agents::run(command, output).await,
         Command::Plans(command) => plans::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,

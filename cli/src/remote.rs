@@ -14,7 +14,7 @@ use studios_proto::{
         notification_service_client::NotificationServiceClient, studio_service_client::StudioServiceClient,
     },
     execution::{
-        connection_service_client::ConnectionServiceClient,
+        agent_service_client::AgentServiceClient, connection_service_client::ConnectionServiceClient,
         execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
         flow_service_client::FlowServiceClient, plan_service_client::PlanServiceClient,
         snapshot_service_client::SnapshotServiceClient, template_service_client::TemplateServiceClient,
@@ -172,6 +172,11 @@ impl Remote {
     /// Templates.
     pub fn templates(&self) -> TemplateServiceClient<Channel> {
         TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Agent sessions.
+    pub fn agents(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.channel.clone())
     }
 
     /// Learning plans.

@@ -18,6 +18,7 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
+    agent_service_server::{self, AgentServiceServer},
     connection_service_server::{self, ConnectionServiceServer},
     execution_audit_service_server::{self, ExecutionAuditServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
@@ -36,6 +37,7 @@ use url::Url;
 use crate::{
     App, Config,
     access::CoreClient,
+    agents,
     aside::Aside,
     audit, connections, executions, models, notices,
     pieces::{self, Pieces},
@@ -52,7 +54,8 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    agent_service_server::SERVICE_NAME,
     connection_service_server::SERVICE_NAME,
     execution_audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
@@ -230,6 +233,7 @@ fn door(path: &str) -> Door {
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
+        .with(AgentServiceServer::new(agents::Api::new(app.clone())))
         .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
         .with(ExecutionAuditServiceServer::new(audit::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))

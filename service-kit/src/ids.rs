@@ -137,6 +137,10 @@ ids! {
     ExecutionId
     /// A learning plan.
     PlanId
+    /// A conversation with an agent.
+    AgentSessionId
+    /// What is asked of an agent.
+    AgentRequestId
     /// Anything that has an id.
     AnyId
     /// A caller's name for a request, by which a repeated one is known.

@@ -59,8 +59,9 @@ const LEFT_AS_IT_IS: &[&str] = &[
     "studios.execution.v1.ExecutionService/ControlExecutions",
 ];
 
-/// What needs a mail, a signed URL, an authenticator or ActivePieces to be done at all.
+/// What needs a mail, a signed URL, an authenticator, ActivePieces or a model that takes its time to be done at all.
 const DONE_ELSEWHERE: &[&str] = &[
+    "studios.execution.v1.AgentService/CancelRequest",
     "studios.core.v1.AccountService/ConfirmTotp",
     "studios.core.v1.AccountService/DisableTotp",
     "studios.core.v1.AuthService/ConfirmEmail",
@@ -230,6 +231,32 @@ async fn the_others(world: &World) {
         .until(&format!("{plans}/GetPlan"), plan.clone(), &it.token, has_failed)
         .await;
     ok(world, &it, &format!("{plans}/RetryPlan"), plan).await;
+
+    let agents = "studios.execution.v1.AgentService";
+    let document = it.add_document(world, "Quay", "Open at noon.").await;
+    let session = json!({ "studioId": it.studio });
+    let session = id(&ok(world, &it, &format!("{agents}/CreateSession"), session).await);
+    let change = async |content: &str| {
+        let asked = json!({ "sessionId": session, "type": "AGENT_REQUEST_TYPE_EDIT", "content": content, "documentIds": [document] });
+        let asked = json!({ "id": id(&ok(world, &it, &format!("{agents}/CreateRequest"), asked).await) });
+        let has_ended = |it: &Value| !it["endTime"].is_null();
+        world
+            .until(&format!("{agents}/GetRequest"), asked.clone(), &it.token, has_ended)
+            .await;
+        asked
+    };
+    let failed = change("Make it friendlier").await;
+    ok(world, &it, &format!("{agents}/RetryRequest"), failed.clone()).await;
+    let has_ended = |it: &Value| !it["endTime"].is_null();
+    world
+        .until(&format!("{agents}/GetRequest"), failed, &it.token, has_ended)
+        .await;
+    for (method, content) in [
+        ("RejectProposal", "Replace \"noon\" with \"nine\""),
+        ("AcceptProposal", "Replace \"noon\" with \"ten\""),
+    ] {
+        ok(world, &it, &format!("{agents}/{method}"), change(content).await).await;
+    }
 
     let runs = "studios.execution.v1.ExecutionService";
     let stages = json!([

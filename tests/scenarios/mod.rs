@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod agents;
 mod api_keys;
 mod audit;
 mod bench;

@@ -723,6 +723,67 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.plan }),
     ),
     row(
+        "studios.execution.v1.AgentService/CreateSession",
+        |it| json!({ "studioId": it.studio, "title": "Tides" }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/GetSession",
+        |it| json!({ "id": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ListSessions",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/UpdateSession",
+        |it| json!({ "session": { "id": it.session, "title": "Fees of ships" } }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/GetRequest",
+        |it| json!({ "id": it.request }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ListRequests",
+        |it| json!({ "sessionId": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/WatchRequest",
+        |it| json!({ "id": it.request }),
+    ),
+    // It is completed, and proposes nothing.
+    row(
+        "studios.execution.v1.AgentService/CancelRequest",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/RetryRequest",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/AcceptProposal",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/RejectProposal",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/SetFeedback",
+        |it| json!({ "id": it.request, "feedback": { "rating": "AGENT_RATING_UP" } }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ExportSession",
+        |it| json!({ "id": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/CreateRequest",
+        |it| json!({ "sessionId": it.session, "type": "AGENT_REQUEST_TYPE_RESEARCH", "content": "Is the pier lit?" }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetQuotas",
         |it| json!({ "companyId": it.company }),
     ),
@@ -839,6 +900,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "planId": it.plan }),
     )
     .refused(),
+    row(
+        "studios.execution.v1.AgentService/DeleteSession",
+        |it| json!({ "id": it.session }),
+    ),
     row(
         "studios.execution.v1.PlanService/DeletePlan",
         |it| json!({ "id": it.plan }),

@@ -54,6 +54,10 @@ pub struct Tenant {
     pub template: String,
     /// The admin's plan, which the studio's members see.
     pub plan: String,
+    /// The admin's agent session.
+    pub session: String,
+    /// What was asked of it and is answered.
+    pub request: String,
 }
 
 /// The password of every test user.
@@ -117,6 +121,7 @@ impl Tenant {
             .add_template(world, "Say it shorter", &tenant.form_workflow)
             .await;
         tenant.plan = tenant.add_plan(world).await;
+        (tenant.session, tenant.request) = tenant.add_session(world).await;
         tenant
     }
 
@@ -138,6 +143,21 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Begins an agent session, asks it something and waits for the answer.
+    pub async fn add_session(&self, world: &World) -> (String, String) {
+        let agents = "studios.execution.v1.AgentService";
+        let body = json!({ "studioId": self.studio, "title": "Fees" });
+        let session = id(&world.ok(&format!("{agents}/CreateSession"), body, &self.token).await);
+        let body = json!({ "sessionId": session, "type": "AGENT_REQUEST_TYPE_RESEARCH", "content": "Which fee does a ship pay?" });
+        let request = id(&world.ok(&format!("{agents}/CreateRequest"), body, &self.token).await);
+        let answered = |it: &Value| it["status"] == "AGENT_REQUEST_STATUS_COMPLETED";
+        let body = json!({ "id": request });
+        world
+            .until(&format!("{agents}/GetRequest"), body, &self.token, answered)
+            .await;
+        (session, request)
     }
 
     /// Has a public plan written and waits until it is.
@@ -223,6 +243,8 @@ impl Tenant {
             form_workflow: String::new(),
             template: String::new(),
             plan: String::new(),
+            session: String::new(),
+            request: String::new(),
         }
     }
 

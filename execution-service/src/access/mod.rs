@@ -30,11 +30,14 @@ use tonic::{Response, Status, transport::Channel};
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
+pub use documents::{Described, Made, MadeOf, NewVersion};
+
 use crate::{engine::definition::RetrievalMode, notices::Notice};
 
 mod answers;
 mod cache;
 mod convert;
+mod documents;
 mod follow;
 mod identity;
 
@@ -172,6 +175,7 @@ pub struct CoreClient {
     documents: DocumentServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
     embeddings: EmbeddingServiceClient<Channel>,
+    channel: Channel,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
     revocations: Arc<Revocations>,
@@ -184,7 +188,8 @@ impl CoreClient {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel.clone()),
             embeddings: EmbeddingServiceClient::new(channel.clone()),
-            notices: NoticeServiceClient::new(channel),
+            notices: NoticeServiceClient::new(channel.clone()),
+            channel,
             identity,
             cache: Arc::default(),
             revocations,
