@@ -421,15 +421,32 @@ async fn a_request_in_flight_is_cancelled_within_a_second_and_can_be_retried() {
     assert_reason(&done, Code::FailedPrecondition, "REQUEST_COMPLETED");
 }
 
+/// How many characters a call's messages have.
+fn characters(call: &Value) -> usize {
+    let messages = call["messages"].as_array().unwrap().iter();
+    messages
+        .map(|it| it["content"].as_str().unwrap_or_default().chars().count())
+        .sum()
+}
+
+/// A completion by a provider whose tokens have four characters.
+fn counted(call: &Value, text: &str) -> Reply {
+    let (read, written) = (characters(call) / 4, text.len() / 4);
+    let body = json!({ "id": "chatcmpl-1", "object": "chat.completion", "model": "stub-1",
+        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
+        "usage": { "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written } });
+    Reply::raw(200, body.to_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_turns_are_summarised_and_the_summary_is_kept_with_what_it_covers() {
     let long = format!("# Long\n\n{}", "The tide comes and goes. ".repeat(240));
     let (model, _deployment, world, it) = with_model(move |_, body| {
         let asked = body["messages"].to_string();
         if asked.contains("Summarise the conversation") {
-            return Reply::text("They spoke of tides; the code word is heron.");
+            return counted(body, "They spoke of tides; the code word is heron.");
         }
-        Reply::text(&long)
+        counted(body, &long)
     })
     .await;
     let session = begin(&world, &it, "stub").await;
@@ -453,12 +470,7 @@ async fn the_oldest_turns_are_summarised_and_the_summary_is_kept_with_what_it_co
     assert!(last.contains("code word is heron"), "the summary is shown: {last}");
     assert!(!last.contains("part 1\\n"), "what it covers is not: {last}");
     for call in &calls {
-        let characters: usize = call["messages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|it| it["content"].as_str().unwrap_or_default().chars().count())
-            .sum();
+        let characters = characters(call);
         let answer = usize::try_from(
             call["max_tokens"]
                 .as_u64()

@@ -5,7 +5,7 @@
 //! while one runs; what came of a request is taken from its execution once that has ended, by whoever looks first, and is the
 //! same whoever that is; nothing of the studio changes until a member accepts it, and then in his name.
 //!
-//! [`window`] decides what a model is shown, [`edit`] what a change is proposed as, [`citing`] which citations count; they are pure.
+//! [`window`] decides what a model is shown, [`edit`] what a change is proposed as, `citing` which citations count; they are pure.
 
 mod api;
 mod asking;

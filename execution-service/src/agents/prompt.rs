@@ -4,7 +4,10 @@
 //! versions, however many requests.
 
 use serde_json::{Map, Value, json};
-use service_kit::error::{Error, Result};
+use service_kit::{
+    error::{Error, Result},
+    ids::DocumentId,
+};
 
 use super::{Kind, window::FOLD_INSTRUCTIONS};
 use crate::engine::definition::Definition;
@@ -54,7 +57,7 @@ pub(super) struct Task<'a> {
     pub model: &'a str,
     pub content: &'a str,
     /// The documents to look in; of an edit its title and text are in `document`.
-    pub documents: &'a [service_kit::ids::DocumentId],
+    pub documents: &'a [DocumentId],
     pub document: Option<(&'a str, &'a str)>,
     /// What is asked before, for questions that say little by themselves.
     pub before: &'a str,
@@ -172,7 +175,7 @@ impl Task<'_> {
         });
         if self.kind == Kind::Edit {
             for ((start, end), input) in [(CHANGE, "content"), (DOCUMENT, "document")] {
-                prompt.push_str(&format!("{start}{{{{ inputs.{input} }}}}{end}"));
+                prompt.extend([start, "{{ inputs.", input, " }}", end]);
             }
         }
         prompt
@@ -212,7 +215,7 @@ const _: () = assert!(FOLD.len() / 4 + 60 < FOLD_INSTRUCTIONS as usize);
 mod tests {
     use super::*;
 
-    fn task<'a>(kind: Kind, folds: &'a [Fold]) -> Task<'a> {
+    fn task(kind: Kind, folds: &[Fold]) -> Task<'_> {
         Task {
             kind,
             model: "offline",

@@ -145,15 +145,14 @@ async fn replace(
         text: proposal.text.clone(),
     };
     change.accept(&current).map_err(|_| stale())?;
-    let (file, _) = match proposal.file {
-        Some(noted) => noted,
-        None => {
-            let version = upload(app, caller, &described, &current, &proposal.text).await?;
-            let mut tx = TenantTx::begin(&app.pool, "agents.note_file", &access.claims).await?;
-            request_store::note_file(&mut tx, request.id, version).await?;
-            tx.commit().await?;
-            version
-        }
+    let (file, _) = if let Some(noted) = proposal.file {
+        noted
+    } else {
+        let version = upload(app, caller, &described, &current, &proposal.text).await?;
+        let mut tx = TenantTx::begin(&app.pool, "agents.note_file", &access.claims).await?;
+        request_store::note_file(&mut tx, request.id, version).await?;
+        tx.commit().await?;
+        version
     };
     let made = Made {
         described,
@@ -174,23 +173,20 @@ async fn upload(app: &App, caller: &Caller, described: &Described, before: &str,
         like: described.clone(),
         text: after.to_owned(),
     };
-    match version.file {
+    if let Some(file) = version.file {
         // The document's text is what the file's version had that it was made from; another one may be there by now.
-        Some(file) => {
-            let (text, number) = app.core.file_text(caller.user, file).await?;
-            if text.as_deref() == Some(after) {
-                return Ok((file, number));
-            }
-            if text.as_deref() != Some(before) {
-                return Err(stale());
-            }
+        let (text, number) = app.core.file_text(caller.user, file).await?;
+        if text.as_deref() == Some(after) {
+            return Ok((file, number));
         }
-        None => {
-            version.text = before.to_owned();
-            let (file, _) = app.core.upload(caller.user, &version).await?;
-            version.file = Some(file);
-            version.text = after.to_owned();
+        if text.as_deref() != Some(before) {
+            return Err(stale());
         }
+    } else {
+        version.text = before.to_owned();
+        let (file, _) = app.core.upload(caller.user, &version).await?;
+        version.file = Some(file);
+        version.text = after.to_owned();
     }
     app.core.upload(caller.user, &version).await
 }

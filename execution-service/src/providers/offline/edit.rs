@@ -147,7 +147,7 @@ mod tests {
         assert!(answer(&Call::default()).is_none());
         let call = Call {
             system: prompt::EDIT.into(),
-            prompt: format!("Change.\n\n<change>\nremove \"a\"\n</change>\n\n<document>\na b\n</document>"),
+            prompt: "Change.\n\n<change>\nremove \"a\"\n</change>\n\n<document>\na b\n</document>".into(),
             ..Call::default()
         };
         assert_eq!(answer(&call).unwrap().unwrap(), " b");
