@@ -368,17 +368,15 @@ async fn follow(request: &str, access: &Access, output: Output) -> Result<bool> 
                 let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
                 has_output = true;
             }
-            Some(Event::Restarted(_)) if !output.json => println!("\n(it is written anew)"),
+            Some(Event::Restarted(_)) => output.progress("\n(it is written anew)"),
             _ => {}
         }
     }
     let Some(last) = last else { return Ok(false) };
-    if !output.json {
-        if has_output {
-            println!("\n");
-        }
-        println!("{}", text(&last, !has_output));
+    if has_output {
+        output.progress("\n");
     }
+    output.progress(text(&last, !has_output));
     Ok(last.status() == AgentRequestStatus::Completed)
 }
 

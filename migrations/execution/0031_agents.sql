@@ -7,10 +7,6 @@ create policy private on execution.workflows as restrictive to studios_execution
     using (not private or owner_id = (select execution.caller_id()))
     with check (not private or owner_id = (select execution.caller_id()));
 
-create or replace function execution.locate_workflow(workflow uuid) returns table (company_id uuid, studio_id uuid)
-language sql stable security definer set search_path = ''
-as $$ select w.company_id, w.studio_id from execution.workflows w where w.id = workflow and not w.private $$;
-
 create function execution.is_private(workflow uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -19,6 +15,22 @@ begin
 end $$;
 create policy private on execution.executions as restrictive for select to studios_execution
     using (started_by = (select execution.caller_id()) or not execution.is_private(workflow_id));
+
+-- Who asked is told of its failure where he asked; the company is not.
+create or replace function execution.notice_failure() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    if execution.is_private(new.workflow_id) then
+        return null;
+    end if;
+    insert into execution.notices (id, company_id, topic, data, users, occurred_at)
+    values (md5('execution.failed ' || new.id)::uuid, new.company_id, 'execution.failed',
+        execution.notice_of(new.id) || jsonb_build_object('failure_class', new.failure_class), array[new.started_by],
+        new.finished_at)
+    on conflict do nothing;
+    return null;
+end $$;
 
 -- Agent sessions: conversations that work on a studio's documents and remember. A session is its owner's alone; what it runs is the
 -- private workflow with its id, with which it is erased. scale is how the model's tokens are to the estimate, in thousandths.
@@ -164,15 +176,17 @@ grant update (decision, made_document_id, file_id, file_version, decided_at) on 
 
 -- Where a session and a request are, before the caller's place there is known: ids only.
 create function execution.locate_agent_session(session uuid) returns table (company_id uuid, studio_id uuid)
-language sql stable security definer set search_path = ''
-as $$ select s.company_id, s.studio_id from execution.agent_sessions s where s.id = session $$;
+language plpgsql stable security definer set search_path = ''
+as $$ begin return query select s.company_id, s.studio_id from execution.agent_sessions s where s.id = session; end $$;
 create function execution.locate_agent_request(request uuid) returns table (company_id uuid, studio_id uuid)
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
+begin
+    return query
     select s.company_id, s.studio_id
     from execution.agent_requests r join execution.agent_sessions s on s.company_id = r.company_id and s.id = r.session_id
-    where r.id = request
-$$;
+    where r.id = request;
+end $$;
 revoke execute on function execution.is_private(uuid), execution.locate_agent_session(uuid), execution.locate_agent_request(uuid)
     from public;
 grant execute on function execution.is_private(uuid), execution.locate_agent_session(uuid), execution.locate_agent_request(uuid)

@@ -648,3 +648,44 @@ async fn sessions_are_worked_with_from_a_terminal_and_exported() {
     let deleted = studios(&world, &it, &["agents", "delete", &session]).await;
     assert!(deleted.status.success(), "{deleted:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_asked_is_in_logs_traces_or_versions() {
+    const CANARY: &str = "zanzibar-canary-8817";
+    let receiver = studios_tests::otlp::Receiver::start().await;
+    let model = Model::start(|n, _| match n {
+        0 => Reply::raw(400, format!("{{\"error\":{{\"message\":\"{CANARY}\"}}}}")),
+        _ => Reply::text(&format!("# Note\n\n{CANARY}")),
+    })
+    .await;
+    let shared = [
+        ("STUDIOS_OTLP_ENDPOINT", receiver.url().to_string()),
+        ("STUDIOS_LOG", "debug".to_owned()),
+    ];
+    let deployment = Deployment::start(&shared, &model.settings()).await;
+    let world = deployment.world().await;
+    let it = Tenant::with_studio(&world).await;
+    it.add_stub_model(&world).await;
+    let session = begin(&world, &it, "stub").await;
+    let failed = asked(&world, &it, &session, "CREATE", &format!("Write of {CANARY}"), &[]).await;
+    assert_eq!(failed["status"], "AGENT_REQUEST_STATUS_FAILED", "{failed}");
+    call(&world, &it, "RetryRequest", json!({ "id": failed["id"] })).await;
+    let done = ended(&world, &it, failed["id"].as_str().unwrap()).await;
+    assert_eq!(done["status"], "AGENT_REQUEST_STATUS_COMPLETED", "{done}");
+    let versions: i64 =
+        sqlx::query_scalar("select count(*) from execution.workflow_versions where definition::text like '%canary%'")
+            .fetch_one(&world.admin().await)
+            .await
+            .unwrap();
+    assert_eq!(versions, 0);
+    let logs = deployment.execution.as_ref().unwrap().log().join("\n");
+    assert!(!logs.contains(CANARY), "{logs}");
+    let told = async {
+        while receiver.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        receiver.all()
+    };
+    let spans = timeout(PATIENCE, told).await.expect("it is traced");
+    assert!(spans.iter().all(|it| !format!("{it:?}").contains(CANARY)));
+}
