@@ -419,7 +419,7 @@ async fn read_request(tx: &mut PgConnection, id: AgentRequestId) -> Result<Reque
 
 /// Says where the execution of an open request is.
 async fn place(tx: &mut PgConnection, request: &mut Request) -> Result<()> {
-    let Some(stood) = executions::standing(tx, request.execution).await? else {
+    let Some(stood) = executions::stood(tx, request.execution).await? else {
         return Ok(());
     };
     if stood.status != executions::Status::Pending {

@@ -54,7 +54,7 @@ pub use api::Api;
 pub(crate) use api::shown;
 pub(crate) use convert::{attempt_key, inputs as given_inputs, start_key};
 pub(crate) use inputs::check as check_against;
-pub(crate) use owned::{Ended, Happened, cancel_owned, ended, follow, standing, start_owned};
+pub(crate) use owned::{Ended, Happened, cancel_owned, ended, follow, start_owned, stood};
 pub(crate) use start::check_inputs;
 pub use start::{New, start};
 pub use waiting::Ask;

@@ -65,7 +65,7 @@ pub(crate) struct Stood {
 }
 
 /// Where it stands; none where it is not there.
-pub(crate) async fn standing(tx: &mut PgConnection, execution: ExecutionId) -> Result<Option<Stood>> {
+pub(crate) async fn stood(tx: &mut PgConnection, execution: ExecutionId) -> Result<Option<Stood>> {
     let found = store::get(tx, execution).await?;
     Ok(found.map(|it| Stood {
         status: it.summary.status,
