@@ -59,9 +59,8 @@ async fn asked(world: &World, it: &Tenant, session: &str, kind: &str, content: &
 }
 
 async fn text_of(world: &World, it: &Tenant, document: &str) -> String {
-    let body = json!({ "documentId": document, "id": document });
     let method = "studios.core.v1.DocumentService/GetDocumentText";
-    let body = json!({ "id": body["id"] });
+    let body = json!({ "id": document });
     let there = |it: &Value| it["text"] != "";
     let found = world.until(method, body, &it.token, there).await;
     found["text"].as_str().unwrap().to_owned()
