@@ -28,6 +28,8 @@ use studios_proto::core::{
     notice_service_server::{self, NoticeServiceServer},
     notification_service_server::{self, NotificationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
+    privacy_service_server::{self, PrivacyServiceServer},
+    privacy_work_service_server::{self, PrivacyWorkServiceServer},
     studio_service_server::{self, StudioServiceServer},
     transfer_service_server::{self, TransferServiceServer},
     user_service_server::{self, UserServiceServer},
@@ -47,13 +49,14 @@ use crate::{
     notifications::{self, api::Notifications, notices_api::Notices},
     operators::api::Operators,
     outbox,
+    privacy::{self, api::Privacy, work_api::PrivacyWork},
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 15] = [
+const SERVICES: [&str; 17] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -66,6 +69,8 @@ const SERVICES: [&str; 15] = [
     notice_service_server::SERVICE_NAME,
     notification_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
+    privacy_service_server::SERVICE_NAME,
+    privacy_work_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     transfer_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -138,6 +143,7 @@ impl Service {
             mail: config.mail,
             mail_signal: jobs::Signal::default(),
             notification_signal: jobs::Signal::default(),
+            erasure_grace: config.erasure_grace,
             outbound: Outbound::new(&OutboundConfig {
                 allow: config.outbound_allow,
                 ..OutboundConfig::default()
@@ -183,6 +189,7 @@ impl Service {
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn("privacy", privacy::Worker::new(app.clone()).run(lifecycle.soft()));
         let deliveries = notifications::Worker::new(app.clone());
         lifecycle.spawn("notifications", deliveries.run(lifecycle.clone()));
         lifecycle.spawn(
@@ -226,6 +233,8 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
         .with(NoticeServiceServer::new(Notices::new(app.clone())))
         .with(NotificationServiceServer::new(Notifications::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
+        .with(PrivacyServiceServer::new(Privacy::new(app.clone())))
+        .with(PrivacyWorkServiceServer::new(PrivacyWork::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(TransferServiceServer::new(Transfers::new(
             app.clone(),
@@ -239,7 +248,11 @@ fn door(path: &str) -> Door {
     match path.split('/').nth(1) {
         // The token of a signed URL, which a transfer's first message carries, is looked at there.
         Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
-        Some(access_service_server::SERVICE_NAME | notice_service_server::SERVICE_NAME) => Door::Service,
+        Some(
+            access_service_server::SERVICE_NAME
+            | notice_service_server::SERVICE_NAME
+            | privacy_work_service_server::SERVICE_NAME,
+        ) => Door::Service,
         Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,
     }

@@ -20,6 +20,7 @@ pub mod models;
 pub mod notices;
 pub mod pieces;
 pub mod places;
+pub mod privacy;
 pub mod providers;
 pub mod replicas;
 pub mod requests;

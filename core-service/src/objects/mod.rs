@@ -15,7 +15,7 @@ use object_store::{
 };
 use service_kit::{
     error::{Error, Result},
-    ids::{CompanyId, ObjectId, UploadId},
+    ids::{CompanyId, ObjectId, PrivacyRequestId, UploadId},
 };
 
 mod config;
@@ -50,6 +50,15 @@ impl Key {
             "staging".to_owned(),
             company.to_string(),
             upload.to_string(),
+        ]))
+    }
+
+    /// The archive of an export, or the part of it that another service has handed over.
+    pub fn export(request: PrivacyRequestId, part: &'static str) -> Self {
+        Self(Path::from_iter([
+            "exports".to_owned(),
+            request.to_string(),
+            part.to_owned(),
         ]))
     }
 

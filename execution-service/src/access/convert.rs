@@ -14,7 +14,10 @@ use super::{
     Access, Allowance, Found, Role,
     answers::{Answer, News},
 };
-use crate::notices::Notice;
+use crate::{
+    notices::Notice,
+    privacy::{Subject, Work},
+};
 
 pub(super) fn answer(decision: &AccessDecision) -> Result<Answer> {
     Ok(Answer {
@@ -68,6 +71,24 @@ pub(super) fn notice(notice: &Notice) -> Result<proto::Notice> {
         user_ids: notice.users.iter().map(ToString::to_string).collect(),
         rank: rank.into(),
         occur_time: Some(update::timestamp(notice.at)),
+    })
+}
+
+/// A request as this service's work.
+pub(super) fn work(request: &proto::PrivacyRequest) -> Result<Work> {
+    let subject = match request.company_id.as_str() {
+        "" => Subject::User(id(&request.user_id)?),
+        company => Subject::Company(id(company)?),
+    };
+    let is_erasure = match request.kind() {
+        proto::PrivacyKind::Erasure => true,
+        proto::PrivacyKind::Export => false,
+        proto::PrivacyKind::Unspecified => return Err(Error::internal("core-service asks for nothing")),
+    };
+    Ok(Work {
+        request: id(&request.id)?,
+        is_erasure,
+        subject,
     })
 }
 

@@ -7,28 +7,34 @@
 
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use service_kit::{
     auth::Revocations,
     client,
     db::Claims,
     error::{Error, Result},
-    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
+    ids::{ChunkId, CompanyId, DocumentId, PrivacyRequestId, StudioId, UserId},
     status,
     token::ServiceIdentity,
 };
 use studios_proto::core::{
-    CheckCompanyRequest, CheckStudioRequest, GetDocumentRequest, ListChunksRequest, MatchMode, ReportNoticesRequest,
-    SearchChunksRequest, access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
-    notice_service_client::NoticeServiceClient,
+    CheckCompanyRequest, CheckStudioRequest, ClaimPrivacyWorkRequest, GetDocumentRequest, ListChunksRequest, MatchMode,
+    ReportErasureRequest, ReportNoticesRequest, SearchChunksRequest, SubmitExportRequest,
+    access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    notice_service_client::NoticeServiceClient, privacy_work_service_client::PrivacyWorkServiceClient,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc::Receiver, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, transport::Channel};
 
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
-use crate::notices::Notice;
+use crate::{
+    notices::Notice,
+    privacy::{Lines, Work},
+};
 
 mod answers;
 mod cache;
@@ -42,6 +48,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long core-service may take to take notices.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long core-service may take to take an export.
+const EXPORT_TIMEOUT: Duration = Duration::from_mins(30);
 /// The longest query that core-service takes, in characters.
 const QUERY_CHARS: usize = 1_000;
 
@@ -131,6 +139,7 @@ pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
+    privacy: PrivacyWorkServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
     revocations: Arc<Revocations>,
@@ -142,7 +151,8 @@ impl CoreClient {
         Self {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel.clone()),
-            notices: NoticeServiceClient::new(channel),
+            notices: NoticeServiceClient::new(channel.clone()),
+            privacy: PrivacyWorkServiceClient::new(channel),
             identity,
             cache: Arc::default(),
             revocations,
@@ -257,6 +267,48 @@ impl CoreClient {
         self.notices
             .clone()
             .report_notices(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
+    }
+
+    /// Takes this service's part of a privacy request, if one waits.
+    pub async fn claim_privacy_work(&self) -> Result<Option<Work>> {
+        let call = client::call(Some(&self.identity), None, ClaimPrivacyWorkRequest {}, REPORT_TIMEOUT);
+        let claimed = self.privacy.clone().claim_privacy_work(call).await;
+        let claimed = claimed.map_err(status::from_status)?.into_inner();
+        claimed.request.as_ref().map(convert::work).transpose()
+    }
+
+    /// Hands over this service's part of an export, which is not taken where its last lines do not come.
+    pub async fn submit_export(&self, request: PrivacyRequestId, lines: Receiver<Lines>) -> Result<()> {
+        let id = request.to_string();
+        let messages = ReceiverStream::new(lines).map(move |lines| SubmitExportRequest {
+            id: id.clone(),
+            lines: lines.text,
+            rows: lines.rows,
+            last: lines.are_last,
+        });
+        let call = client::call(Some(&self.identity), None, messages, EXPORT_TIMEOUT);
+        self.privacy
+            .clone()
+            .submit_export(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
+    }
+
+    /// Says how far an erasure is.
+    pub async fn report_erasure(&self, request: PrivacyRequestId, rows: i64, is_all: bool) -> Result<()> {
+        let report = ReportErasureRequest {
+            id: request.to_string(),
+            rows,
+            done: is_all,
+        };
+        let call = client::call(Some(&self.identity), None, report, REPORT_TIMEOUT);
+        self.privacy
+            .clone()
+            .report_erasure(call)
             .await
             .map_err(status::from_status)?;
         Ok(())

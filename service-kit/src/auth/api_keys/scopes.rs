@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 14] = [
+const CLOSED: [&str; 16] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
@@ -23,6 +23,8 @@ const CLOSED: [&str; 14] = [
     "NoticeService",
     "NotificationService",
     "OperatorService",
+    "PrivacyService",
+    "PrivacyWorkService",
     "ReplicaService",
     "TransferService",
     "UserService",
