@@ -22,10 +22,12 @@ pub mod migrate;
 pub mod notifications;
 pub mod operator;
 pub mod output;
+pub mod plans;
 pub mod postgres;
 pub mod quotas;
 pub mod remote;
 pub mod runs;
+pub mod search;
 pub mod settings;
 pub mod snapshots;
 pub mod templates;
@@ -92,6 +94,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Learning plans.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Command),
     /// Flows of ActivePieces.
     #[command(subcommand)]
     Flows(flows::Command),
@@ -113,6 +118,8 @@ enum Command {
     /// What a company is told by webhook or mail, and whether that came through.
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// What a studio's documents say about something.
+    Search(search::Args),
     /// What a company's plan lets it use, and what it has used of that.
     Quotas(quotas::Args),
     /// Why a user or an API key may or may not see a studio or a document; exits with 1 where not.
@@ -145,6 +152,7 @@ pub async fn run() -> u8 {
         Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Plans(command) => plans::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
         Command::Operator(command) => operator::run(command, output).await.map(|()| true),
@@ -152,6 +160,7 @@ pub async fn run() -> u8 {
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
         Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
+        Command::Search(args) => search::run(args, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
         Command::Explain(args) => explain::run(args, output).await,
     };

@@ -16,8 +16,9 @@ use studios_proto::{
     execution::{
         connection_service_client::ConnectionServiceClient,
         execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
-        flow_service_client::FlowServiceClient, snapshot_service_client::SnapshotServiceClient,
-        template_service_client::TemplateServiceClient, workflow_service_client::WorkflowServiceClient,
+        flow_service_client::FlowServiceClient, plan_service_client::PlanServiceClient,
+        snapshot_service_client::SnapshotServiceClient, template_service_client::TemplateServiceClient,
+        workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -171,6 +172,11 @@ impl Remote {
     /// Templates.
     pub fn templates(&self) -> TemplateServiceClient<Channel> {
         TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Learning plans.
+    pub fn plans(&self) -> PlanServiceClient<Channel> {
+        PlanServiceClient::new(self.channel.clone())
     }
 
     /// Flows of ActivePieces.

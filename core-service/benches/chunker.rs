@@ -4,7 +4,10 @@
 
 use std::{fmt::Write, hint::black_box, time::Duration};
 
-use core_service::documents::{MimeType, chunker::chunk};
+use core_service::documents::{
+    MimeType,
+    chunker::{Overlap, chunk},
+};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 const SIZES: [(&str, usize); 2] = [("100 KiB", 100 << 10), ("4 MiB", 4 << 20)];
@@ -25,7 +28,7 @@ fn markdown(criterion: &mut Criterion) {
         let text = handbook(bytes);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_with_input(BenchmarkId::from_parameter(name), &text, |bencher, text| {
-            bencher.iter(|| chunk(MimeType::Markdown, black_box(text)));
+            bencher.iter(|| chunk(MimeType::Markdown, black_box(text), Overlap::default()));
         });
     }
     group.finish();

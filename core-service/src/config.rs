@@ -21,7 +21,13 @@ use service_kit::{
     token::USER_AUDIENCE,
 };
 
-use crate::{auth::AuthLimits, documents::extract, files::Scanner, mails::MailConfig, objects::Place};
+use crate::{
+    auth::AuthLimits,
+    documents::{chunker::Overlap, extract},
+    files::Scanner,
+    mails::MailConfig,
+    objects::Place,
+};
 
 /// All settings of core-service.
 #[derive(Clone, Debug)]
@@ -58,6 +64,8 @@ pub struct Config {
     pub scanner: Option<Scanner>,
     /// `extractor`: the program that takes texts out of files; `studios-extract` beside this one by default.
     pub extractor: PathBuf,
+    /// `chunk_overlap_tokens`: how much of the chunk before it a chunk repeats, 0 to 200; 40 by default.
+    pub chunk_overlap: Overlap,
     /// `issuers_<name>_…`: other issuers whose tokens are accepted.
     pub issuers: ExternalConfig,
     /// `mail_…`: how mails are sent.
@@ -107,6 +115,7 @@ impl Config {
         let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
         let scanner = reader.optional("scanner");
         let extractor = reader.optional::<PathBuf>("extractor");
+        let chunk_overlap = reader.get_or("chunk_overlap_tokens", Overlap::default());
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
@@ -131,6 +140,7 @@ impl Config {
             max_file_bytes,
             scanner,
             extractor: extractor.unwrap_or_else(extract::beside_this_program),
+            chunk_overlap,
             issuers,
             mail,
             outbound_allow,

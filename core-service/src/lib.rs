@@ -16,6 +16,7 @@ pub mod companies;
 mod config;
 mod contact;
 pub mod documents;
+pub mod embeddings;
 pub mod files;
 pub mod invitations;
 pub mod jobs;
@@ -63,6 +64,8 @@ pub struct App {
     pub files: files::Settings,
     /// The program that takes texts out of files.
     pub extractor: std::path::PathBuf,
+    /// How much of the chunk before it a chunk repeats.
+    pub chunk_overlap: documents::chunker::Overlap,
     /// The end of the outbox, for those who follow it.
     pub outbox: outbox::Tail,
     /// Who did what.

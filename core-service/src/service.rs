@@ -23,6 +23,7 @@ use studios_proto::core::{
     auth_service_server::{self, AuthServiceServer},
     company_service_server::{self, CompanyServiceServer},
     document_service_server::{self, DocumentServiceServer},
+    embedding_service_server::{self, EmbeddingServiceServer},
     file_service_server::{self, FileServiceServer},
     invitation_service_server::{self, InvitationServiceServer},
     notice_service_server::{self, NoticeServiceServer},
@@ -43,6 +44,7 @@ use crate::{
     auth::{self, Issuer, Passwords, SigningKeys, account::api::Account, api::Auth, identities::Directory},
     companies::{self, api::Companies},
     documents::api::Documents,
+    embeddings::api::Embeddings,
     files::{self, api::Files, transfer_api::Transfers},
     invitations::api::Invitations,
     jobs, mails,
@@ -56,7 +58,7 @@ use crate::{
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 17] = [
+const SERVICES: [&str; 18] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -64,6 +66,7 @@ const SERVICES: [&str; 17] = [
     auth_service_server::SERVICE_NAME,
     company_service_server::SERVICE_NAME,
     document_service_server::SERVICE_NAME,
+    embedding_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
     invitation_service_server::SERVICE_NAME,
     notice_service_server::SERVICE_NAME,
@@ -78,6 +81,8 @@ const SERVICES: [&str; 17] = [
 
 /// The largest message that carries a document: its text of 4 MiB and all that is said about it.
 const DOCUMENT_BYTES: usize = 5 << 20;
+/// The largest that carries vectors: of 128 chunks, of 16,384 numbers each.
+const VECTORS_BYTES: usize = 9 << 20;
 
 /// A service that holds its port and is ready to serve.
 pub struct Service {
@@ -138,6 +143,7 @@ impl Service {
             objects: config.objects.open()?,
             files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
             extractor: config.extractor,
+            chunk_overlap: config.chunk_overlap,
             outbox,
             job_signal: jobs::Signal::default(),
             mail: config.mail,
@@ -220,6 +226,7 @@ impl Service {
 
 fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
     let documents = DocumentServiceServer::new(Documents::new(app.clone()));
+    let embeddings = EmbeddingServiceServer::new(Embeddings::new(app.clone()));
     Routes::new()
         .with(AccessServiceServer::new(AccessApi::new(app.clone())))
         .with(AccountServiceServer::new(Account::new(app.clone())))
@@ -228,6 +235,7 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
         .with(AuthServiceServer::new(Auth::new(app.clone())))
         .with(CompanyServiceServer::new(Companies::new(app.clone())))
         .with(documents.max_decoding_message_size(DOCUMENT_BYTES))
+        .with(embeddings.max_decoding_message_size(VECTORS_BYTES))
         .with(FileServiceServer::new(Files::new(app.clone(), lifecycle.clone())))
         .with(InvitationServiceServer::new(Invitations::new(app.clone())))
         .with(NoticeServiceServer::new(Notices::new(app.clone())))
@@ -250,6 +258,7 @@ fn door(path: &str) -> Door {
         Some(auth_service_server::SERVICE_NAME | transfer_service_server::SERVICE_NAME) => Door::Public,
         Some(
             access_service_server::SERVICE_NAME
+            | embedding_service_server::SERVICE_NAME
             | notice_service_server::SERVICE_NAME
             | privacy_work_service_server::SERVICE_NAME,
         ) => Door::Service,
@@ -267,6 +276,7 @@ mod tests {
         assert_eq!(door("/studios.core.v1.AuthService/SignIn"), Door::Public);
         assert_eq!(door("/studios.core.v1.TransferService/WriteUpload"), Door::Public);
         assert_eq!(door("/studios.core.v1.AccessService/CheckStudio"), Door::Service);
+        assert_eq!(door("/studios.core.v1.EmbeddingService/ClaimChunks"), Door::Service);
         assert_eq!(door("/studios.core.v1.OperatorService/SuspendCompany"), Door::Operator);
         for path in [
             "/studios.core.v1.StudioService/GetStudio",

@@ -276,6 +276,8 @@ fn sources() -> Vec<Source> {
             chunk_id: ChunkId::generate(),
             document_title: "Handbook".into(),
             section: format!("Returns > Part {number}"),
+            page: None,
+            overlap: String::new(),
             content: prose(number * 100, CHUNK_BYTES),
         })
         .collect()

@@ -20,6 +20,7 @@ pub mod models;
 pub mod notices;
 pub mod pieces;
 pub mod places;
+pub mod plans;
 pub mod privacy;
 pub mod providers;
 pub mod replicas;
@@ -62,6 +63,8 @@ pub struct App {
     pub providers: Arc<Providers>,
     /// What runs executions.
     pub engine: Arc<Engine>,
+    /// What has plans written.
+    pub generator: plans::Generator,
     /// Where other executions are run.
     pub replicas: Replicas,
     /// How many runs a company may start.

@@ -24,6 +24,7 @@ use studios_proto::execution::{
     flow_callback_service_server::{self, FlowCallbackServiceServer},
     flow_service_server::{self, FlowServiceServer},
     model_service_server::{self, ModelServiceServer},
+    plan_service_server::{self, PlanServiceServer},
     replica_service_server::{self, ReplicaServiceServer},
     snapshot_service_server::{self, SnapshotServiceServer},
     template_service_server::{self, TemplateServiceServer},
@@ -39,7 +40,7 @@ use crate::{
     audit, connections, executions, models, notices,
     pieces::{self, Pieces},
     places::Places,
-    privacy,
+    plans, privacy,
     providers::Providers,
     replicas::{self, Replicas},
     snapshots,
@@ -51,13 +52,14 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     connection_service_server::SERVICE_NAME,
     execution_audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
     flow_callback_service_server::SERVICE_NAME,
     flow_service_server::SERVICE_NAME,
     model_service_server::SERVICE_NAME,
+    plan_service_server::SERVICE_NAME,
     replica_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
     template_service_server::SERVICE_NAME,
@@ -141,7 +143,15 @@ impl Service {
             keys: config.key_ring.clone(),
             public_url: config.public_url,
         };
-        let engine = Engine::open(engine, providers.clone(), core.clone(), clock, lifecycle.clone()).await?;
+        let engine = Engine::open(
+            engine,
+            providers.clone(),
+            core.clone(),
+            clock.clone(),
+            lifecycle.clone(),
+        )
+        .await?;
+        let generator = plans::Generator::open(engine.clone(), clock, lifecycle.clone());
         let app = App {
             pins: workflows::gather_pins(pool.clone(), lifecycle.clone()),
             executions: executions::gather(pool.clone(), lifecycle.clone()),
@@ -156,6 +166,7 @@ impl Service {
             pieces,
             providers,
             engine,
+            generator,
             replicas,
             start_rate,
             lifecycle,
@@ -229,6 +240,7 @@ fn routes(app: &Arc<App>) -> Routes {
         .with(FlowCallbackServiceServer::new(pieces::Api::new(app.clone())))
         .with(FlowServiceServer::new(pieces::Api::new(app.clone())))
         .with(ModelServiceServer::new(models::Api::new(app.clone())))
+        .with(PlanServiceServer::new(plans::Api::new(app.clone())))
         .with(ReplicaServiceServer::new(replicas::Api::new(app.clone())))
         .with(SnapshotServiceServer::new(snapshots::Api::new(app.clone())))
         .with(TemplateServiceServer::new(templates::Api::new(app.clone())))

@@ -11,6 +11,7 @@ use prost_reflect::MethodDescriptor;
 /// itself.
 const INTERNAL: [&str; 7] = [
     "studios.core.v1.AccessService",
+    "studios.core.v1.EmbeddingService",
     "studios.core.v1.NoticeService",
     "studios.core.v1.OperatorService",
     "studios.core.v1.PrivacyWorkService",

@@ -137,6 +137,8 @@ ids! {
     TemplateVersionId
     /// An execution of a workflow.
     ExecutionId
+    /// A learning plan.
+    PlanId
     /// Anything that has an id.
     AnyId
     /// A caller's name for a request, by which a repeated one is known.

@@ -120,45 +120,65 @@ async fn every_format_gives_its_text_with_sections_and_pages() {
     assert_eq!(found["results"][0]["chunk"]["page"], 3);
 }
 
-#[tokio::test]
-async fn broken_and_hostile_files_fail_with_a_reason_and_hold_nothing() {
+/// Asserts that a document of this file fails with a reason, holds nothing of the storage, and has no chunks.
+async fn fails(name: &str, mime_type: &str, bytes: &[u8], reason: &str) {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
-    let whole = pdf(&["Harbour rules"], false);
+    let document = extracted(&world, &it, name, mime_type, bytes).await;
+    assert_eq!(document["status"], "PROCESSING_STATUS_FAILED", "{document}");
+    let told = document["failureReason"].as_str().unwrap();
+    assert!(told.contains(reason), "{told}");
+    assert_eq!(document["sizeBytes"], "0", "nothing stays reserved");
+    assert!(chunks(&world, &it, &document).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_encrypted_pdf_fails_and_says_so() {
+    fails("encrypted.pdf", PDF, &pdf(&["secret"], true), "encrypted").await;
+}
+
+#[tokio::test]
+async fn a_truncated_pdf_fails_as_damaged() {
+    fails("truncated.pdf", PDF, &pdf(&["Harbour rules"], false)[..60], "damaged").await;
+}
+
+#[tokio::test]
+async fn a_pdf_of_blank_pages_fails_for_its_lack_of_text() {
+    fails("blank.pdf", PDF, &pdf(&["", ""], false), "no text").await;
+}
+
+#[tokio::test]
+async fn an_empty_page_of_the_web_fails_for_its_lack_of_text() {
+    fails("blank.html", "text/html", b"<html><body></body></html>", "no text").await;
+}
+
+#[tokio::test]
+async fn a_document_that_unpacks_to_gigabytes_is_stopped_by_the_bound_on_memory() {
     let bomb = format!("<w:p><w:r><w:t>{}</w:t></w:r></w:p>", " ".repeat(80 << 20));
+    fails("bomb.docx", DOCX, &docx(&bomb), "memory").await;
+}
+
+#[tokio::test]
+async fn a_document_that_declares_entities_fails_as_damaged() {
     let entities = r#"<!DOCTYPE d [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><w:document xmlns:w="w"><w:t>&b;</w:t></w:document>"#;
-    for (name, mime_type, bytes, reason) in [
-        ("encrypted.pdf", PDF, pdf(&["secret"], true), "encrypted"),
-        ("truncated.pdf", PDF, whole[..60].to_vec(), "damaged"),
-        ("blank.pdf", PDF, pdf(&["", ""], false), "no text"),
-        (
-            "blank.html",
-            "text/html",
-            b"<html><body></body></html>".to_vec(),
-            "no text",
-        ),
-        ("bomb.docx", DOCX, docx(&bomb), "memory"),
-        (
-            "entities.docx",
-            DOCX,
-            zipped(&[("word/document.xml", entities.as_bytes())]),
-            "damaged",
-        ),
-        ("no-book.xlsx", XLSX, zipped(&[("xl/other.xml", b"<a/>")]), "damaged"),
-        (
-            "long.txt",
-            "text/plain",
-            "many words ".repeat(400_000).into_bytes(),
-            "more text",
-        ),
-    ] {
-        let document = extracted(&world, &it, name, mime_type, &bytes).await;
-        assert_eq!(document["status"], "PROCESSING_STATUS_FAILED", "{name}: {document}");
-        let told = document["failureReason"].as_str().unwrap();
-        assert!(told.contains(reason), "{name}: {told}");
-        assert_eq!(document["sizeBytes"], "0", "{name}: nothing stays reserved");
-        assert!(chunks(&world, &it, &document).await.is_empty(), "{name}");
-    }
+    let bytes = zipped(&[("word/document.xml", entities.as_bytes())]);
+    fails("entities.docx", DOCX, &bytes, "damaged").await;
+}
+
+#[tokio::test]
+async fn a_spreadsheet_without_a_book_fails_as_damaged() {
+    fails("no-book.xlsx", XLSX, &zipped(&[("xl/other.xml", b"<a/>")]), "damaged").await;
+}
+
+#[tokio::test]
+async fn a_file_with_more_text_than_a_document_may_have_fails_and_says_so() {
+    fails(
+        "long.txt",
+        "text/plain",
+        "many words ".repeat(400_000).as_bytes(),
+        "more text",
+    )
+    .await;
 }
 
 #[tokio::test]

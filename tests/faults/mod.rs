@@ -12,6 +12,7 @@ mod files;
 mod flows;
 mod hostile;
 mod journal;
+mod plans;
 mod providers;
 mod replicas;
 mod sessions;

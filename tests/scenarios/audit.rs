@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgPool, types::Uuid};
 use studios_tests::{
     call, files,
     rows::{Door, ROWS},
-    tenant::{Tenant, id},
+    tenant::{NOTIFICATIONS, Tenant, id},
     world::World,
 };
 use tonic::Code;
@@ -32,6 +32,18 @@ const UNRECORDED: &[(&str, &str)] = &[
     (
         "studios.core.v1.AccessService/ResolveIdentity",
         "what another issuer knows of a user, as his first token says it",
+    ),
+    (
+        "studios.core.v1.EmbeddingService/ClaimChunks",
+        "a service takes what it has to make vectors of",
+    ),
+    (
+        "studios.core.v1.EmbeddingService/StoreVectors",
+        "vectors follow from the documents and the model, whose making is recorded",
+    ),
+    (
+        "studios.core.v1.NoticeService/ReportNotices",
+        "what a service tells is of what is recorded there",
     ),
     (
         "studios.execution.v1.FlowCallbackService/TakeCallback",
@@ -171,6 +183,11 @@ async fn every_rpc_that_changes_something_leaves_an_entry_of_the_audit_log() {
 async fn the_others(world: &World) {
     let it = Tenant::with_studio(world).await;
     let (kept, refused) = (Tenant::user(world).await, Tenant::user(world).await);
+    let hook = json!({ "name": "Hook", "kind": "NOTIFICATION_CHANNEL_KIND_WEBHOOK", "url": "http://127.0.0.1:9/",
+        "topics": ["NOTIFICATION_TOPIC_SECURITY_EVENT"] });
+    let (channel, _) = it.add_channel(world, hook).await;
+    let rotated = format!("{NOTIFICATIONS}/RotateNotificationSecret");
+    ok(world, &it, &rotated, json!({ "id": channel })).await;
     let company = "studios.core.v1.CompanyService";
     let membership = it.add_member(world, &kept, "ROLE_MEMBER").await;
     let code = ok(
@@ -199,6 +216,20 @@ async fn the_others(world: &World) {
     ok(world, &it, &format!("{}/CleanUpFiles", files::FILES), clean).await;
     let role = json!({ "membership": { "id": membership, "role": "ROLE_ADMIN" } });
     ok(world, &it, &format!("{company}/UpdateMembership"), role).await;
+
+    // Its answers are cut before there is a plan in them.
+    let brief = json!({ "model": { "companyId": it.company, "name": "brief", "provider": "offline",
+        "providerModel": "offline-extractive-1", "contextLength": 8192, "enabled": true, "defaultConfig": { "max_tokens": 1 } } });
+    ok(world, &it, "studios.execution.v1.ModelService/CreateModel", brief).await;
+    let plans = "studios.execution.v1.PlanService";
+    let wish = json!({ "topic": "Tides", "weeklyHours": 1, "model": "brief" });
+    let plan = json!({ "studioId": it.studio, "wish": wish });
+    let plan = json!({ "id": ok(world, &it, &format!("{plans}/CreatePlan"), plan).await["id"] });
+    let has_failed = |it: &Value| it["generating"] == false;
+    world
+        .until(&format!("{plans}/GetPlan"), plan.clone(), &it.token, has_failed)
+        .await;
+    ok(world, &it, &format!("{plans}/RetryPlan"), plan).await;
 
     let runs = "studios.execution.v1.ExecutionService";
     let stages = json!([

@@ -40,9 +40,11 @@ fn every_benchmark_is_listed_with_what_it_measures() {
         "users",
         "transfer",
         "provider",
+        "plan-create",
         "engine-long",
         "engine-waiting",
         "scale",
+        "search",
     ];
     assert_eq!(names, all);
 }
@@ -135,4 +137,23 @@ fn the_benchmark_of_transfers_holds_both_ways_against_a_plain_program() {
         assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
     }
     assert!(report["figures"]["memory_over_rest_mb"].is_f64(), "{report}");
+}
+
+#[test]
+fn the_benchmark_of_search_finds_what_answers_questions_among_the_first_five() {
+    let report = last_line(&bench(&["search", "--quick"]));
+    for figure in [
+        "p95_ms",
+        "p95_ms_two_words",
+        "p95_ms_fused",
+        "p95_ms_at_1_percent",
+        "worst_p95_ratio",
+        "pdf_of_300_pages_searchable_s",
+    ] {
+        assert!(report["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {report}");
+    }
+    for (figure, least) in [("text", 0.85), ("vector", 0.8), ("fused", 0.88)] {
+        let recall = report["figures"][format!("recall_at_5_{figure}")].as_f64().unwrap();
+        assert!(recall >= least, "{figure}: {report}");
+    }
 }

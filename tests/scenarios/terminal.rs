@@ -332,6 +332,28 @@ async fn files_go_up_and_down_and_are_cleaned_up_from_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_searched_from_a_terminal() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    it.add_document(&world, "Pier", PIER).await;
+    let found = studios(&world, &it, &["search", &it.studio, "harbuor office", "--any"]).await;
+    assert_eq!(found.status.code(), Some(0), "{found:?}");
+    let told = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        told.starts_with("also looked for: harbour office\n\n[1] Pier\n"),
+        "{told}"
+    );
+    assert!(told.contains("*harbour* *office*"), "{told}");
+    let none = studios(
+        &world,
+        &it,
+        &["search", &it.studio, "zeppelin", "--tag", "none", "--json"],
+    )
+    .await;
+    assert_eq!(lines(&none)[0]["results"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_listed_and_ended_and_mails_looked_up_from_a_terminal() {
     let world = World::start().await;
     let it = Tenant::user(&world).await;

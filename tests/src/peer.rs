@@ -64,9 +64,15 @@ impl Peer {
             .stdout(Stdio::null());
         let child = start(command);
         let url: Url = format!("http://127.0.0.1:{port}").parse().expect("it is one");
-        let health = url.join("health/liveliness").expect("a path");
+        let models = url.join("v1/models").expect("a path");
+        let http = reqwest::Client::new();
+        // It answers before it has read its models, and refuses them until then.
+        let has_models = async || {
+            let answer = http.get(models.clone()).bearer_auth(KEY).send().await.ok()?;
+            Some(answer.text().await.ok()?.contains("mock-ok"))
+        };
         let ready = async {
-            while reqwest::get(health.clone()).await.is_err() {
+            while has_models().await != Some(true) {
                 // There is no event for a port that is not bound yet.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

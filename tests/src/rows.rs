@@ -475,6 +475,21 @@ pub const ROWS: &[Row] = &[
         body: |_| json!({}),
         answer: Code::Ok,
     },
+    // They hand out and take what is all companies'; a service alone may ask.
+    Row {
+        method: "studios.core.v1.EmbeddingService/ClaimChunks",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "models": [{ "companyId": it.company, "model": "none/none" }], "limit": 1 }),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.EmbeddingService/StoreVectors",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |it| json!({ "documentId": it.document, "model": "none/none" }),
+        answer: Code::Ok,
+    },
     operator(
         "studios.core.v1.OperatorService/GetCompanyForOperator",
         |it| json!({ "companyId": it.company }),
@@ -670,6 +685,44 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.template }),
     ),
     row(
+        "studios.execution.v1.PlanService/CreatePlan",
+        |it| json!({ "studioId": it.studio, "wish": { "topic": "Tides", "weeklyHours": 1 } }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/GetPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlans",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/ListPlanAttempts",
+        |it| json!({ "planId": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/WatchPlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/MarkPlanTask",
+        |it| json!({ "planId": it.plan, "module": 1, "task": 1, "done": true }),
+    ),
+    row(
+        "studios.execution.v1.PlanService/UpdatePlan",
+        |it| json!({ "plan": { "id": it.plan, "visibility": "PLAN_VISIBILITY_PRIVATE" } }),
+    ),
+    // It is ready.
+    row(
+        "studios.execution.v1.PlanService/RetryPlan",
+        |it| json!({ "id": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/RegeneratePlan",
+        |it| json!({ "id": it.plan }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetQuotas",
         |it| json!({ "companyId": it.company }),
     ),
@@ -780,6 +833,16 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     )
     .refused(),
+    // Nothing is written of it.
+    service(
+        "studios.execution.v1.ReplicaService/FollowPlan",
+        |it| json!({ "planId": it.plan }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.PlanService/DeletePlan",
+        |it| json!({ "id": it.plan }),
+    ),
     row(
         "studios.execution.v1.SnapshotService/DeleteSnapshot",
         |it| json!({ "id": it.snapshot }),

@@ -52,6 +52,8 @@ pub struct Tenant {
     pub form_workflow: String,
     /// The company's template of it.
     pub template: String,
+    /// The admin's plan, which the studio's members see.
+    pub plan: String,
 }
 
 /// The password of every test user.
@@ -114,6 +116,7 @@ impl Tenant {
         tenant.template = tenant
             .add_template(world, "Say it shorter", &tenant.form_workflow)
             .await;
+        tenant.plan = tenant.add_plan(world).await;
         tenant
     }
 
@@ -135,6 +138,21 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Has a public plan written and waits until it is.
+    pub async fn add_plan(&self, world: &World) -> String {
+        let body = json!({ "studioId": self.studio, "visibility": "PLAN_VISIBILITY_PUBLIC",
+            "wish": { "topic": "Mooring", "notes": "bollards, knots", "weeklyHours": 2 } });
+        let plan = id(&world
+            .ok("studios.execution.v1.PlanService/CreatePlan", body, &self.token)
+            .await);
+        let ready = |it: &Value| it["status"] == "PLAN_STATUS_READY";
+        let body = json!({ "id": plan });
+        world
+            .until("studios.execution.v1.PlanService/GetPlan", body, &self.token, ready)
+            .await;
+        plan
     }
 
     /// Makes a template of such a workflow.
@@ -204,6 +222,7 @@ impl Tenant {
             invitation: String::new(),
             form_workflow: String::new(),
             template: String::new(),
+            plan: String::new(),
         }
     }
 

@@ -200,6 +200,16 @@ const LISTS: &[List] = &[
     },
     list("FlowService/ListFlowRuns", "execution.flow_runs", &[]),
     List {
+        // The status is derived from the attempts, of which each plan has a few.
+        columns: &[("own", Some("owner_id")), ("status", None)],
+        ..list("PlanService/ListPlans", "execution.plans", &["company_id", "studio_id"])
+    },
+    list(
+        "PlanService/ListPlanAttempts",
+        "execution.plan_attempts",
+        &["company_id"],
+    ),
+    List {
         columns: &[("own", Some("created_by")), ("show_automatic", None)],
         ..list(
             "SnapshotService/ListSnapshots",

@@ -118,10 +118,12 @@ const ADMINS: [&str; 5] = [
 const ADMINS_CHANGE: [&str; 3] = ["CompanyService", "ConnectionService", "ModelService"];
 /// Looking that is as good as changing: at what lets people in, at why they are, at what a secret opens, and a clean-up.
 const ADMINS_TOO: [&str; 4] = ["GetJoinCode", "ExplainAccess", "TestConnection", "CleanUpFiles"];
+/// What whoever made a thing does with it and nobody else; the tenant's admin has made all of it.
+const OWNERS: [&str; 4] = ["ListPlanAttempts", "MarkPlanTask", "RegeneratePlan", "RetryPlan"];
 /// Verbs that end or bring back a thing, which its maker and admins may; the tenant's admin has made all of it.
 const MAKERS: [&str; 2] = ["Delete", "Undelete"];
 /// Services whose things their makers and admins alone change.
-const MAKERS_CHANGE: [&str; 3] = ["FileService", "SnapshotService", "TemplateService"];
+const MAKERS_CHANGE: [&str; 4] = ["FileService", "PlanService", "SnapshotService", "TemplateService"];
 
 impl Rpc {
     pub(super) fn of(row: &'static Row, body: &Value, tenant: &Tenant) -> Self {
@@ -207,13 +209,14 @@ impl Rpc {
         ADMINS.contains(&self.service)
             || (ADMINS_CHANGE.contains(&self.service) && !self.reads)
             || ADMINS_TOO.contains(&self.method)
+            || OWNERS.contains(&self.method)
             || verb(&MAKERS)
             || (MAKERS_CHANGE.contains(&self.service) && verb(&["Update", "Publish"]))
     }
 }
 
 /// What is in the tenant's studios.
-fn inside(tenant: &Tenant) -> [&String; 7] {
+fn inside(tenant: &Tenant) -> [&String; 8] {
     [
         &tenant.studio,
         &tenant.document,
@@ -222,6 +225,7 @@ fn inside(tenant: &Tenant) -> [&String; 7] {
         &tenant.form_workflow,
         &tenant.execution,
         &tenant.snapshot,
+        &tenant.plan,
     ]
 }
 

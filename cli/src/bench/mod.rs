@@ -14,11 +14,13 @@ mod load;
 mod long;
 mod migrate;
 mod peer;
+mod plan_create;
 mod provider;
 mod read;
 mod report;
 mod rig;
 mod scale;
+mod search;
 mod seed;
 mod sql;
 mod start_up;
@@ -71,6 +73,8 @@ enum Name {
     Scale,
     Transfer,
     Provider,
+    PlanCreate,
+    Search,
     /// The model stub of a benchmark, in a process of its own.
     #[value(hide = true)]
     Stub,
@@ -80,7 +84,7 @@ enum Name {
 }
 
 /// What `all` runs. The others take minutes each.
-const SHORT: [Name; 9] = [
+const SHORT: [Name; 10] = [
     Name::Migrate,
     Name::StartUp,
     Name::Idle,
@@ -90,8 +94,9 @@ const SHORT: [Name; 9] = [
     Name::Users,
     Name::Transfer,
     Name::Provider,
+    Name::PlanCreate,
 ];
-const MINUTES: [Name; 3] = [Name::EngineLong, Name::EngineWaiting, Name::Scale];
+const MINUTES: [Name; 4] = [Name::EngineLong, Name::EngineWaiting, Name::Scale, Name::Search];
 
 impl Name {
     fn text(self) -> String {
@@ -120,8 +125,14 @@ impl Name {
             Self::Transfer => {
                 "a file of 100 MiB up and down by gRPC and by HTTP, beside a plain program that copies and hashes it"
             }
+            Self::Search => {
+                "a studio's 1,000 chunks beside 1,000,000 of others; a PDF of 300 pages; answers among the first five found"
+            }
             Self::Provider => {
                 "a call of a model alone: its CPU, what it adds to the bare exchange, 1,000 streams at once"
+            }
+            Self::PlanCreate => {
+                "CreatePlan beside inserts of single rows by plain SQL, and the memory of 500 plans that are written at once"
             }
             Self::List | Self::All | Self::Stub | Self::Echo => "",
         }
@@ -234,6 +245,8 @@ async fn one(bench: Name, effort: Effort) -> Result<Report> {
         Name::Scale => scale::run(report, effort).await,
         Name::Transfer => transfer::run(report, effort).await,
         Name::Provider => provider::run(report, effort).await,
+        Name::PlanCreate => plan_create::run(report, effort).await,
+        Name::Search => search::run(report, effort).await,
         Name::List | Name::All | Name::Stub | Name::Echo => Ok(report),
     }
 }

@@ -152,6 +152,7 @@ fn retrieval(query: &str, limit: i32) -> Retrieval {
         query: query.into(),
         limit,
         document_ids_path: "inputs.document_ids".into(),
+        ..Retrieval::default()
     }
 }
 

@@ -65,9 +65,7 @@ impl AccessService for AccessApi {
         request: Request<proto::CheckApiKeyRequest>,
     ) -> Result<Response<proto::ApiKeyAccess>, Status> {
         // A key is looked up before there is a user.
-        if Caller::of(&request).is_ok() {
-            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
-        }
+        Caller::nobody(&request)?;
         let found = api_keys::find(&self.app.pool, &request.get_ref().hashes).await?;
         let key = found.ok_or_else(|| Error::not_found("api_key", "with this hash"))?;
         Ok(Response::new(api_keys::convert::access(&key)))
@@ -78,9 +76,7 @@ impl AccessService for AccessApi {
         request: Request<proto::ResolveIdentityRequest>,
     ) -> Result<Response<proto::ResolveIdentityResponse>, Status> {
         // Whoever could say who he is, would be anybody.
-        if Caller::of(&request).is_ok() {
-            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
-        }
+        Caller::nobody(&request)?;
         let identity = convert::identity(request.into_inner())?;
         let user = identities::resolve(&self.app, &identity).await?;
         Ok(Response::new(proto::ResolveIdentityResponse {
@@ -93,9 +89,7 @@ impl AccessService for AccessApi {
         request: Request<proto::FollowEventsRequest>,
     ) -> Result<Response<Self::FollowEventsStream>, Status> {
         // The events of all companies are no user's to see.
-        if Caller::of(&request).is_ok() {
-            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
-        }
+        Caller::nobody(&request)?;
         let after = convert::after(request.get_ref())?;
         let follower = Follower::open(&self.app.outbox, after).await?;
         let news = stream::try_unfold(follower, async |mut follower: Follower| {

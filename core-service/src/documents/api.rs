@@ -134,10 +134,8 @@ impl DocumentService for Documents {
         request: Request<proto::SearchChunksRequest>,
     ) -> Result<Response<proto::SearchChunksResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let query = Query::try_from(request.get_ref())?;
-        let found = db::retry("documents.search", || search::search(&self.app, &caller, &query)).await?;
-        Ok(Response::new(proto::SearchChunksResponse {
-            results: found.into_iter().map(Into::into).collect(),
-        }))
+        let query = Query::try_from(request.into_inner())?;
+        let answer = db::retry("documents.search", || search::search(&self.app, &caller, &query)).await?;
+        Ok(Response::new(answer.into()))
     }
 }

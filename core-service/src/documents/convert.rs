@@ -1,19 +1,18 @@
-//! Documents, chunks and searches as the contract writes them.
+//! Documents and chunks as the contract writes them.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, Violations},
-    ids::{DocumentId, StudioId},
+    ids::StudioId,
     update,
 };
 use studios_proto::core as proto;
 
 use super::{
-    AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus,
+    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
     create::{Content, NewDocument, Text},
-    search::{Found, MatchMode, Query},
 };
 use crate::requests::Key;
 
@@ -25,9 +24,8 @@ pub(super) const MISSING: &str = "a missing one is a violation";
 
 const TITLE: RangeInclusive<usize> = 1..=255;
 const METADATA_BYTES: usize = 16 * 1024;
-const QUERY: RangeInclusive<usize> = 1..=1000;
-const DEFAULT_RESULTS: i32 = 10;
-const MOST_RESULTS: i32 = 100;
+const MOST_TAGS: usize = 20;
+const TAG: RangeInclusive<usize> = 1..=50;
 
 impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
     type Error = Error;
@@ -44,6 +42,8 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
             .flatten();
         let access_level = access_level(&mut violations, given.access_level);
         let metadata = metadata(&mut violations, given.metadata.as_ref());
+        let language = language(&mut violations, &given.language);
+        let tags = tags(&mut violations, "document.tags", &given.tags);
         let content = if of_file {
             if !request.text.is_empty() {
                 violations.add("file_id", "must not be given together with a text");
@@ -61,6 +61,8 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
             title: title.expect(MISSING),
             access_level: access_level.expect(MISSING),
             metadata: metadata.expect(MISSING),
+            language,
+            tags,
             content: content.expect(MISSING),
         })
     }
@@ -101,6 +103,30 @@ fn metadata(violations: &mut Violations, given: Option<&prost_types::Struct>) ->
     Some(metadata)
 }
 
+/// What the text is written in, where that is told.
+fn language(violations: &mut Violations, given: &str) -> Option<Language> {
+    let told = Language::parse(given);
+    if told.is_none() && !given.is_empty() {
+        violations.add(
+            "document.language",
+            "must be the code of a language that texts are searched in, or und",
+        );
+    }
+    told
+}
+
+/// Tags, each once and in order.
+pub(super) fn tags(violations: &mut Violations, field: &str, given: &[String]) -> Vec<String> {
+    if given.len() > MOST_TAGS {
+        violations.add(field, format!("must be at most {MOST_TAGS}"));
+    }
+    let mut tags = BTreeSet::new();
+    for (place, tag) in given.iter().take(MOST_TAGS).enumerate() {
+        tags.extend(violations.text(format!("{field}[{place}]"), tag, TAG));
+    }
+    tags.into_iter().collect()
+}
+
 impl TryFrom<&proto::ListDocumentsRequest> for Listing {
     type Error = Error;
 
@@ -127,49 +153,6 @@ fn known(status: proto::ProcessingStatus) -> Option<ProcessingStatus> {
         proto::ProcessingStatus::Completed => ProcessingStatus::Completed,
         proto::ProcessingStatus::Failed => ProcessingStatus::Failed,
     })
-}
-
-/// The documents that one search may be narrowed to.
-const MOST_DOCUMENTS: usize = 1000;
-
-impl TryFrom<&proto::SearchChunksRequest> for Query {
-    type Error = Error;
-
-    fn try_from(request: &proto::SearchChunksRequest) -> Result<Self> {
-        let mut violations = Violations::new();
-        let studio = violations.id("studio_id", &request.studio_id);
-        let words = violations.text("query", &request.query, QUERY);
-        if request.limit < 0 {
-            violations.add("limit", "must not be negative");
-        }
-        if request.document_ids.len() > MOST_DOCUMENTS {
-            violations.add("document_ids", format!("must be at most {MOST_DOCUMENTS}"));
-        }
-        let mut documents = Vec::new();
-        for (place, id) in request.document_ids.iter().take(MOST_DOCUMENTS).enumerate() {
-            documents.extend(violations.id::<DocumentId>(format!("document_ids[{place}]"), id));
-        }
-        let mode = match proto::MatchMode::try_from(request.match_mode) {
-            Ok(proto::MatchMode::Unspecified | proto::MatchMode::All) => MatchMode::All,
-            Ok(proto::MatchMode::Any) => MatchMode::Any,
-            Err(_) => {
-                violations.add("match_mode", "must be one of the match modes");
-                MatchMode::All
-            }
-        };
-        violations.finish()?;
-        Ok(Self {
-            studio: studio.expect(MISSING),
-            documents,
-            words: words.expect(MISSING),
-            mode,
-            limit: if request.limit == 0 {
-                DEFAULT_RESULTS
-            } else {
-                request.limit.min(MOST_RESULTS)
-            },
-        })
-    }
 }
 
 impl From<AccessLevel> for proto::AccessLevel {
@@ -207,6 +190,8 @@ impl From<Document> for proto::Document {
             size_bytes: document.size_bytes,
             sha256: hex::encode(document.sha256),
             chunk_count: document.chunk_count,
+            language: document.language.code().into(),
+            tags: document.tags,
             metadata: Some(update::json_to_struct(&document.metadata)),
             created_by: document.created_by.to_string(),
             create_time: Some(update::timestamp(document.created_at)),
@@ -225,20 +210,10 @@ impl From<Chunk> for proto::Chunk {
             document_id: chunk.document.to_string(),
             index: chunk.index,
             section: chunk.section,
+            overlap: chunk.overlap,
             content: chunk.content,
             token_count: chunk.token_count,
             page: chunk.page.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<Found> for proto::SearchResult {
-    fn from(found: Found) -> Self {
-        Self {
-            chunk: Some(found.chunk.into()),
-            document_title: found.document_title,
-            score: found.score,
-            snippet: found.snippet,
         }
     }
 }
@@ -311,11 +286,20 @@ mod tests {
             "a".to_owned(),
             Value::String("x".repeat(METADATA_BYTES)),
         )])));
+        document.language = "xx".into();
+        document.tags = vec!["a".into(), String::new()];
         large.text = " ".into();
         large.request_id = "x".into();
         assert_eq!(
             fields(NewDocument::try_from(large)),
-            ["request_id", "document.access_level", "document.metadata", "text"]
+            [
+                "request_id",
+                "document.access_level",
+                "document.metadata",
+                "document.language",
+                "document.tags[1]",
+                "text",
+            ]
         );
     }
 
@@ -327,36 +311,5 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(fields(Listing::try_from(&wrong)), ["studio_id", "status"]);
-    }
-
-    #[test]
-    fn a_search_has_a_default_and_a_bound() {
-        let query = |limit| {
-            Query::try_from(&proto::SearchChunksRequest {
-                studio_id: StudioId::generate().to_string(),
-                query: "a".into(),
-                limit,
-                ..Default::default()
-            })
-        };
-        assert_eq!(query(0).unwrap().limit, 10);
-        assert_eq!(query(3).unwrap().limit, 3);
-        assert_eq!(query(i32::MAX).unwrap().limit, 100);
-        assert_eq!(query(0).unwrap().mode, MatchMode::All);
-    }
-
-    #[test]
-    fn everything_wrong_with_a_search_is_named() {
-        let wrong = proto::SearchChunksRequest {
-            studio_id: "x".into(),
-            query: " ".into(),
-            limit: -1,
-            document_ids: vec![DocumentId::generate().to_string(), "x".into()],
-            match_mode: 9,
-        };
-        assert_eq!(
-            fields(Query::try_from(&wrong)),
-            ["studio_id", "query", "limit", "document_ids[1]", "match_mode"]
-        );
     }
 }

@@ -10,7 +10,7 @@ use service_kit::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{AccessLevel, Document, MimeType, chunker, company_of, reached, store};
+use super::{AccessLevel, Document, Language, MimeType, chunker, company_of, reached, store};
 use crate::{
     App,
     companies::storage,
@@ -30,6 +30,9 @@ pub(super) struct NewDocument {
     pub(super) title: String,
     pub(super) access_level: AccessLevel,
     pub(super) metadata: Map<String, Value>,
+    /// Found out from the text where nobody tells.
+    pub(super) language: Option<Language>,
+    pub(super) tags: Vec<String>,
     pub(super) content: Content,
 }
 

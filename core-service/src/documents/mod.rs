@@ -28,9 +28,13 @@ pub mod chunker;
 mod convert;
 mod create;
 pub mod extract;
+pub mod language;
 pub(crate) mod process;
 pub mod search;
 mod store;
+mod words;
+
+pub use language::Language;
 
 /// A text with its processing state.
 #[derive(Clone, Debug)]
@@ -63,6 +67,10 @@ pub struct Document {
     pub text_cleaned: bool,
     /// How many chunks it has.
     pub chunk_count: i32,
+    /// What it is written in.
+    pub language: Language,
+    /// Names to find it under.
+    pub tags: Vec<String>,
     /// Free JSON of the client's.
     pub metadata: Map<String, Value>,
     /// Who made it.
@@ -167,6 +175,8 @@ pub struct Chunk {
     pub index: i32,
     /// The headings above it, joined by ` > `.
     pub section: String,
+    /// What the chunk before it ends with; no part of its text.
+    pub overlap: String,
     /// Its text.
     pub content: String,
     /// An estimate of its length in tokens.

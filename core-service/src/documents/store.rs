@@ -9,7 +9,7 @@ use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
 
 use super::{
-    AccessLevel, Chunk, Document, Listing, MimeType, ProcessingStatus,
+    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
     create::{NewDocument, Origin, TEXT_BYTES},
 };
 
@@ -28,6 +28,8 @@ struct Row {
     sha256: Vec<u8>,
     text_cleaned: bool,
     chunk_count: i32,
+    language: String,
+    tags: Vec<String>,
     metadata: Json<Map<String, Value>>,
     created_by: UserId,
     created_at: OffsetDateTime,
@@ -51,6 +53,8 @@ impl From<Row> for Document {
             sha256: row.sha256,
             text_cleaned: row.text_cleaned,
             chunk_count: row.chunk_count,
+            language: Language::of_configuration(&row.language).unwrap_or(Language::UNDETERMINED),
+            tags: row.tags,
             metadata: row.metadata.0,
             created_by: row.created_by,
             created_at: row.created_at,
@@ -86,8 +90,8 @@ pub(super) async fn insert(
     };
     sqlx::query!(
         "insert into core.documents (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256,
-                                     text_cleaned, metadata, created_by, file_id, file_version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                                     text_cleaned, metadata, created_by, file_id, file_version, language, language_told, tags)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         id.as_uuid(),
         company.as_uuid(),
         new.studio.as_uuid(),
@@ -101,6 +105,9 @@ pub(super) async fn insert(
         created_by.as_uuid(),
         file.map(|it| it.file.as_uuid()),
         file.map(|it| it.version),
+        new.language.unwrap_or(Language::ENGLISH).configuration(),
+        new.language.is_some(),
+        &new.tags,
     )
     .execute(tx)
     .await?;
@@ -139,7 +146,7 @@ pub(super) async fn find(tx: &mut PgConnection, id: DocumentId) -> Result<Option
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
                   status as "status: ProcessingStatus", failure_reason,
                   file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
-                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
                   updated_at
            from core.documents
            where id = $1 and not core.studio_is_deleted(studio_id)"#,
@@ -163,7 +170,7 @@ pub(super) async fn list(
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
                   status as "status: ProcessingStatus", failure_reason,
                   file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
-                  metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
+                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
                   updated_at
            from core.documents
            where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
@@ -216,7 +223,7 @@ pub(super) async fn chunks(
 ) -> Result<Vec<Chunk>> {
     let chunks = sqlx::query_as!(
         Chunk,
-        r#"select id as "id: ChunkId", document_id as "document: DocumentId", index, section, content, token_count, page
+        r#"select id as "id: ChunkId", document_id as "document: DocumentId", index, section, overlap, content, token_count, page
            from core.chunks
            where document_id = $1 and index > coalesce($2, -1)
            order by index

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use service_kit::{
-    auth::Caller,
-    db,
-    error::{Error, Result},
-};
+use service_kit::{auth::Caller, db};
 use studios_proto::core::{self as proto, notice_service_server::NoticeService};
 use tonic::{Request, Response, Status};
 
@@ -33,9 +29,7 @@ impl NoticeService for Notices {
         request: Request<proto::ReportNoticesRequest>,
     ) -> Result<Response<proto::ReportNoticesResponse>, Status> {
         // Nobody has anything to tell in a user's name.
-        if Caller::of(&request).is_ok() {
-            return Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED").into());
-        }
+        Caller::nobody(&request)?;
         let notices = convert::notices(request.into_inner())?;
         db::retry("notifications.take", || super::take(&self.app, &notices)).await?;
         Ok(Response::new(proto::ReportNoticesResponse {}))

@@ -3,7 +3,7 @@
 use service_kit::{
     db::Claims,
     error::{Error, Result},
-    ids::SessionId,
+    ids::{ChunkId, SessionId},
     update,
 };
 use studios_proto::core::{
@@ -11,10 +11,11 @@ use studios_proto::core::{
 };
 
 use super::{
-    Access, Allowance, Found, Role,
+    Access, Allowance, Found, Role, Search, Unembedded,
     answers::{Answer, News},
 };
 use crate::{
+    engine::definition::RetrievalMode,
     notices::Notice,
     privacy::{Subject, Work},
 };
@@ -141,8 +142,56 @@ pub(super) fn chunk(chunk: Chunk, document_title: &str) -> Result<Found> {
         chunk_id: id(&chunk.id)?,
         document_title: document_title.to_owned(),
         section: chunk.section,
+        page: u32::try_from(chunk.page).ok().filter(|it| *it > 0),
+        overlap: chunk.overlap,
         content: chunk.content,
     })
+}
+
+/// A search, of its query as much as core-service takes.
+pub(super) fn search(search: Search<'_>, query_chars: usize) -> proto::SearchChunksRequest {
+    proto::SearchChunksRequest {
+        studio_id: search.studio.to_string(),
+        query: search.query.chars().take(query_chars).collect(),
+        limit: i32::try_from(search.limit).unwrap_or(i32::MAX),
+        document_ids: search.documents.iter().map(ToString::to_string).collect(),
+        match_mode: proto::MatchMode::Any.into(),
+        mode: match search.mode {
+            RetrievalMode::Automatic => proto::SearchMode::Automatic,
+            RetrievalMode::Text => proto::SearchMode::Text,
+            RetrievalMode::Vector => proto::SearchMode::Vector,
+            RetrievalMode::Fused => proto::SearchMode::Fused,
+        }
+        .into(),
+        vector: search
+            .vector
+            .map(|(model, numbers)| proto::QueryVector { model, numbers }),
+        filter: Some(proto::DocumentFilter {
+            mime_types: search.mime_types.to_vec(),
+            tags: search.tags.to_vec(),
+            created_from: search.created_from.map(update::timestamp),
+            ..Default::default()
+        }),
+    }
+}
+
+pub(super) fn unembedded(answer: proto::ClaimChunksResponse) -> Result<Option<Unembedded>> {
+    if answer.chunks.is_empty() {
+        return Ok(None);
+    }
+    let chunks = answer.chunks.into_iter().map(|it| Ok((id(&it.chunk_id)?, it.text)));
+    Ok(Some(Unembedded {
+        company: id(&answer.company_id)?,
+        document: id(&answer.document_id)?,
+        chunks: chunks.collect::<Result<_>>()?,
+    }))
+}
+
+pub(super) fn vector((chunk, numbers): (ChunkId, Vec<f32>)) -> proto::ChunkVector {
+    proto::ChunkVector {
+        chunk_id: chunk.to_string(),
+        numbers,
+    }
 }
 
 pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T> {

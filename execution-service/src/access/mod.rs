@@ -18,11 +18,13 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::core::{
-    CheckCompanyRequest, CheckStudioRequest, ClaimPrivacyWorkRequest, GetDocumentRequest, ListChunksRequest, MatchMode,
-    ReportErasureRequest, ReportNoticesRequest, SearchChunksRequest, SubmitExportRequest,
-    access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
-    notice_service_client::NoticeServiceClient, privacy_work_service_client::PrivacyWorkServiceClient,
+    CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, ClaimPrivacyWorkRequest, CompanyModel,
+    GetDocumentRequest, ListChunksRequest, ReportErasureRequest, ReportNoticesRequest, StoreVectorsRequest,
+    SubmitExportRequest, access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    embedding_service_client::EmbeddingServiceClient, notice_service_client::NoticeServiceClient,
+    privacy_work_service_client::PrivacyWorkServiceClient,
 };
+use time::OffsetDateTime;
 use tokio::{sync::mpsc::Receiver, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,7 @@ use answers::{Answer, Place, Question};
 use cache::Cache;
 
 use crate::{
+    engine::definition::RetrievalMode,
     notices::Notice,
     privacy::{Lines, Work},
 };
@@ -129,8 +132,46 @@ pub struct Found {
     pub document_title: String,
     /// The headings above it; empty where there is none.
     pub section: String,
+    /// The page that it stands on, where the document has pages.
+    pub page: Option<u32>,
+    /// What the chunk before it ends with.
+    pub overlap: String,
     /// Its text.
     pub content: String,
+}
+
+/// What is looked for in a studio's documents.
+#[derive(Clone, Debug)]
+pub struct Search<'s> {
+    /// The studio.
+    pub studio: StudioId,
+    /// The words; any of them counts.
+    pub query: &'s str,
+    /// By what chunks are found.
+    pub mode: RetrievalMode,
+    /// The query as a vector, and the model that made it.
+    pub vector: Option<(String, Vec<f32>)>,
+    /// At most this many chunks.
+    pub limit: u32,
+    /// In these documents; in all where none is named.
+    pub documents: &'s [DocumentId],
+    /// In documents of these types; of all where none is named.
+    pub mime_types: &'s [String],
+    /// In documents with all of these tags.
+    pub tags: &'s [String],
+    /// In documents made at this time or later.
+    pub created_from: Option<OffsetDateTime>,
+}
+
+/// Chunks of a document that lack vectors.
+#[derive(Clone, Debug)]
+pub struct Unembedded {
+    /// The company whose model makes them.
+    pub company: CompanyId,
+    /// The document.
+    pub document: DocumentId,
+    /// The chunks and their texts.
+    pub chunks: Vec<(ChunkId, String)>,
 }
 
 /// Calls core-service as this service, for a user.
@@ -139,6 +180,7 @@ pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
+    embeddings: EmbeddingServiceClient<Channel>,
     privacy: PrivacyWorkServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
@@ -151,6 +193,7 @@ impl CoreClient {
         Self {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel.clone()),
+            embeddings: EmbeddingServiceClient::new(channel.clone()),
             notices: NoticeServiceClient::new(channel.clone()),
             privacy: PrivacyWorkServiceClient::new(channel),
             identity,
@@ -209,22 +252,9 @@ impl CoreClient {
         Err(Error::internal("core-service answered about another user or company"))
     }
 
-    /// The chunks of a studio's documents that fit a question best, best first; in all documents where none is named.
-    pub async fn search_chunks(
-        &self,
-        user: UserId,
-        studio: StudioId,
-        query: &str,
-        limit: u32,
-        documents: &[DocumentId],
-    ) -> Result<Vec<Found>> {
-        let request = SearchChunksRequest {
-            studio_id: studio.to_string(),
-            query: query.chars().take(QUERY_CHARS).collect(),
-            limit: i32::try_from(limit).unwrap_or(i32::MAX),
-            document_ids: documents.iter().map(ToString::to_string).collect(),
-            match_mode: MatchMode::Any.into(),
-        };
+    /// The chunks of a studio's documents that fit a question best, best first.
+    pub async fn search_chunks(&self, user: UserId, search: Search<'_>) -> Result<Vec<Found>> {
+        let request = convert::search(search, QUERY_CHARS);
         let answer = self
             .documents
             .clone()
@@ -232,6 +262,43 @@ impl CoreClient {
             .await;
         let found = answer.map_err(status::from_status)?.into_inner();
         found.results.into_iter().map(convert::found).collect()
+    }
+
+    /// Chunks that lack vectors of their company's model, of the first company that has such; for this service itself.
+    pub async fn claim_chunks(&self, models: &[(CompanyId, String)], limit: i32) -> Result<Option<Unembedded>> {
+        let models = models.iter().map(|(company, model)| CompanyModel {
+            company_id: company.to_string(),
+            model: model.clone(),
+        });
+        let request = ClaimChunksRequest {
+            models: models.collect(),
+            limit,
+        };
+        let request = client::call(Some(&self.identity), None, request, SEARCH_TIMEOUT);
+        let answer = self.embeddings.clone().claim_chunks(request).await;
+        convert::unembedded(answer.map_err(status::from_status)?.into_inner())
+    }
+
+    /// Stores what came of such chunks: their vectors, or why the model refuses them.
+    pub async fn store_vectors(
+        &self,
+        document: DocumentId,
+        model: &str,
+        made: std::result::Result<Vec<(ChunkId, Vec<f32>)>, String>,
+    ) -> Result<()> {
+        let (vectors, refusal) = match made {
+            Ok(vectors) => (vectors, String::new()),
+            Err(refusal) => (Vec::new(), refusal),
+        };
+        let request = StoreVectorsRequest {
+            document_id: document.to_string(),
+            model: model.to_owned(),
+            vectors: vectors.into_iter().map(convert::vector).collect(),
+            refusal,
+        };
+        let request = client::call(Some(&self.identity), None, request, SEARCH_TIMEOUT);
+        let answer = self.embeddings.clone().store_vectors(request).await;
+        answer.map(|_| ()).map_err(status::from_status)
     }
 
     /// The first chunks of a document in their order.

@@ -16,7 +16,7 @@ mod validation;
 
 use super::check::Demands;
 
-pub use kinds::{Approval, Fan, Flow, FlowMode, Http, Llm, OnItemFailure, Retrieval, SubWorkflow, Wait};
+pub use kinds::{Approval, Fan, Flow, FlowMode, Http, Llm, OnItemFailure, Retrieval, RetrievalMode, SubWorkflow, Wait};
 pub use people::{Approvers, Policy, Rank};
 pub use routing::{Retry, Route};
 pub use validation::{Judge, Validation, VariableType};

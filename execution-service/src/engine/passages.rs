@@ -1,4 +1,5 @@
-//! Retrieved chunks as a prompt has them: numbered passages, each under its document's title and section.
+//! Retrieved chunks as a prompt has them: numbered passages, each under its document's title, section and page. What the chunk before
+//! a passage ends with leads up to it, unless that chunk is among the passages itself.
 
 use std::{fmt, fmt::Write as _, sync::Arc};
 
@@ -16,15 +17,28 @@ pub fn text(sources: &[Source]) -> String {
         } else {
             format!(" — {}", source.section)
         };
+        let page = source.page.map_or_else(String::new, |page| format!(", page {page}"));
+        let lead = if source.overlap.is_empty() || is_among(sources, source) {
+            String::new()
+        } else {
+            format!("… {}\n", source.overlap)
+        };
         write!(
             text,
-            "{gap}[{number}] {}{section}\n{}",
+            "{gap}[{number}] {}{section}{page}\n{lead}{}",
             source.document_title,
             source.content.trim()
         )
         .expect("a string takes what is written to it");
     }
     text
+}
+
+/// Whether the chunk before one is there too.
+fn is_among(sources: &[Source], source: &Source) -> bool {
+    let is_before =
+        |it: &Source| it.document_id == source.document_id && it.content.trim_end().ends_with(&source.overlap);
+    sources.iter().any(is_before)
 }
 
 /// The chunks as the output of a stage that only retrieves.
@@ -66,6 +80,8 @@ mod tests {
             chunk_id: ChunkId::generate(),
             document_title: title.into(),
             section: section.into(),
+            page: None,
+            overlap: String::new(),
             content: content.into(),
         }
     }
@@ -81,5 +97,24 @@ mod tests {
             "[1] Guide — Setup > Linux\nInstall it.\n\n[2] Notes\nNothing."
         );
         assert_eq!(text(&[]), "");
+    }
+
+    #[test]
+    fn a_passage_is_led_up_to_by_the_chunk_before_it_unless_that_is_there() {
+        let before = source("Guide", "Setup", "Plug it in. Wait for the light.");
+        let after = Source {
+            document_id: before.document_id,
+            page: Some(3),
+            overlap: "Wait for the light.".into(),
+            ..source("Guide", "Setup", "Then turn the key.")
+        };
+        assert_eq!(
+            text(std::slice::from_ref(&after)),
+            "[1] Guide — Setup, page 3\n… Wait for the light.\nThen turn the key."
+        );
+        assert_eq!(
+            text(&[after, before]),
+            "[1] Guide — Setup, page 3\nThen turn the key.\n\n[2] Guide — Setup\nPlug it in. Wait for the light."
+        );
     }
 }

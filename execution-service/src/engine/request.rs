@@ -110,7 +110,8 @@ impl Rendering {
         let templates = [&self.system, &self.prompt];
         let repeats = templates.iter().any(|it| it.contains("{%"));
         let given: usize = self.inputs.values().map(size).sum();
-        let found: usize = self.sources.iter().flatten().map(|it| it.content.len()).sum();
+        let found = self.sources.iter().flatten();
+        let found: usize = found.map(|it| it.content.len() + it.overlap.len()).sum();
         let written: usize = templates.iter().map(|it| it.as_str().len()).sum();
         !repeats && given + found + written <= LIGHT_BYTES
     }
@@ -339,6 +340,7 @@ mod tests {
             query: query.into(),
             limit: 0,
             document_ids_path: path.map(Into::into),
+            ..Retrieval::default()
         }
     }
 
@@ -366,6 +368,8 @@ mod tests {
             chunk_id: ChunkId::generate(),
             document_title: "Doc".into(),
             section: "S".into(),
+            page: None,
+            overlap: String::new(),
             content: content.into(),
         }
     }

@@ -1,6 +1,7 @@
 //! Executions and their attempts as the contract writes them.
 
 use service_kit::{ids::ExecutionId, update};
+use sha2::{Digest, Sha256};
 use studios_proto::execution as proto;
 use time::OffsetDateTime;
 
@@ -228,7 +229,7 @@ pub(super) fn alone(recorded: Recorded) -> proto::Attempt {
         output_tokens: large(used.output_tokens),
         cost_micros: large(used.cost_micros),
         billing_uncertain: used.billing_uncertain,
-        sources: attempt.sources.into_iter().map(source).collect(),
+        sources: (1..).zip(attempt.sources).map(source).collect(),
         start_time: Some(update::timestamp(attempt.started_at)),
         duration: Some(update::duration(std::time::Duration::from_millis(attempt.duration_ms))),
         output_cleaned: attempt.cleaned,
@@ -280,8 +281,11 @@ pub(crate) fn attempt_key(of: StageTry) -> proto::AttemptKey {
     }
 }
 
-fn source(source: Source) -> proto::Source {
+fn source((place, source): (i32, Source)) -> proto::Source {
     proto::Source {
+        number: place,
+        content_sha256: hex::encode(Sha256::digest(&source.content)),
+        page: source.page.map(number).unwrap_or_default(),
         document_id: source.document_id.to_string(),
         chunk_id: source.chunk_id.to_string(),
         section: source.section,

@@ -22,6 +22,7 @@ const CHANGEABLE: &[&str] = &[
     "input_price_micros",
     "output_price_micros",
     "enabled",
+    "embeds_documents",
 ];
 
 /// A new model, as its company says it is.
@@ -61,6 +62,7 @@ pub(super) fn new(method: &'static str, providers: &Providers, request: &proto::
         input_price_micros: said.input_price_micros.unwrap_or_default(),
         output_price_micros: said.output_price_micros.unwrap_or_default(),
         enabled: said.enabled.unwrap_or_default(),
+        embeds_documents: said.embeds_documents.unwrap_or_default(),
     };
     if !is_connected {
         settings.fill(providers.known(&settings.provider, &settings.provider_model));
@@ -109,6 +111,7 @@ fn paths(mask: Option<&FieldMask>, given: &proto::Model) -> Result<BTreeSet<&'st
         ("input_price_micros", given.input_price_micros != 0),
         ("output_price_micros", given.output_price_micros != 0),
         ("enabled", given.enabled),
+        ("embeds_documents", given.embeds_documents),
     ];
     let set: Vec<_> = set
         .into_iter()
@@ -151,6 +154,9 @@ fn read(violations: &mut Violations, given: &proto::Model, paths: &BTreeSet<&str
     if paths.contains("enabled") {
         changes.enabled = Some(given.enabled);
     }
+    if paths.contains("embeds_documents") {
+        changes.embeds_documents = Some(given.embeds_documents);
+    }
     changes
 }
 
@@ -176,6 +182,7 @@ impl From<Model> for proto::Model {
             input_price_micros: settings.input_price_micros,
             output_price_micros: settings.output_price_micros,
             enabled: settings.enabled,
+            embeds_documents: settings.embeds_documents,
             create_time: Some(update::timestamp(model.created_at)),
             update_time: Some(update::timestamp(model.updated_at)),
             etag: update::etag(model.revision),

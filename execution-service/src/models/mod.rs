@@ -2,7 +2,8 @@
 //!
 //! A stage names a model; the company's own one comes before the platform's of the same name. Removing a model breaks no
 //! workflow: its stages keep the name, and say that the model is gone when they are checked or run. Only admins change a
-//! company's models, and nobody changes the platform's here.
+//! company's models, and nobody changes the platform's here. One of a company's may make the vectors of its documents; the
+//! one that is told to last does.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -70,6 +71,8 @@ pub struct Settings {
     pub output_price_micros: i64,
     /// Whether stages may call it.
     pub enabled: bool,
+    /// Whether it makes the vectors of the company's documents.
+    pub embeds_documents: bool,
 }
 
 impl Settings {
@@ -103,6 +106,8 @@ pub struct Changes {
     pub output_price_micros: Option<i64>,
     /// Whether stages may call it from now on.
     pub enabled: Option<bool>,
+    /// Whether it makes the vectors of the company's documents from now on.
+    pub embeds_documents: Option<bool>,
 }
 
 /// Which models to list.
@@ -146,6 +151,9 @@ pub async fn create(
         return store::get(&mut tx, first).await?.ok_or_else(|| not_found(first));
     }
     let served = serve(&mut tx, app.providers.catalogue(), settings).await?;
+    if served.embeds_documents {
+        store::relieve_embedding(&mut tx, company, id).await?;
+    }
     let model = store::insert(&mut tx, id, company, &served).await?;
     app.audit.record(&mut tx, About::company(company, "model", id)).await?;
     tx.commit().await?;
@@ -194,6 +202,9 @@ pub async fn change(app: &App, caller: &Caller, id: ModelId, etag: &str, changes
     let mut tx = TenantTx::begin(&app.pool, "models.change", &claims).await?;
     let revision = store::lock(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
     update::check_etag(etag, revision)?;
+    if changes.embeds_documents == Some(true) {
+        store::relieve_embedding(&mut tx, company, id).await?;
+    }
     let model = store::update(&mut tx, id, changes)
         .await?
         .ok_or_else(|| not_found(id))?;

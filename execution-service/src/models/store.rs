@@ -24,6 +24,7 @@ struct Row {
     input_price_micros: i64,
     output_price_micros: i64,
     enabled: bool,
+    embeds_documents: bool,
     revision: i64,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
@@ -44,6 +45,7 @@ impl From<Row> for Model {
                 input_price_micros: row.input_price_micros,
                 output_price_micros: row.output_price_micros,
                 enabled: row.enabled,
+                embeds_documents: row.embeds_documents,
             },
             revision: row.revision,
             created_at: row.created_at,
@@ -72,11 +74,11 @@ pub(super) async fn insert(
     let row = sqlx::query_as!(
         Row,
         r#"insert into execution.models (id, company_id, name, provider, provider_model, context_length, default_config,
-               input_price_micros, output_price_micros, enabled, connection_id)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+               input_price_micros, output_price_micros, enabled, connection_id, embeds_documents)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
            returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
                connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
-               output_price_micros, enabled, revision, created_at, updated_at"#,
+               output_price_micros, enabled, embeds_documents, revision, created_at, updated_at"#,
         id.as_uuid(),
         company.as_uuid(),
         settings.name,
@@ -88,6 +90,7 @@ pub(super) async fn insert(
         settings.output_price_micros,
         settings.enabled,
         settings.connection.map(service_kit::ids::ConnectionId::as_uuid),
+        settings.embeds_documents,
     )
     .fetch_one(tx)
     .await
@@ -100,7 +103,7 @@ pub(super) async fn get(tx: &mut PgConnection, id: ModelId) -> Result<Option<Mod
         Row,
         r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
                connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
-               output_price_micros, enabled, revision, created_at, updated_at
+               output_price_micros, enabled, embeds_documents, revision, created_at, updated_at
            from execution.models where id = $1"#,
         id.as_uuid(),
     )
@@ -115,7 +118,7 @@ pub(super) async fn list(tx: &mut PgConnection, filter: &Filter, page: &Page<Cur
         Row,
         r#"select id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
                connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
-               output_price_micros, enabled, revision, created_at, updated_at
+               output_price_micros, enabled, embeds_documents, revision, created_at, updated_at
            from execution.models
            where (company_id is null or company_id = $1) and ($2::text is null or provider = $2)
                and ($3::bool is null or (company_id is not null, name) > ($3, $4))
@@ -153,11 +156,12 @@ pub(super) async fn update(tx: &mut PgConnection, id: ModelId, changes: &Changes
                default_config = coalesce($5, default_config),
                input_price_micros = coalesce($6, input_price_micros),
                output_price_micros = coalesce($7, output_price_micros),
-               enabled = coalesce($8, enabled)
+               enabled = coalesce($8, enabled),
+               embeds_documents = coalesce($9, embeds_documents)
            where id = $1
            returning id as "id: ModelId", company_id as "company_id: CompanyId", name, provider,
                connection_id as "connection_id: ConnectionId", provider_model, context_length, default_config as "default_config: Json<Map<String, Value>>", input_price_micros,
-               output_price_micros, enabled, revision, created_at, updated_at"#,
+               output_price_micros, enabled, embeds_documents, revision, created_at, updated_at"#,
         id.as_uuid(),
         changes.name,
         changes.provider_model,
@@ -166,11 +170,24 @@ pub(super) async fn update(tx: &mut PgConnection, id: ModelId, changes: &Changes
         changes.input_price_micros,
         changes.output_price_micros,
         changes.enabled,
+        changes.embeds_documents,
     )
     .fetch_optional(tx)
     .await
     .map_err(taken)?;
     Ok(row.map(Model::from))
+}
+
+/// Lets no other model of a company make vectors.
+pub(super) async fn relieve_embedding(tx: &mut PgConnection, company: CompanyId, by: ModelId) -> Result<()> {
+    sqlx::query!(
+        "update execution.models set embeds_documents = false where company_id = $1 and embeds_documents and id <> $2",
+        company.as_uuid(),
+        by.as_uuid(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn delete(tx: &mut PgConnection, id: ModelId) -> Result<()> {
@@ -193,6 +210,11 @@ fn taken(error: sqlx::Error) -> Error {
         Some("models_name_per_owner") => Error::AlreadyExists {
             reason: "MODEL_NAME_TAKEN",
             message: "the company has a model with this name".into(),
+        },
+        // Two who say so at once: one of them is late.
+        Some("models_embedding") => Error::Aborted {
+            reason: "EMBEDDING_MODEL_CHANGED",
+            message: "another model was made the one that embeds documents at the same time".into(),
         },
         Some("models_provider_model_per_owner") => Error::AlreadyExists {
             reason: "PROVIDER_MODEL_TAKEN",

@@ -25,6 +25,8 @@ mod store;
 const POLL: Duration = Duration::from_secs(1);
 /// How often it is looked how much is left of what plans allow.
 const QUOTAS: Duration = Duration::from_secs(10);
+/// How much longer it rests where there are so many companies that looking takes time, in times of that.
+const REST: u32 = 50;
 /// How many are told at once.
 const BATCH: i64 = 200;
 /// How long those that are being told are left to who tells them.
@@ -76,10 +78,12 @@ pub async fn tell(pool: PgPool, core: Arc<CoreClient>, stopping: CancellationTok
 /// Tells what is due, and says how many that were.
 async fn round(pool: &PgPool, core: &CoreClient, quotas_due: &mut Instant) -> Result<i64> {
     if Instant::now() >= *quotas_due {
-        *quotas_due = Instant::now() + QUOTAS;
+        let began = Instant::now();
+        *quotas_due = began + QUOTAS;
         let mut tx = WorkerTx::begin(pool, "notices.quotas").await?;
         store::look_at_quotas(&mut tx).await?;
         tx.commit().await?;
+        *quotas_due += REST * began.elapsed();
     }
     let mut tx = WorkerTx::begin(pool, "notices.claim").await?;
     let leased = store::lease(&mut tx, BATCH, LEASE).await?;

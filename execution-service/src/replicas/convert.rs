@@ -1,8 +1,10 @@
 //! What replicas tell each other as the contract writes it.
 
+use std::sync::Arc;
+
 use service_kit::{
     error::{Error, Result, Violations},
-    ids::ExecutionId,
+    ids::{ExecutionId, PlanId},
     update,
 };
 use studios_proto::execution::{self as proto, follow_run_response};
@@ -10,6 +12,7 @@ use studios_proto::execution::{self as proto, follow_run_response};
 use super::Told;
 use crate::{
     engine::journal::StageTry,
+    plans,
     worker::{LiveEvent, LiveWhat},
 };
 
@@ -83,6 +86,24 @@ pub(super) fn told(execution: ExecutionId, response: proto::FollowRunResponse) -
         seq: response.seq,
         event,
     })
+}
+
+/// What is told of a plan. The number of a module says nothing: they come in order.
+pub(super) fn plan_response(plan: PlanId, (round, module): plans::Told) -> proto::FollowPlanResponse {
+    proto::FollowPlanResponse {
+        plan_id: plan.to_string(),
+        round,
+        module: module.map(|it| plans::convert::module(0, &it)),
+    }
+}
+
+/// What was told of this plan.
+pub(super) fn told_of_plan(plan: PlanId, response: proto::FollowPlanResponse) -> Result<plans::Told> {
+    if response.plan_id != plan.to_string() {
+        return Err(Error::internal("a replica told of another plan"));
+    }
+    let module = response.module.map(plans::convert::told_module).transpose()?;
+    Ok((response.round, module.map(Arc::new)))
 }
 
 fn a_try(stage: String, visit: i32, item: i32, attempt: i32) -> Option<StageTry> {

@@ -7,19 +7,26 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use service_kit::{
     client::{self, ClientTls},
     error::{Error, Result},
-    ids::{ExecutionId, UserId},
+    ids::{ExecutionId, PlanId, UserId},
     status,
     token::ServiceIdentity,
 };
-use studios_proto::execution::{FollowRunRequest, FollowRunResponse, replica_service_client::ReplicaServiceClient};
+use studios_proto::execution::{
+    FollowPlanRequest, FollowRunRequest, FollowRunResponse, replica_service_client::ReplicaServiceClient,
+};
 use tokio::time::Instant;
 use tonic::{Streaming, transport::Channel};
 
 use super::{Told, convert};
+use crate::plans;
 
 /// How long a holder may take to begin to tell.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,6 +87,40 @@ impl Replicas {
             Ok((stream, peer))
         };
         Ok(opening.boxed())
+    }
+}
+
+impl Replicas {
+    /// What the replica at this address tells of a plan that it has written; nothing where that is this one.
+    pub(crate) fn follow_plan(
+        &self,
+        address: &str,
+        user: UserId,
+        plan: PlanId,
+    ) -> Option<BoxStream<'static, Result<plans::Told>>> {
+        if address == self.own_address {
+            return None;
+        }
+        let peer = self
+            .peer(address)
+            .inspect_err(|error| tracing::warn!(address, error = %error, "a replica cannot be called"))
+            .ok()?;
+        let request = FollowPlanRequest {
+            plan_id: plan.to_string(),
+        };
+        let request = client::call(Some(&self.identity), Some(user), request, OPEN_TIMEOUT);
+        let opening = async move {
+            let answer = peer.0.clone().follow_plan(request).await;
+            let stream = answer.map_err(status::from_status)?.into_inner();
+            // The connection is kept for others who listen there.
+            let told = stream::try_unfold((stream, peer), move |(mut stream, peer)| async move {
+                let response = stream.message().await.map_err(status::from_status)?;
+                let told = response.map(|it| convert::told_of_plan(plan, it)).transpose()?;
+                Ok::<_, Error>(told.map(|it| (it, (stream, peer))))
+            });
+            Ok::<_, Error>(told)
+        };
+        Some(stream::once(opening).try_flatten().boxed())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use self::model::Question;
+pub(crate) use self::model::{Question, Ready};
 use super::{
     flows::{self, Begun, Meaning, Outcome},
     live::Publisher,
@@ -27,6 +27,7 @@ use crate::engine::{
 use crate::providers::HttpCall;
 
 mod connected;
+mod embed;
 mod model;
 mod reask;
 
@@ -245,7 +246,8 @@ impl Try {
     }
 
     async fn retrieve(&self, wanted: &Retrieval, deadline: Instant) -> Result<Retrieved, AttemptFailure> {
-        let wish = self.with_renderer(|renderer| retrieval::wish(renderer, wanted))?;
+        let key = format!("{}/query", self.call.key);
+        let wish = self.with_renderer(|renderer| retrieval::wish(renderer, wanted, key))?;
         timeout_at(deadline, retrieval::retrieve(&self.ground, wish))
             .await
             .unwrap_or_else(|_| Err(retrieval::late()))

@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A lease that holds until `lost` fires.
 #[derive(Debug, Clone)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     pub instance: i32,
     pub lost: CancellationToken,
 }

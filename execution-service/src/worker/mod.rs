@@ -42,6 +42,7 @@ use crate::{
     providers::Providers,
 };
 
+mod asking;
 mod call;
 mod children;
 mod claim;
@@ -67,8 +68,10 @@ mod simulation;
 mod spending;
 mod store;
 mod upkeep;
+mod vectors;
 pub mod writer;
 
+pub(crate) use call::{Question, Ready};
 pub use commands::Wish;
 pub use flows::CalledBack;
 pub use live::{Follower, Live, LiveEvent, LiveWhat, UnderWay};
@@ -77,12 +80,14 @@ use connections::{Connections, Note};
 use definitions::Definitions;
 use held::Held;
 use hints::Hints;
-use lease::{CurrentLease, Lease};
+use lease::CurrentLease;
+pub(crate) use lease::Lease;
 use models::Models;
 pub use rehearsal::TryStage;
 use scene::Ground;
 use spending::Spending;
 use store::Facts;
+pub(crate) use store::quotas::spend;
 pub use writer::Times;
 use writer::{NewKey, NewRun, Started, Writer};
 
@@ -265,6 +270,7 @@ impl Engine {
         lifecycle.spawn("engine.hints.listen", hints::listen(shared.clone()));
         lifecycle.spawn("engine.flows", flows::watch::keep(shared.clone()));
         lifecycle.spawn("engine.upkeep", upkeep::keep(shared.clone()));
+        lifecycle.spawn("engine.vectors", vectors::keep(shared.clone()));
         lifecycle.spawn("engine.drain", drain(shared.clone(), claimed, done));
         Ok(Arc::new(Self { shared }))
     }

@@ -22,6 +22,7 @@ type Key = (CompanyId, Box<str>);
 pub(super) struct Models {
     pool: PgPool,
     known: Cache<Key, Option<Arc<Model>>>,
+    embedding: Cache<CompanyId, Option<Arc<Model>>>,
 }
 
 impl Models {
@@ -29,7 +30,20 @@ impl Models {
         Self {
             pool,
             known: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
+            embedding: Cache::builder().max_capacity(CAPACITY).time_to_live(LIFETIME).build(),
         }
+    }
+
+    /// The model that makes the vectors of a company's documents, if it has one.
+    pub(super) async fn embedding(&self, company: CompanyId) -> Result<Option<Arc<Model>>, Arc<sqlx::Error>> {
+        if let Some(known) = self.embedding.get(&company).await {
+            return Ok(known);
+        }
+        let read = async {
+            let model = db::with(&self.pool, async |it| store::embedding_model(it, company).await).await?;
+            Ok(model.map(Arc::new))
+        };
+        self.embedding.try_get_with(company, read).await
     }
 
     /// The model that a company's stages call by this name. Many who ask at once read it once.

@@ -92,11 +92,8 @@ impl Engine {
 
     /// Counts what a try took. It is answered all the same where that cannot be: it is paid for.
     async fn count(&self, company: CompanyId, attempt: &AttemptPayload) {
-        let instance = self.shared.lease.borrow().as_ref().map_or(0, |it| it.instance);
         let spent = spent_by(std::iter::once(attempt));
-        let counted = db::with(&self.shared.pool, async |it| {
-            quotas::spend(it, company, instance, spent).await
-        });
+        let counted = db::with(&self.shared.pool, async |it| quotas::spend(it, company, spent).await);
         if let Err(error) = counted.await {
             tracing::error!(%company, error = %error, "what a try of a stage took is not counted");
         }

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 
 use super::scene::Ground;
 use crate::{
-    access::Found,
+    access::{Found, Search},
     engine::{
-        definition::Retrieval,
+        definition::{Retrieval, RetrievalMode},
         failure::FailureClass,
         journal::{AttemptFailure, Source},
         request::{Prompt, Renderer},
@@ -18,6 +18,10 @@ use crate::{
 
 /// The first and the longest wait before core-service is asked again while it is away.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How long making a query comparable may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What is made comparable of a query, as core-service takes it.
+const QUERY_CHARS: usize = 1_000;
 
 /// What was found, and the query it was found by.
 pub(super) struct Retrieved {
@@ -30,10 +34,16 @@ pub(super) struct Wanted {
     query: Prompt,
     documents: Vec<DocumentId>,
     limit: u32,
+    mode: RetrievalMode,
+    mime_types: Vec<String>,
+    tags: Vec<String>,
+    max_age: Option<Duration>,
+    /// What making the query comparable is known by to the model.
+    key: String,
 }
 
 /// What a stage wants found.
-pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval) -> Result<Wanted, AttemptFailure> {
+pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval, key: String) -> Result<Wanted, AttemptFailure> {
     let query = renderer.query(retrieval)?;
     let documents = renderer.documents(retrieval)?;
     if query.prompt.trim().is_empty() && documents.is_empty() {
@@ -47,42 +57,91 @@ pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval) -> Result<Wan
         query,
         documents,
         limit: retrieval.max_chunks(),
+        mode: retrieval.mode,
+        mime_types: retrieval.mime_types.clone(),
+        tags: retrieval.tags.clone(),
+        max_age: retrieval.max_age,
+        key,
     })
 }
 
-/// Finds chunks. core-service being away is not the stage's fault: it is asked again until the caller gives up.
+/// Finds chunks, however long core-service is away.
 pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieved, AttemptFailure> {
-    let Wanted {
-        query,
-        documents,
-        limit,
-    } = wanted;
+    let Ground { shared, facts, .. } = ground;
+    let query = &wanted.query.prompt;
+    let found = if query.trim().is_empty() {
+        patiently(|| list(ground, &wanted.documents, wanted.limit)).await?
+    } else {
+        let vector = vector(ground, &wanted).await?;
+        let search = Search {
+            studio: facts.studio,
+            query,
+            mode: wanted.mode,
+            vector,
+            limit: wanted.limit,
+            documents: &wanted.documents,
+            mime_types: &wanted.mime_types,
+            tags: &wanted.tags,
+            created_from: wanted.max_age.map(|age| ground.now() - age),
+        };
+        patiently(|| shared.core.search_chunks(facts.started_by, search.clone())).await?
+    };
+    Ok(Retrieved {
+        sources: found.into_iter().map(source).collect(),
+        query: wanted.query,
+    })
+}
+
+/// What core-service finds. Its being away is not the fault of who asks: it is asked again until the caller gives up.
+pub(super) async fn patiently<F>(ask: impl Fn() -> F) -> Result<Vec<Found>, AttemptFailure>
+where
+    F: Future<Output = Result<Vec<Found>, Error>>,
+{
     let (mut pause, longest) = PAUSES;
     loop {
-        let found = if query.prompt.trim().is_empty() {
-            list(ground, &documents, limit).await
-        } else {
-            let Ground { shared, facts, .. } = ground;
-            shared
-                .core
-                .search_chunks(facts.started_by, facts.studio, &query.prompt, limit, &documents)
-                .await
-        };
-        match found {
-            Ok(found) => {
-                return Ok(Retrieved {
-                    sources: found.into_iter().map(source).collect(),
-                    query,
-                });
-            }
+        match ask().await {
             Err(Error::Unavailable { .. }) => {
-                tracing::warn!(execution = %ground.facts.execution, "core-service is away; retrieval waits");
+                tracing::warn!("core-service is away; retrieval waits");
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
-            Err(error) => return Err(failure(error)),
+            asked => return asked.map_err(failure),
         }
     }
+}
+
+/// The query's vector by the company's model. Where the stage leaves open by what is found, it goes on without one.
+async fn vector(ground: &Ground, wanted: &Wanted) -> Result<Option<(String, Vec<f32>)>, AttemptFailure> {
+    let is_needed = match wanted.mode {
+        RetrievalMode::Text => return Ok(None),
+        RetrievalMode::Automatic => false,
+        RetrievalMode::Vector | RetrievalMode::Fused => true,
+    };
+    match embedded(ground, wanted).await {
+        Ok(None) if is_needed => Err(AttemptFailure::lasting(
+            FailureClass::Validation,
+            "no_embedding_model",
+            "the company has no model with embeds_documents, which finding by vectors needs",
+        )),
+        Err(failure) if !is_needed => {
+            tracing::warn!(
+                reason = failure.reason,
+                message = failure.message,
+                "found by words alone"
+            );
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+async fn embedded(ground: &Ground, wanted: &Wanted) -> Result<Option<(String, Vec<f32>)>, AttemptFailure> {
+    let Some(embedder) = ground.shared.embedder(ground.facts.company).await? else {
+        return Ok(None);
+    };
+    let text = wanted.query.prompt.chars().take(QUERY_CHARS).collect();
+    let mut vectors = embedder.embed(vec![text], wanted.key.clone(), PATIENCE).await?;
+    Ok(vectors.pop().map(|numbers| (embedder.name(), numbers)))
 }
 
 /// The chunks of documents one after the other, in their order.
@@ -105,18 +164,20 @@ async fn list(ground: &Ground, documents: &[DocumentId], limit: u32) -> Result<V
     Ok(all)
 }
 
-fn source(found: Found) -> Source {
+pub(super) fn source(found: Found) -> Source {
     Source {
         document_id: found.document_id,
         chunk_id: found.chunk_id,
         document_title: found.document_title,
         section: found.section,
+        page: found.page,
+        overlap: found.overlap,
         content: found.content,
     }
 }
 
 /// core-service's refusals in the engine's classes.
-fn failure(error: Error) -> AttemptFailure {
+pub(super) fn failure(error: Error) -> AttemptFailure {
     use FailureClass::{ProviderError, RateLimit, Validation};
     match error {
         Error::NotFound { .. } | Error::PermissionDenied { .. } => AttemptFailure::lasting(

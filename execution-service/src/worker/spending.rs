@@ -171,6 +171,18 @@ impl Spending {
         }
     }
 
+    /// The same of calls that no start comes before, which notes what the plan allows: it is asked for before each call.
+    pub(super) async fn admit(&self, company: CompanyId, allowed: &Allowance) -> Result<()> {
+        let known = self.known(company, Amount::default()).await?;
+        let limits = (allowed.tokens_per_month, allowed.cost_micros_per_month);
+        let is_noted = |it: Spent| (it.tokens_per_month, it.cost_micros_per_month) == limits;
+        if !known.spent.is_some_and(is_noted) {
+            db::with(&self.pool, async |it| quotas::note(it, company, allowed).await).await?;
+            self.known.invalidate(&company).await;
+        }
+        self.require_rest(company, allowed).await
+    }
+
     /// What was spent; read anew where an amount comes near what is left.
     async fn known(&self, company: CompanyId, wanted: Amount) -> Result<Arc<Known>, sqlx::Error> {
         if let Some(known) = self.known.get(&company).await {

@@ -106,10 +106,45 @@ pub(super) struct Model {
     pub enabled: bool,
 }
 
+impl Model {
+    /// What tells its vectors from those of other models.
+    pub(super) fn space(&self) -> String {
+        format!("{}/{}", self.provider, self.upstream_name)
+    }
+}
+
+struct ModelRow {
+    provider: String,
+    connection: Option<ConnectionId>,
+    provider_model: String,
+    defaults: Json<Map<String, Value>>,
+    context_length: i32,
+    input_price_micros: i64,
+    output_price_micros: i64,
+    enabled: bool,
+}
+
+impl From<ModelRow> for Model {
+    fn from(row: ModelRow) -> Self {
+        Self {
+            provider: row.provider,
+            connection: row.connection,
+            upstream_name: row.provider_model,
+            defaults: row.defaults.0,
+            context_length: row.context_length.try_into().ok(),
+            input_price_micros: row.input_price_micros,
+            output_price_micros: row.output_price_micros,
+            enabled: row.enabled,
+        }
+    }
+}
+
 /// The model of this name, the company's own before the platform's.
 pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, name: &str) -> Result<Option<Model>> {
-    let row = sqlx::query!(
-        r#"select provider, connection_id as "connection: ConnectionId", provider_model, default_config as "defaults: Json<Map<String, Value>>",
+    let row = sqlx::query_as!(
+        ModelRow,
+        r#"select provider, connection_id as "connection: ConnectionId", provider_model,
+                  default_config as "defaults: Json<Map<String, Value>>",
                   context_length, input_price_micros, output_price_micros, enabled
            from execution.models where name = $2 and (company_id = $1 or company_id is null)
            order by company_id nulls last limit 1"#,
@@ -118,16 +153,39 @@ pub(super) async fn model(connection: &mut PgConnection, company: CompanyId, nam
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Model {
-        provider: row.provider,
-        connection: row.connection,
-        upstream_name: row.provider_model,
-        defaults: row.defaults.0,
-        context_length: row.context_length.try_into().ok(),
-        input_price_micros: row.input_price_micros,
-        output_price_micros: row.output_price_micros,
-        enabled: row.enabled,
-    }))
+    Ok(row.map(Model::from))
+}
+
+/// The model that makes the vectors of a company's documents.
+pub(super) async fn embedding_model(connection: &mut PgConnection, company: CompanyId) -> Result<Option<Model>> {
+    let row = sqlx::query_as!(
+        ModelRow,
+        r#"select provider, connection_id as "connection: ConnectionId", provider_model,
+                  default_config as "defaults: Json<Map<String, Value>>",
+                  context_length, input_price_micros, output_price_micros, enabled
+           from execution.models where company_id = $1 and embeds_documents and enabled"#,
+        company.as_uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(Model::from))
+}
+
+/// At most so many companies after one that have a model which makes vectors, in order.
+pub(super) async fn embedding_companies(
+    connection: &mut PgConnection,
+    after: Option<CompanyId>,
+    most: i64,
+) -> Result<Vec<CompanyId>> {
+    sqlx::query_scalar!(
+        r#"select company_id as "company!: CompanyId" from execution.models
+           where embeds_documents and enabled and ($1::uuid is null or company_id > $1)
+           order by company_id limit $2"#,
+        after.map(CompanyId::as_uuid),
+        most,
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// What somebody asks of a run.

@@ -10,7 +10,7 @@ use super::{
     Shared, children,
     store::{flows, upkeep},
 };
-use crate::workflows::erasure;
+use crate::{plans, workflows::erasure};
 
 /// How often. Every instance does it; doing it twice does no harm.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -45,6 +45,7 @@ async fn tidy(shared: &Shared) -> sqlx::Result<()> {
     while db::with(pool, upkeep::forget_commands).await? {}
     while db::with(pool, upkeep::forget_keys).await? {}
     while db::with(pool, flows::forget_outcomes).await? {}
+    while db::with(pool, plans::forget_attempts).await? {}
     children::stop_left_behind(shared).await?;
     db::with(pool, upkeep::forget_start_rates).await?;
     erasure::erase(pool).await

@@ -50,6 +50,14 @@ impl Caller {
             .cloned()
             .ok_or(Error::Unauthenticated("TOKEN_MISSING"))
     }
+
+    /// Refuses a service that acts for a user, where what is asked for is no user's business.
+    pub fn nobody<T>(request: &tonic::Request<T>) -> Result<()> {
+        match Self::of(request) {
+            Ok(_) => Err(Error::Unauthenticated("SERVICE_ALONE_REQUIRED")),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 /// Who may call a method.

@@ -209,7 +209,7 @@ pub(super) const RULES: &[Rule] = &[
             where coalesce(pg_partition_root(c.oid), c.oid) = any (array['core.audit_log', 'core.audit_links',
                 'execution.audit_log', 'execution.audit_links', 'execution.journal', 'execution.execution_commands',
                 'execution.workflow_versions', 'execution.template_versions', 'core.document_texts', 'core.file_versions',
-                'core.outbox']::regclass[])
+                'core.outbox', 'execution.plan_attempts', 'execution.plan_modules']::regclass[])
             and a.privilege_type in ('UPDATE', 'DELETE') and a.grantee <> c.relowner",
         exceptions: &[
             ("execution.journal DELETE to studios_engine", "goes with a workflow whose erasure is due, says its policy"),
@@ -220,6 +220,7 @@ pub(super) const RULES: &[Rule] = &[
             ("execution.execution_commands DELETE to studios_engine", "is of no use once its execution has ended"),
             ("core.document_texts.text UPDATE to studios_core_worker", "a file is extracted again to the same text"),
             ("core.outbox DELETE to studios_core_worker", "is trimmed behind those who follow"),
+            ("execution.plan_attempts DELETE to studios_engine", "failed ones are forgotten after 90 days, says its policy"),
             ("core.file_versions.state UPDATE to studios_core_worker", "the verdict on the bytes comes after them"),
             ("core.file_versions.state_reason UPDATE to studios_core_worker", "the verdict on the bytes comes after them"),
         ],

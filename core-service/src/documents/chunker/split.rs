@@ -44,6 +44,19 @@ pub(super) fn pack(text: &str, blocks: &[Block], budget: usize) -> Vec<Range<usi
     packed
 }
 
+/// The end of a text: the last whole sentences of it that have at most `budget` characters; where not one has, the last lines
+/// or words.
+pub(super) fn tail(text: &str, budget: usize) -> &str {
+    let fits = |part: &&str| !part.chars().all(is_blank) && part.chars().count() <= budget;
+    [Cut::Sentences, Cut::Lines, Cut::Spaces]
+        .into_iter()
+        .find_map(|way| {
+            let starts = [0].into_iter().chain(ends(text, way));
+            starts.map(|start| text[start..].trim_matches(is_blank)).find(fits)
+        })
+        .unwrap_or_default()
+}
+
 fn cut_block(text: &str, block: &Block, budget: usize, parts: &mut Vec<Range<usize>>) {
     match &block.kind {
         Kind::Prose => {

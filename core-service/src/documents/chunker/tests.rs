@@ -5,6 +5,14 @@ use tokio::time::Instant;
 
 use super::*;
 
+fn chunk(mime_type: MimeType, text: &str) -> Vec<Piece> {
+    super::chunk(mime_type, text, Overlap::default())
+}
+
+fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Piece> {
+    super::chunk_within(mime_type, text, budget_tokens, Overlap(2))
+}
+
 fn contents(pieces: &[Piece]) -> Vec<&str> {
     pieces.iter().map(|piece| piece.content.as_str()).collect()
 }
@@ -120,6 +128,40 @@ fn long_lists_are_cut_between_items() {
 }
 
 #[test]
+fn a_piece_says_apart_what_the_one_before_it_ends_with() {
+    let text = "# A\n\nOne is here. Two. Three is here too, and long. Four.\n\n# A\n\nFive.\n";
+    let pieces = super::chunk_within(MimeType::Markdown, text, 8, Overlap(3));
+    let seen: Vec<_> = pieces
+        .iter()
+        .map(|it| (it.overlap.as_str(), it.content.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("", "One is here. Two."),
+            ("Two.", "Three is here too, and long."),
+            ("and long.", "Four."),
+            ("", "Five."),
+        ],
+        "the last sentence, or words of it; never over a heading"
+    );
+    let pages = super::chunk_within(MimeType::Pdf, "One here.\u{c}Two here.", 8, Overlap(3));
+    assert_eq!((pages[1].overlap.as_str(), pages[1].page), ("One here.", Some(2)));
+    let none = super::chunk_within(MimeType::Markdown, text, 8, Overlap::NONE);
+    assert!(none.iter().all(|it| it.overlap.is_empty()));
+    assert_eq!(contents(&none), contents(&pieces));
+}
+
+#[test]
+fn an_overlap_is_a_number_of_tokens_within_bounds() {
+    assert_eq!("0".parse::<Overlap>().unwrap(), Overlap::NONE);
+    assert_eq!("200".parse::<Overlap>().unwrap(), Overlap(200));
+    for wrong in ["", "-1", "201", "x"] {
+        assert!(wrong.parse::<Overlap>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn windows_line_ends_and_a_byte_order_mark_do_no_harm() {
     let pieces = markdown("\u{feff}# A\r\n\r\none\r\ntwo\r\n\r\nB\r\n-\r\n\r\nthree\r\n");
     assert_eq!(sections(&pieces), ["A", "A > B"]);
@@ -208,6 +250,10 @@ proptest! {
     fn plain_text_is_kept_whole_in_order_and_within_the_budget(text in text(), budget in 1_usize..60) {
         let pieces = chunk_within(MimeType::Plain, &text, budget);
         prop_assert_eq!(visible_in(&pieces), visible(&text));
+        for pair in pieces.windows(2) {
+            prop_assert!(pair[0].content.trim_end_matches(is_blank).ends_with(&pair[1].overlap));
+            prop_assert!(pair[1].overlap.chars().count() <= 2 * CHARS_PER_TOKEN);
+        }
         for piece in &pieces {
             prop_assert!(piece.content.chars().any(|character| !is_blank(character)));
             prop_assert!((1..=budget).contains(&usize::try_from(piece.token_count).unwrap()));

@@ -12,10 +12,11 @@ use service_kit::{
 use sqlx::PgConnection;
 
 use super::{
-    MimeType,
-    chunker::{self, Piece},
+    Language, MimeType,
+    chunker::{self, Overlap, Piece},
     create::Text,
     extract::{self, Refusal},
+    words,
 };
 use crate::{
     App,
@@ -32,7 +33,15 @@ struct Done {
     company: CompanyId,
     /// The text, where it was extracted.
     text: Option<Text>,
+    prepared: Prepared,
+}
+
+/// A text as it is searched.
+struct Prepared {
     pieces: Vec<Piece>,
+    words: Vec<String>,
+    /// Guessed, unless it was told.
+    language: Option<Language>,
 }
 
 /// Takes a document's text, cuts it, stores its chunks and ends its job. Where the document is gone, there is nothing to do;
@@ -52,7 +61,7 @@ pub(crate) async fn process(app: &App, lease: Lease, document: DocumentId) -> Re
             if let Some(text) = &done.text {
                 store::store_text(&mut tx, done.company, document, text).await?;
             }
-            store::replace_chunks(&mut tx, done.company, document, &done.pieces).await?;
+            store::replace_chunks(&mut tx, done.company, document, &done.prepared).await?;
         }
         Some(Err(refusal)) if is_there => store::set_failed(&mut tx, document, &refusal.to_string()).await?,
         _ => {}
@@ -64,14 +73,19 @@ pub(crate) async fn process(app: &App, lease: Lease, document: DocumentId) -> Re
     tx.commit().await?;
     match done {
         Some(Err(refusal)) => tracing::info!(refusal = ?refusal, "document has no text to take"),
-        Some(Ok(done)) => tracing::info!(chunks = done.pieces.len(), "document processed"),
+        Some(Ok(done)) => tracing::info!(chunks = done.prepared.pieces.len(), "document processed"),
         None => {}
     }
     Ok(())
 }
 
 async fn work(app: &App, source: Source) -> Result<Result<Done, Refusal>> {
-    let Source { company, mime_type, .. } = source;
+    let Source {
+        company,
+        mime_type,
+        language_told,
+        ..
+    } = source;
     let (content, extracted) = match (source.object, source.sha256, source.size_bytes, source.text) {
         (Some(object), Some(sha256), Some(size_bytes), _) => {
             let key = Key::object(company, &sha256, object);
@@ -90,7 +104,7 @@ async fn work(app: &App, source: Source) -> Result<Result<Done, Refusal>> {
     Ok(Ok(Done {
         company,
         text: extracted,
-        pieces: cut(mime_type, content).await?,
+        prepared: prepare(mime_type, content, language_told, app.chunk_overlap).await?,
     }))
 }
 
@@ -110,8 +124,11 @@ pub(crate) async fn give_up(tx: &mut PgConnection, document: DocumentId) -> Resu
 }
 
 /// Cuts a text on a thread of its own: a long one takes a good part of a second.
-async fn cut(mime_type: MimeType, text: String) -> Result<Vec<Piece>> {
-    tokio::task::spawn_blocking(move || chunker::chunk(mime_type, &text))
-        .await
-        .map_err(Error::internal)
+async fn prepare(mime_type: MimeType, text: String, language_told: bool, overlap: Overlap) -> Result<Prepared> {
+    let work = move || Prepared {
+        pieces: chunker::chunk(mime_type, &text, overlap),
+        words: words::words(&text),
+        language: (!language_told).then(|| Language::guess(&text)),
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }

@@ -7,12 +7,15 @@ use service_kit::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::documents::{MimeType, chunker::Piece, create::Text};
+use super::Prepared;
+use crate::documents::{Language, MimeType, create::Text};
 
 /// What is processed.
 pub(super) struct Source {
     pub(super) company: CompanyId,
     pub(super) mime_type: MimeType,
+    /// Whether its maker said what it is written in.
+    pub(super) language_told: bool,
     /// The text, where there is no file to take it from.
     pub(super) text: Option<String>,
     /// The file's content.
@@ -27,9 +30,9 @@ pub(super) async fn begin(tx: &mut PgConnection, document: DocumentId) -> Result
         Source,
         r#"with begun as (
                update core.documents set status = 'processing', failure_reason = '' where id = $1
-               returning id, company_id, mime_type, file_id, file_version
+               returning id, company_id, mime_type, language_told, file_id, file_version
            )
-           select d.company_id as "company: CompanyId", d.mime_type as "mime_type: MimeType",
+           select d.company_id as "company: CompanyId", d.mime_type as "mime_type: MimeType", d.language_told,
                   case when v.object_id is null then t.text end as "text?",
                   v.object_id as "object?: ObjectId", v.sha256 as "sha256?", v.size_bytes as "size_bytes?"
            from begun d
@@ -55,33 +58,74 @@ pub(super) async fn lock(tx: &mut PgConnection, document: DocumentId) -> Result<
     Ok(company)
 }
 
-/// Puts new chunks in the place of the old ones. A document that waits to be processed again goes on waiting.
+/// Puts new chunks in the place of the old ones, whose vectors go with them. A document that waits to be processed again goes
+/// on waiting.
 pub(super) async fn replace_chunks(
     tx: &mut PgConnection,
     company: CompanyId,
     document: DocumentId,
-    pieces: &[Piece],
+    prepared: &Prepared,
 ) -> Result<()> {
+    let Prepared {
+        pieces,
+        words,
+        language,
+    } = prepared;
     let ids: Vec<Uuid> = pieces.iter().map(|_| ChunkId::generate().as_uuid()).collect();
     let sections: Vec<&str> = pieces.iter().map(|piece| piece.section.as_str()).collect();
+    let overlaps: Vec<&str> = pieces.iter().map(|piece| piece.overlap.as_str()).collect();
     let contents: Vec<&str> = pieces.iter().map(|piece| piece.content.as_str()).collect();
     let pages: Vec<Option<i32>> = pieces.iter().map(|piece| piece.page).collect();
     let token_counts: Vec<i32> = pieces.iter().map(|piece| piece.token_count).collect();
+    // First, so that vectors of the old chunks are stored before this or find them gone.
+    sqlx::query!(
+        "insert into core.embeddings (document_id, company_id) values ($1, $2)
+         on conflict (document_id) do update set model = '', leased_until = null, refused_by = null, refusal = ''",
+        document.as_uuid(),
+        company.as_uuid(),
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "delete from core.chunk_vectors where company_id = $1 and document_id = $2",
+        company.as_uuid(),
+        document.as_uuid(),
+    )
+    .execute(&mut *tx)
+    .await?;
     sqlx::query!("delete from core.chunks where document_id = $1", document.as_uuid())
         .execute(&mut *tx)
         .await?;
+    // By its rules the new ones go into the index.
     sqlx::query!(
-        "insert into core.chunks (id, company_id, document_id, index, section, content, token_count, page)
-         select id, $1, $2, place - 1, section, content, token_count, page
-         from unnest($3::uuid[], $4::text[], $5::text[], $6::int[], $7::int[])
-             with ordinality as piece (id, section, content, token_count, page, place)",
+        "update core.documents set language = coalesce($2, language) where id = $1",
+        document.as_uuid(),
+        language.map(Language::configuration),
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into core.chunks (id, company_id, document_id, index, section, overlap, content, token_count, page)
+         select id, $1, $2, place - 1, section, overlap, content, token_count, page
+         from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[])
+             with ordinality as piece (id, section, overlap, content, token_count, page, place)",
         company.as_uuid(),
         document.as_uuid(),
         &ids,
         &sections as _,
+        &overlaps as _,
         &contents as _,
         &token_counts,
         &pages as _,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into core.document_words (document_id, company_id, words) values ($1, $2, $3)
+         on conflict (document_id) do update set words = excluded.words",
+        document.as_uuid(),
+        company.as_uuid(),
+        words,
     )
     .execute(&mut *tx)
     .await?;

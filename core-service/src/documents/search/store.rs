@@ -1,5 +1,8 @@
 //! SQL of searches.
 
+use std::{collections::HashSet, ops::RangeInclusive};
+
+use futures::TryStreamExt;
 use service_kit::{
     error::Result,
     ids::{ChunkId, CompanyId, DocumentId},
@@ -7,13 +10,20 @@ use service_kit::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Chunk, Found, GREATER, LESS, MARK, MARK_END, MatchMode, Query, html};
+use super::{
+    Chunk, Found, GREATER, LESS, MARK, MARK_END, MatchMode, Query, QueryVector, Reached, html,
+    rank::{Hit, likeness},
+};
+
+/// The most words that typos are held against.
+const MOST_WORDS: i64 = 200_000;
 
 struct Row {
     id: ChunkId,
     document: DocumentId,
     index: i32,
     section: String,
+    overlap: String,
     content: String,
     token_count: i32,
     page: Option<i32>,
@@ -30,6 +40,7 @@ impl From<Row> for Found {
                 document: row.document,
                 index: row.index,
                 section: row.section,
+                overlap: row.overlap,
                 content: row.content,
                 token_count: row.token_count,
                 page: row.page,
@@ -41,36 +52,149 @@ impl From<Row> for Found {
     }
 }
 
-/// The best chunks of the documents that the policies show; their rows are read through the policies again.
-pub(super) async fn search(tx: &mut PgConnection, company: CompanyId, query: &Query) -> Result<Vec<Found>> {
-    let documents: Vec<Uuid> = query.documents.iter().map(|id| id.as_uuid()).collect();
-    let rows = sqlx::query_as!(
-        Row,
+/// The documents to look in, which the policies show and the filter lets pass.
+pub(super) async fn reached(tx: &mut PgConnection, company: CompanyId, query: &Query) -> Result<Vec<Reached>> {
+    let filter = &query.filter;
+    let documents: Vec<Uuid> = filter.documents.iter().map(|id| id.as_uuid()).collect();
+    let mime_types: Vec<&str> = filter.mime_types.iter().map(|it| it.name()).collect();
+    let reached = sqlx::query_as!(
+        Reached,
+        r#"select language, array_agg(id order by id desc) as "documents!", sum(chunk_count) as "chunks!"
+           from core.documents
+           where company_id = $1 and studio_id = $2
+               and (cardinality($3::uuid[]) = 0 or id = any ($3))
+               and (cardinality($4::text[]) = 0 or mime_type = any ($4))
+               and (cardinality($5::text[]) = 0 or tags @> $5)
+               and ($6::timestamptz is null or created_at >= $6) and ($7::timestamptz is null or created_at < $7)
+               and ($8::timestamptz is null or updated_at >= $8) and ($9::timestamptz is null or updated_at < $9)
+           group by language
+           order by language"#,
+        company.as_uuid(),
+        query.studio.as_uuid(),
+        &documents,
+        &mime_types as _,
+        &filter.tags,
+        filter.created_from,
+        filter.created_before,
+        filter.updated_from,
+        filter.updated_before,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(reached)
+}
+
+/// The best of the chunks that words find in documents of one language.
+pub(super) async fn matching(
+    tx: &mut PgConnection,
+    query: &Query,
+    words: &str,
+    reached: &Reached,
+    most: usize,
+) -> Result<Vec<Hit>> {
+    let hits = sqlx::query_as!(
+        Hit,
         r#"with words as materialized (
-               select case when $4 then tsvector_to_array(to_tsvector('english', $3)) end as lexemes
+               select case when $4 then tsvector_to_array(to_tsvector($2::text::regconfig, $3)) end as lexemes
            ), query as materialized (
                select lexemes, case when $4
                    then (select string_agg('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | ')
                          from unnest(lexemes) lexeme)::tsquery
-                   else websearch_to_tsquery('english', $3) end as wanted
+                   else websearch_to_tsquery($2::text::regconfig, $3) end as wanted
                from words
-           ), reached as materialized (
-               select array_agg(id) as documents from core.documents
-               where company_id = $1 and studio_id = $2 and (cardinality($5::uuid[]) = 0 or id = any ($5))
            )
-           select c.id as "id: ChunkId", c.document_id as "document: DocumentId", c.index, c.section, c.content,
-                  c.token_count, c.page, d.title as document_title, found.score as "score!",
-                  ts_headline('english', translate(c.content, $7, $8), query.wanted, $9) as "passages!"
-           from query, reached, core.rank_chunks(reached.documents, query.wanted, query.lexemes, $6) found
-               join core.chunks c on c.id = found.chunk_id
-               join core.documents d on d.id = c.document_id
-           order by found.score desc, c.document_id, c.index"#,
-        company.as_uuid(),
+           select found.chunk_id as "chunk!: ChunkId", found.score as "score!"
+           from query, core.match_chunks($1, $5, query.wanted, query.lexemes, $6) found"#,
         query.studio.as_uuid(),
-        query.words.replace(['<', '>'], " "),
-        query.mode == MatchMode::Any,
-        &documents,
-        query.limit,
+        reached.language,
+        bare(words),
+        query.matching == MatchMode::Any,
+        &reached.documents,
+        i32::try_from(most).unwrap_or(i32::MAX),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(hits)
+}
+
+/// The words of these lengths that documents have.
+pub(super) async fn words(
+    tx: &mut PgConnection,
+    documents: &[Uuid],
+    lengths: RangeInclusive<usize>,
+) -> Result<HashSet<String>> {
+    let length = |it: &usize| i32::try_from(*it).unwrap_or(i32::MAX);
+    let words = sqlx::query_scalar!(
+        r#"select distinct word as "word!"
+           from core.document_words w, unnest(w.words) word
+           where w.document_id = any ($1) and char_length(word) between $2 and $3
+           limit $4"#,
+        documents,
+        length(lengths.start()),
+        length(lengths.end()),
+        MOST_WORDS,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(words.into_iter().collect())
+}
+
+/// How near the vectors of the documents' chunks are to one of their model, where they point its way at all.
+pub(super) async fn nearest(
+    tx: &mut PgConnection,
+    company: CompanyId,
+    documents: &[Uuid],
+    vector: &QueryVector,
+) -> Result<Vec<Hit>> {
+    let mut rows = sqlx::query!(
+        r#"select chunk_id as "chunk!: ChunkId", vector as "vector!" from core.document_vectors($1, $2, $3)"#,
+        company.as_uuid(),
+        documents,
+        vector.model,
+    )
+    .fetch(tx);
+    let mut hits = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let score = likeness(&vector.numbers, &row.vector).filter(|it| *it > 0.0);
+        hits.extend(score.map(|score| Hit {
+            chunk: row.chunk,
+            score,
+        }));
+    }
+    Ok(hits)
+}
+
+/// Reads chunks that were found, in the order given, through the policies.
+pub(super) async fn read(
+    tx: &mut PgConnection,
+    query: &Query,
+    corrected: Option<&str>,
+    hits: &[Hit],
+) -> Result<Vec<Found>> {
+    let ids: Vec<Uuid> = hits.iter().map(|it| it.chunk.as_uuid()).collect();
+    let scores: Vec<f64> = hits.iter().map(|it| it.score).collect();
+    // Words that were looked for in two ways are all marked.
+    let words = match corrected {
+        Some(corrected) => format!("{} {corrected}", bare(&query.words)),
+        None => bare(&query.words),
+    };
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select c.id as "id: ChunkId", c.document_id as "document: DocumentId", c.index, c.section, c.overlap, c.content,
+                  c.token_count, c.page, d.title as document_title, hit.score as "score!",
+                  ts_headline(d.language::regconfig, translate(c.content, $5, $6), coalesce(query.wanted, '''-'''::tsquery), $7) as "passages!"
+           from unnest($1::uuid[], $2::float8[]) with ordinality as hit (id, score, place)
+               join core.chunks c on c.id = hit.id
+               join core.documents d on d.id = c.document_id,
+               lateral (select case when $4
+                   then (select string_agg('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | ')
+                         from unnest(tsvector_to_array(to_tsvector(d.language::regconfig, $3))) lexeme)::tsquery
+                   else websearch_to_tsquery(d.language::regconfig, $3) end as wanted) query
+           order by hit.place"#,
+        &ids,
+        &scores,
+        words,
+        query.matching == MatchMode::Any || corrected.is_some(),
         String::from_iter(['<', '>', LESS, GREATER, MARK, MARK_END]),
         String::from_iter([LESS, GREATER]),
         format!(
@@ -80,4 +204,9 @@ pub(super) async fn search(tx: &mut PgConnection, company: CompanyId, query: &Qu
     .fetch_all(tx)
     .await?;
     Ok(rows.into_iter().map(Found::from).collect())
+}
+
+/// Words without angle brackets, which are no part of any in the index.
+fn bare(words: &str) -> String {
+    words.replace(['<', '>'], " ")
 }

@@ -195,8 +195,7 @@ fn a_retrieved_output_is_checked_as_it_is() {
     let retrieving = Stage {
         kind: Kind::Retrieve(Retrieval {
             query: "q".into(),
-            limit: 0,
-            document_ids_path: None,
+            ..Retrieval::default()
         }),
         validation: Validation::JsonSchema {
             schema: json!({"properties": {"chunks": {"minItems": 1}}}),
@@ -303,6 +302,8 @@ fn a_condition_sees_what_came_before_and_what_was_found() {
         chunk_id: service_kit::ids::ChunkId::generate(),
         document_title: "Guide".into(),
         section: String::new(),
+        page: None,
+        overlap: String::new(),
         content: "c".into(),
     }];
     let seen = Seen {

@@ -47,7 +47,7 @@ impl Llm {
 }
 
 /// A search in the studio's documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
     /// The query's template; empty takes the documents' chunks in their order, which needs `document_ids_path`.
     #[serde(default)]
@@ -58,6 +58,45 @@ pub struct Retrieval {
     /// Source path of a document id, or of a list of them, to search in; without one all documents of the studio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_ids_path: Option<String>,
+    /// By what chunks are found.
+    #[serde(default, skip_serializing_if = "RetrievalMode::is_default")]
+    pub mode: RetrievalMode,
+    /// Only in documents of these types, if there are some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mime_types: Vec<String>,
+    /// Only in documents with all of these tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Only in documents that were made no longer ago.
+    #[serde(
+        rename = "max_age_ms",
+        with = "milliseconds::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_age: Option<Duration>,
+}
+
+/// By what a retrieval finds chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrievalMode {
+    /// By both, where the company has a model that makes vectors; by words otherwise.
+    #[default]
+    Automatic,
+    /// By the query's words.
+    Text,
+    /// By the query's vector.
+    Vector,
+    /// By both.
+    Fused,
+}
+
+impl RetrievalMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Retrieval {

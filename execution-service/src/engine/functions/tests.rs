@@ -8,6 +8,8 @@ fn sources(count: usize) -> Vec<Source> {
         chunk_id: ChunkId::generate(),
         document_title: String::new(),
         section: String::new(),
+        page: None,
+        overlap: String::new(),
         content: String::new(),
     };
     vec![source; count]

@@ -231,6 +231,12 @@ pub struct Source {
     pub document_title: String,
     /// The headings above it; empty where there is none.
     pub section: String,
+    /// The page that it stands on, where the document has pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// What the chunk before it ends with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub overlap: String,
     /// Its text at that time.
     pub content: String,
 }

@@ -79,6 +79,8 @@ fn the_output_of_a_retrieval_is_stored_as_its_sources_alone() {
         chunk_id: ChunkId::generate(),
         document_title: "Guide".into(),
         section: String::new(),
+        page: None,
+        overlap: String::new(),
         content: "a long passage".into(),
     }];
     for sources in [retrieved.sources.clone(), Vec::new()] {

@@ -3,7 +3,8 @@
 //! It finds the source text (the call's sources, else the text in the prompt), and answers with pieces of it: ranked sentences,
 //! key phrases, facts, the best match among choices; as text, under the headings that the prompt asks for, or as JSON that
 //! fills a schema. What always holds: every text it gives stands in the source word for word (whitespace folded) and every
-//! number in it; only `enum`, `const`, offered choices, headings and what stands in brackets are not the source's. The same call has
+//! number in it; only `enum`, `const`, offered choices, headings, what stands in brackets, and what a learning plan says to do are not
+//! the source's. The same call has
 //! the same answer. Answers in text say what made them in their last line, every answer in `response_model`.
 //! Temperature, `top_p` and `seed` mean nothing to it.
 
@@ -17,6 +18,7 @@ mod material;
 mod outline;
 mod phrases;
 mod plain;
+mod plan;
 mod rank;
 mod schema;
 mod sentences;
@@ -136,14 +138,17 @@ fn crashed() -> CallError {
 
 /// Answers a call.
 fn answer(call: &Call) -> Result<Answer, CallError> {
+    let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
+        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
+    });
+    if let Some(text) = plan::answer(call) {
+        return whole_or_cut(call, text, most);
+    }
     let material = material::read(&without_sources(call));
     let instructions = format!("{}\n{}", call.system, material.instructions);
     let outline = material.outline.clone().or_else(|| outline::quoted(&call.system));
     let mut source = Source::new(Corpus::read(&passages(call, material)), &instructions);
     source.is_numbered = !call.sources.is_empty();
-    let most = call.parameters.max_tokens.map_or(usize::MAX, |tokens| {
-        usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
-    });
     let mut text = String::new();
     for limits in LIMITS {
         text = match &call.schema {
@@ -154,21 +159,29 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
             ),
         };
         if text.chars().count() <= most {
-            let usage = usage(call, &text);
-            return Ok(Answer {
-                text,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                billing_uncertain: false,
-                finish_reason: "stop".to_owned(),
-                response_model: Some(MODEL.to_owned()),
-                response_id: None,
-                cleaned: false,
-            });
+            break;
         }
     }
-    let kept = cut(&text, most);
-    Err(CallError::cut(kept, usage(call, kept)))
+    whole_or_cut(call, text, most)
+}
+
+/// The answer, where it has no more characters than it may.
+fn whole_or_cut(call: &Call, text: String, most: usize) -> Result<Answer, CallError> {
+    if text.chars().count() > most {
+        let kept = cut(&text, most);
+        return Err(CallError::cut(kept, usage(call, kept)));
+    }
+    let usage = usage(call, &text);
+    Ok(Answer {
+        text,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        billing_uncertain: false,
+        finish_reason: "stop".to_owned(),
+        response_model: Some(MODEL.to_owned()),
+        response_id: None,
+        cleaned: false,
+    })
 }
 
 /// The prompt without the sources that were rendered into it, so that what else it holds can be told apart.

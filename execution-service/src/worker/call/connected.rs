@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
-use service_kit::ids::ConnectionId;
+use service_kit::ids::{CompanyId, ConnectionId};
 
 use crate::{
     connections::{Kind, Open, confined, header},
     engine::{failure::FailureClass, journal::AttemptFailure, request::HttpRequest},
     providers::{CallError, Provider},
-    worker::{Note, Shared, scene::Ground},
+    worker::{Note, Shared, scene::Ground, store::Model},
 };
 
 /// What carries a connection's secret in a request.
@@ -45,12 +45,16 @@ impl InUse {
     }
 }
 
-impl Ground {
-    /// A connection of the run's company that may be used. Waits for nothing: a database that is away is a failure that passes.
-    pub(super) async fn connection(&self, id: ConnectionId) -> Result<InUse, AttemptFailure> {
+impl Shared {
+    /// A connection of a company that may be used. Waits for nothing: a database that is away is a failure that passes.
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        company: CompanyId,
+        id: ConnectionId,
+    ) -> Result<InUse, AttemptFailure> {
         let lasting =
             |reason: &str, message: String| AttemptFailure::lasting(FailureClass::ProviderError, reason, message);
-        let found = self.shared.connections.find(self.facts.company, id).await;
+        let found = self.connections.find(company, id).await;
         let found = found.map_err(|error| {
             tracing::warn!(error = ?error, connection = %id, "a connection could not be opened");
             AttemptFailure::passing(
@@ -64,8 +68,25 @@ impl Ground {
             let message = format!("its connection \"{}\" is disabled", open.name);
             return Err(lasting("connection_disabled", message));
         }
-        let shared = self.shared.clone();
+        let shared = self.clone();
         Ok(InUse { open, shared })
+    }
+
+    /// What answers a company's model, and the connection that it is behind, if it is.
+    pub(super) async fn served(
+        self: &Arc<Self>,
+        company: CompanyId,
+        model: &Model,
+    ) -> Result<(Arc<dyn Provider>, Option<InUse>), AttemptFailure> {
+        if let Some(id) = model.connection {
+            let in_use = self.connection(company, id).await?;
+            return Ok((self.provider_at(&in_use.open)?, Some(in_use)));
+        }
+        let provider = self.providers.get(&model.provider).ok_or_else(|| {
+            let message = format!("the provider \"{}\" is not configured", model.provider);
+            AttemptFailure::lasting(FailureClass::ProviderError, "config", message)
+        })?;
+        Ok((provider, None))
     }
 
     /// What answers calls of models behind a connection.
@@ -75,7 +96,19 @@ impl Ground {
             .endpoint()
             .ok_or_else(|| lasting(format!("its connection \"{}\" answers no calls of models", open.name)))?;
         let endpoint = endpoint.map_err(|error| lasting(format!("the connection's address {error}")))?;
-        Ok(self.shared.providers.connected(open.id, open.revision, &endpoint))
+        Ok(self.providers.connected(open.id, open.revision, &endpoint))
+    }
+}
+
+impl Ground {
+    /// A connection of the run's company that may be used.
+    pub(super) async fn connection(&self, id: ConnectionId) -> Result<InUse, AttemptFailure> {
+        self.shared.connection(self.facts.company, id).await
+    }
+
+    /// What answers calls of models behind a connection.
+    pub(super) fn provider_at(&self, open: &Open) -> Result<Arc<dyn Provider>, AttemptFailure> {
+        self.shared.provider_at(open)
     }
 
     /// The secret that goes with a request, if it stays on the connection's server.

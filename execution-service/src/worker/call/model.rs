@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_kit::ids::CompanyId;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -18,6 +19,7 @@ use crate::{
     },
     providers::{self, Answer, CallError, OFFLINE, Parameters, Provider, SourceText, clean},
     worker::{
+        Shared,
         scene::Ground,
         spending::{Amount, Purse},
         store::Model,
@@ -29,14 +31,14 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait before asking again a database that did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Fewer than most texts have, so that a prompt is rather taken to be longer than it is.
-const BYTES_PER_TOKEN: usize = 3;
+pub(super) const BYTES_PER_TOKEN: usize = 3;
 /// What an answer is taken to be where nothing bounds it.
 const USUAL_ANSWER: u64 = 1_000;
 /// A million tokens, which is what prices are for.
 const PRICED_TOKENS: u128 = 1_000_000;
 
 /// What a model is asked.
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// What the stage calls the model.
     pub name: &'a str,
     pub prompt: Prompt,
@@ -54,7 +56,7 @@ pub(super) struct Question<'a> {
 }
 
 /// How a model answered, and what that took.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     pub usage: ModelUse,
     /// The answer, or what there is of it, made storable.
     pub text: String,
@@ -65,7 +67,7 @@ pub(super) struct Answered {
 }
 
 /// A model that can be asked.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     model: Arc<Model>,
     provider: Arc<dyn Provider>,
     /// The connection that it is served through, if it is.
@@ -74,37 +76,32 @@ pub(super) struct Ready {
     purse: Purse,
 }
 
-impl Ground {
-    /// The model that the company's stages call so. Waits for a database that is away.
-    pub(super) async fn model(&self, name: &str) -> Result<Ready, AttemptFailure> {
+impl Shared {
+    /// The model that a company calls so. Waits for a database that is away.
+    pub(in crate::worker) async fn model(
+        self: &Arc<Self>,
+        company: CompanyId,
+        name: &str,
+    ) -> Result<Ready, AttemptFailure> {
         let lasting =
             |reason: &str, message: String| AttemptFailure::lasting(FailureClass::ProviderError, reason, message);
-        let model = find(self, name)
+        let model = find(self, company, name)
             .await
             .ok_or_else(|| lasting("model_gone", format!("its model \"{name}\" is gone")))?;
-        if let Some(id) = model.connection {
-            let in_use = self.connection(id).await?;
-            let provider = self.provider_at(&in_use.open)?;
-            let in_use = Some(in_use);
-            return Ok(Ready {
-                model,
-                provider,
-                in_use,
-                purse: self.purse(),
-            });
-        }
-        let provider = self.shared.providers.get(&model.provider).ok_or_else(|| {
-            lasting(
-                "config",
-                format!("the provider \"{}\" is not configured", model.provider),
-            )
-        })?;
+        let (provider, in_use) = self.served(company, &model).await?;
         Ok(Ready {
             model,
             provider,
-            in_use: None,
-            purse: self.purse(),
+            in_use,
+            purse: self.spending.purse(company),
         })
+    }
+}
+
+impl Ground {
+    /// The model that the company's stages call so. Waits for a database that is away.
+    pub(super) async fn model(&self, name: &str) -> Result<Ready, AttemptFailure> {
+        self.shared.model(self.facts.company, name).await
     }
 }
 
@@ -144,7 +141,7 @@ impl Ready {
     }
 
     /// Asks it. `may_repeat` says that the same may have been asked before and nobody knows what came of it.
-    pub(super) async fn answer(
+    pub(crate) async fn answer(
         &self,
         question: Question<'_>,
         delta: &(dyn Fn(&str) + Send + Sync),
@@ -288,7 +285,7 @@ fn spend(usage: &mut ModelUse, model: &Model, input_tokens: u64, output_tokens: 
     usage.cost_micros = cost_micros(model, input_tokens, output_tokens);
 }
 
-fn amount(tokens: u64, cost_micros: u64) -> Amount {
+pub(super) fn amount(tokens: u64, cost_micros: u64) -> Amount {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Amount {
         tokens: count(tokens),
@@ -297,7 +294,7 @@ fn amount(tokens: u64, cost_micros: u64) -> Amount {
 }
 
 /// What tokens cost, in millionths of a US dollar, rounded once.
-fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
+pub(super) fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
     let price = |tokens: u64, micros: i64| u128::from(tokens) * u128::from(micros.unsigned_abs());
     let cost = price(input_tokens, model.input_price_micros) + price(output_tokens, model.output_price_micros);
     let cost = u64::try_from((cost + PRICED_TOKENS / 2) / PRICED_TOKENS).unwrap_or(u64::MAX);
@@ -306,12 +303,12 @@ fn cost_micros(model: &Model, input_tokens: u64, output_tokens: u64) -> u64 {
 
 /// The model that stages call by this name, if it may be called. Waits for a database that is away, before the stage's time
 /// begins to count.
-async fn find(ground: &Ground, name: &str) -> Option<Arc<Model>> {
+async fn find(shared: &Shared, company: CompanyId, name: &str) -> Option<Arc<Model>> {
     loop {
-        match ground.shared.models.find(ground.facts.company, name).await {
+        match shared.models.find(company, name).await {
             Ok(model) => return model.filter(|model| model.enabled),
             Err(error) => {
-                tracing::warn!(execution = %ground.facts.execution, error = %error, "the model could not be read");
+                tracing::warn!(company = %company, error = %error, "the model could not be read");
                 sleep(PAUSE).await;
             }
         }

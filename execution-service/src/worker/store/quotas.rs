@@ -37,20 +37,19 @@ pub(in crate::worker) async fn used(
     Ok(used.collect())
 }
 
-/// Counts what was taken outside of runs: tokens, and millionths of a US dollar.
-pub(in crate::worker) async fn spend(
+/// Counts what was taken outside of runs: tokens, and millionths of a US dollar. It has a part of its own, past those of the
+/// instances' writers, so that no attempt's commit waits for it.
+pub(crate) async fn spend(
     connection: &mut PgConnection,
     company: CompanyId,
-    instance: i32,
     (tokens, cost_micros): (i64, i64),
 ) -> Result<()> {
     sqlx::query!(
         "insert into execution.spend as s (company_id, month, part, tokens, cost_micros)
-         values ($1, execution.this_month(), $2::int % 16, $3, $4)
+         values ($1, execution.this_month(), 16, $2, $3)
          on conflict (company_id, month, part) do update
              set tokens = s.tokens + excluded.tokens, cost_micros = s.cost_micros + excluded.cost_micros",
         company.as_uuid(),
-        instance,
         tokens,
         cost_micros,
     )
@@ -83,4 +82,24 @@ pub(in crate::worker) async fn spent(connection: &mut PgConnection, company: Com
     )
     .fetch_optional(connection)
     .await
+}
+
+/// Notes what a company's plan allows this month.
+pub(in crate::worker) async fn note(
+    connection: &mut PgConnection,
+    company: CompanyId,
+    limits: &Allowance,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into execution.start_counts as s (company_id, month, tokens_per_month, cost_micros_per_month)
+         values ($1, execution.this_month(), $2, $3)
+         on conflict (company_id, month) do update
+             set tokens_per_month = excluded.tokens_per_month, cost_micros_per_month = excluded.cost_micros_per_month",
+        company.as_uuid(),
+        limits.tokens_per_month,
+        limits.cost_micros_per_month,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

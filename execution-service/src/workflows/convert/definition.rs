@@ -13,7 +13,7 @@ use crate::engine::{
     check::Demands,
     definition::{
         Approval, Approvers, Definition, Fan, Flow, FlowMode, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
-        Retrieval, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
+        Retrieval, RetrievalMode, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
     },
     failure::FailureClass,
 };
@@ -145,6 +145,23 @@ impl Reader<'_> {
             query: self.text(&format!("{field}.query"), &given.query).into(),
             limit: self.count(&format!("{field}.limit"), given.limit),
             document_ids_path: self.optional(&format!("{field}.document_ids_path"), &given.document_ids_path),
+            mode: self.retrieval_mode(&format!("{field}.mode"), given.mode),
+            mime_types: self.texts(&format!("{field}.mime_types"), &given.mime_types),
+            tags: self.texts(&format!("{field}.tags"), &given.tags),
+            max_age: self.some_duration(&format!("{field}.max_age"), given.max_age.as_ref()),
+        }
+    }
+
+    fn retrieval_mode(&mut self, field: &str, given: i32) -> RetrievalMode {
+        match proto::RetrievalMode::try_from(given) {
+            Ok(proto::RetrievalMode::Unspecified | proto::RetrievalMode::Automatic) => RetrievalMode::Automatic,
+            Ok(proto::RetrievalMode::Text) => RetrievalMode::Text,
+            Ok(proto::RetrievalMode::Vector) => RetrievalMode::Vector,
+            Ok(proto::RetrievalMode::Fused) => RetrievalMode::Fused,
+            Err(_) => {
+                self.violations.add(field, "must be one of the retrieval modes");
+                RetrievalMode::Automatic
+            }
         }
     }
 
@@ -509,6 +526,16 @@ fn retrieval(retrieval: Retrieval) -> proto::Retrieval {
         query: retrieval.query.into(),
         limit: number(retrieval.limit),
         document_ids_path: retrieval.document_ids_path.unwrap_or_default(),
+        mode: match retrieval.mode {
+            RetrievalMode::Automatic => proto::RetrievalMode::Unspecified,
+            RetrievalMode::Text => proto::RetrievalMode::Text,
+            RetrievalMode::Vector => proto::RetrievalMode::Vector,
+            RetrievalMode::Fused => proto::RetrievalMode::Fused,
+        }
+        .into(),
+        mime_types: retrieval.mime_types,
+        tags: retrieval.tags,
+        max_age: retrieval.max_age.map(update::duration),
     }
 }
 

@@ -60,6 +60,10 @@ fn every_kind() -> proto::Definition {
         query: "q".into(),
         limit: 3,
         document_ids_path: "inputs.ids".into(),
+        mode: proto::RetrievalMode::Fused.into(),
+        mime_types: vec!["text/plain".into()],
+        tags: vec!["t".into()],
+        max_age: seconds(60),
     };
     let llm = proto::LlmStage {
         fallback_models: vec!["n".into()],

@@ -7,13 +7,28 @@ use crate::{
     engine::{
         check,
         context::is_root,
-        definition::{Llm, MAX_FALLBACKS, MAX_RETRIEVAL_LIMIT, Retrieval, Stage},
+        definition::{Llm, MAX_FALLBACKS, MAX_RETRIEVAL_LIMIT, Retrieval, RetrievalMode, Stage},
         request::CHUNKS,
         template,
     },
     models::parameters,
     providers::{OFFLINE, unsupported_keywords},
 };
+
+/// The types of documents, as core-service has them.
+const TEXT_TYPES: [&str; 7] = [
+    "text/plain",
+    "text/markdown",
+    "text/html",
+    "text/csv",
+    "application/pdf",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+];
+/// The most tags of a document, and so of a search.
+const MAX_TAGS: usize = 20;
+/// The longest tag.
+const MAX_TAG_CHARS: usize = 50;
 
 /// Notes the problems of a stage that calls a model.
 pub(super) fn check(
@@ -78,13 +93,43 @@ pub(super) fn retrieval(
             format!("must be at most {MAX_RETRIEVAL_LIMIT}"),
         );
     }
+    let is_listing = retrieval.query.trim().is_empty();
+    if is_listing && retrieval.mode != RetrievalMode::Automatic {
+        found.add(format!("{field}.mode"), "must not be given where there is no query");
+    }
+    if is_listing && (!retrieval.mime_types.is_empty() || !retrieval.tags.is_empty() || retrieval.max_age.is_some()) {
+        found.add(
+            format!("{field}.query"),
+            "must not be empty where documents are chosen by type, tags or age",
+        );
+    }
+    for (i, name) in retrieval.mime_types.iter().enumerate() {
+        if !TEXT_TYPES.contains(&name.as_str()) {
+            let field = format!("{field}.mime_types[{i}]");
+            found.add(field, format!("must be one of {}", TEXT_TYPES.join(", ")));
+        }
+    }
+    if retrieval.tags.len() > MAX_TAGS {
+        found.add(format!("{field}.tags"), format!("must be at most {MAX_TAGS}"));
+    }
+    for (i, tag) in retrieval.tags.iter().enumerate() {
+        if tag.trim().is_empty() || tag.trim().chars().count() > MAX_TAG_CHARS {
+            found.add(
+                format!("{field}.tags[{i}]"),
+                format!("must have 1 to {MAX_TAG_CHARS} characters"),
+            );
+        }
+    }
+    if retrieval.max_age.is_some_and(|it| it.is_zero()) {
+        found.add(format!("{field}.max_age"), "must be positive");
+    }
     match &retrieval.document_ids_path {
         Some(path) => {
             if let Some(problem) = around.path_problem(place, path) {
                 found.add(format!("{field}.document_ids_path"), problem);
             }
         }
-        None if retrieval.query.trim().is_empty() => {
+        None if is_listing => {
             found.add(format!("{field}.query"), "must not be empty where document_ids_path is");
         }
         None => {}

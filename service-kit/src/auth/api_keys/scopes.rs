@@ -11,12 +11,13 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 16] = [
+const CLOSED: [&str; 17] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "AuthService",
+    "EmbeddingService",
     "ExecutionAuditService",
     "FlowCallbackService",
     "InvitationService",
