@@ -216,6 +216,7 @@ impl Service {
             unhurried: &[
                 "/studios.core.v1.FileService/UploadFile",
                 "/studios.core.v1.TransferService/WriteUpload",
+                "/studios.core.v1.PrivacyWorkService/SubmitExport",
             ],
             ..ServerOptions::default()
         };

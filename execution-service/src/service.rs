@@ -128,7 +128,7 @@ impl Service {
         lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
         lifecycle.spawn(
             "privacy",
-            privacy::work(engine_pool.clone(), core.clone(), lifecycle.soft()),
+            privacy::Worker::new(engine_pool.clone(), core.clone(), config.key_ring.clone()).run(lifecycle.soft()),
         );
         lifecycle.spawn(
             "notices",

@@ -9,7 +9,7 @@ use prost_reflect::MethodDescriptor;
 
 /// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
 /// itself.
-const INTERNAL: [&str; 7] = [
+const INTERNAL: [&str; 8] = [
     "studios.core.v1.AccessService",
     "studios.core.v1.EmbeddingService",
     "studios.core.v1.NoticeService",

@@ -13,6 +13,7 @@ mod flows;
 mod hostile;
 mod journal;
 mod plans;
+mod privacy;
 mod providers;
 mod replicas;
 mod sessions;

@@ -32,6 +32,7 @@ mod operators;
 mod people;
 mod plans;
 mod pooler;
+mod privacy;
 mod providers;
 mod quotas;
 mod reach;

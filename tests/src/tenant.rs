@@ -54,6 +54,8 @@ pub struct Tenant {
     pub template: String,
     /// The admin's plan, which the studio's members see.
     pub plan: String,
+    /// An export of the company that is to be made tomorrow.
+    pub privacy_request: String,
 }
 
 /// The password of every test user.
@@ -117,6 +119,7 @@ impl Tenant {
             .add_template(world, "Say it shorter", &tenant.form_workflow)
             .await;
         tenant.plan = tenant.add_plan(world).await;
+        tenant.privacy_request = tenant.add_waiting_export(world).await;
         tenant
     }
 
@@ -138,6 +141,22 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Has an export of the company wait for a day.
+    async fn add_waiting_export(&self, world: &World) -> String {
+        let id = Uuid::now_v7();
+        sqlx::query(
+            "insert into core.privacy_requests (id, kind, company_id, requested_by, due_at)
+             values ($1, 'export', $2::uuid, $3::uuid, now() + interval '1 day')",
+        )
+        .bind(id)
+        .bind(&self.company)
+        .bind(&self.user)
+        .execute(&world.admin().await)
+        .await
+        .expect("the company has none");
+        id.to_string()
     }
 
     /// Has a public plan written and waits until it is.
@@ -223,6 +242,7 @@ impl Tenant {
             form_workflow: String::new(),
             template: String::new(),
             plan: String::new(),
+            privacy_request: String::new(),
         }
     }
 

@@ -53,13 +53,9 @@ impl Key {
         ]))
     }
 
-    /// The archive of an export, or the part of it that another service has handed over.
-    pub fn export(request: PrivacyRequestId, part: &'static str) -> Self {
-        Self(Path::from_iter([
-            "exports".to_owned(),
-            request.to_string(),
-            part.to_owned(),
-        ]))
+    /// Something that is written for an export.
+    pub fn export(request: PrivacyRequestId, name: String) -> Self {
+        Self(Path::from_iter(["exports".to_owned(), request.to_string(), name]))
     }
 
     /// The id that it ends in: an object's or an upload's.
@@ -205,6 +201,15 @@ impl Objects {
         list("objects")
             .chain(list("staging"))
             .map(|it| it.map(|meta| (Key(meta.location.clone()), meta)).map_err(failed))
+            .boxed()
+    }
+
+    /// All that is there of an export.
+    pub(crate) fn of_export(&self, request: PrivacyRequestId) -> BoxStream<'static, Result<Key>> {
+        let within = Path::from_iter(["exports".to_owned(), request.to_string()]);
+        let found = self.store.list(Some(&within));
+        found
+            .map(|it| it.map(|meta| Key(meta.location)).map_err(failed))
             .boxed()
     }
 }

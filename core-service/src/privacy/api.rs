@@ -12,7 +12,7 @@ use service_kit::{
 use studios_proto::core::{self as proto, privacy_service_server::PrivacyService};
 use tonic::{Request, Response, Status};
 
-use crate::App;
+use crate::{App, files};
 
 const LIST: &str = "/studios.core.v1.PrivacyService/ListPrivacyRequests";
 
@@ -33,18 +33,18 @@ impl Privacy {
 impl PrivacyService for Privacy {
     type DownloadExportStream = BoxStream<'static, Result<proto::DownloadExportResponse, Status>>;
 
-    async fn export_user(
+    async fn request_user_export(
         &self,
-        request: Request<proto::ExportUserRequest>,
+        request: Request<proto::RequestUserExportRequest>,
     ) -> Result<Response<proto::PrivacyRequest>, Status> {
         let caller = Caller::of(&request)?;
         let asked = db::retry("privacy.export_user", || super::export_user(&self.app, &caller)).await?;
         Ok(Response::new(asked.into()))
     }
 
-    async fn export_company(
+    async fn request_company_export(
         &self,
-        request: Request<proto::ExportCompanyRequest>,
+        request: Request<proto::RequestCompanyExportRequest>,
     ) -> Result<Response<proto::PrivacyRequest>, Status> {
         let caller = Caller::of(&request)?;
         let company = Violations::only_id("company_id", &request.get_ref().company_id)?;
@@ -54,9 +54,9 @@ impl PrivacyService for Privacy {
         Ok(Response::new(asked.await?.into()))
     }
 
-    async fn erase_user(
+    async fn request_user_erasure(
         &self,
-        request: Request<proto::EraseUserRequest>,
+        request: Request<proto::RequestUserErasureRequest>,
     ) -> Result<Response<proto::PrivacyRequest>, Status> {
         let caller = Caller::of(&request)?;
         let confirmed = Violations::only_id("confirm_user_id", &request.get_ref().confirm_user_id)?;
@@ -67,9 +67,9 @@ impl PrivacyService for Privacy {
         Ok(Response::new(asked.into()))
     }
 
-    async fn erase_company(
+    async fn request_company_erasure(
         &self,
-        request: Request<proto::EraseCompanyRequest>,
+        request: Request<proto::RequestCompanyErasureRequest>,
     ) -> Result<Response<proto::PrivacyRequest>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
@@ -125,13 +125,31 @@ impl PrivacyService for Privacy {
     ) -> Result<Response<Self::DownloadExportStream>, Status> {
         let caller = Caller::of(&request)?;
         let id = Violations::only_id("id", &request.get_ref().id)?;
-        let (key, size) = super::archived(&self.app, &caller, id).await?;
-        let content = self.app.objects.read(&key, 0..size).await?;
+        let archive = db::retry("privacy.archive", || super::archive(&self.app, caller.user, id)).await?;
+        let size = u64::try_from(archive.size_bytes).map_err(Error::internal)?;
+        let content = self.app.objects.read(&archive.key, 0..size).await?;
         let content = content.ok_or_else(|| Error::internal("an archive is missing"))?;
         let parts = content.map(|it| {
-            it.map(|bytes| proto::DownloadExportResponse { data: bytes.to_vec() })
+            it.map(|data| proto::DownloadExportResponse { data })
                 .map_err(Status::from)
         });
         Ok(Response::new(parts.boxed()))
+    }
+
+    async fn create_export_url(
+        &self,
+        request: Request<proto::CreateExportUrlRequest>,
+    ) -> Result<Response<proto::DownloadUrl>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.get_ref();
+        let id = Violations::only_id("id", &request.id)?;
+        let lifetime = request.lifetime.as_ref();
+        db::retry("privacy.share", || super::share(&self.app, &caller, id)).await?;
+        Ok(Response::new(files::api::export_url(
+            &self.app,
+            caller.user,
+            id,
+            lifetime,
+        )?))
     }
 }

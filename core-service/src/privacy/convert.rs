@@ -3,7 +3,7 @@
 use service_kit::update;
 use studios_proto::core as proto;
 
-use super::{Kind, Request, State, Subject};
+use super::{Kind, Request, State, Subject, work::Work};
 
 impl From<Request> for proto::PrivacyRequest {
     fn from(request: Request) -> Self {
@@ -36,6 +36,17 @@ impl From<Request> for proto::PrivacyRequest {
             error: request.error,
             finish_time: request.finished_at.map(update::timestamp),
             create_time: Some(update::timestamp(request.created_at)),
+            sha256: hex::encode(request.sha256),
+        }
+    }
+}
+
+impl From<Work> for proto::ClaimPrivacyWorkResponse {
+    fn from(work: Work) -> Self {
+        Self {
+            attempt: work.request.attempt,
+            request: Some(work.request.into()),
+            company_ids: work.places.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Privacy: everything held about a user or a company as one archive, and the erasure of either from both services and the store.
 //!
 //! A request is a row that outlives what it erases. It waits for its time, an erasure's long enough to be taken back; then
-//! execution-service, which asks for work, does its part, and then a worker here. Each step may be done again: it goes on with what
-//! is left. Whoever is erased is let in nowhere from the moment that it begins. What a company's rows are is asked of the database's
-//! catalogue, so that a table that is added is neither forgotten in an archive nor left behind by an erasure.
+//! execution-service, which asks for work, does its part, and then a worker here. Whoever takes a step has it while he says that he
+//! is at it, and numbers what he writes; a step that was cut is done anew, or gone on with, by the next. Whoever is erased is let in
+//! nowhere from the moment that it begins. What a company's rows are is asked of the database's catalogue, so that a table that is
+//! added is neither forgotten in an archive nor left behind by an erasure.
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use service_kit::{
     audit::About,
     auth::Caller,
@@ -36,6 +38,8 @@ pub use worker::Worker;
 
 /// For how long an archive can be read.
 const ARCHIVE: Duration = Duration::from_hours(7 * 24);
+/// For how long a step is its taker's after each word of his.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
@@ -91,6 +95,8 @@ pub struct Request {
     pub objects: i64,
     /// An archive's size.
     pub size_bytes: i64,
+    /// Its SHA-256.
+    pub sha256: Vec<u8>,
     /// What went wrong the last time.
     pub error: String,
     /// Until when an archive can be read.
@@ -99,6 +105,22 @@ pub struct Request {
     pub finished_at: Option<OffsetDateTime>,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
+    /// How often it was taken; the number of whoever has it.
+    attempt: i32,
+    /// The attempt whose part of the other service is kept.
+    part: Option<i32>,
+    /// The attempt whose archive is kept.
+    archive: Option<i32>,
+}
+
+/// An archive that can be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Archive {
+    pub(crate) request: PrivacyRequestId,
+    pub(crate) key: Key,
+    pub(crate) size_bytes: i64,
+    pub(crate) sha256: Vec<u8>,
+    pub(crate) made_at: OffsetDateTime,
 }
 
 /// Asks for the caller's own archive.
@@ -120,10 +142,14 @@ async fn erase_user(app: &App, caller: &Caller, confirmed: UserId) -> Result<Req
         return Err(Error::invalid("confirm_user_id", "must be the caller's own id"));
     }
     let mut tx = TenantTx::begin(&app.pool, "privacy.erase_user", &Claims::user(caller.user)).await?;
-    if store::sole_admin_of(&mut tx).await? > 0 {
+    let alone = store::administered_alone(&mut tx).await?;
+    if !alone.is_empty() {
         return Err(Error::FailedPrecondition {
             reason: "LAST_ADMIN",
-            message: "a company would be left without an admin; make another one, or erase the company first".into(),
+            message: format!(
+                "these companies would be left without an admin, make somebody else one or have them erased first: {}",
+                alone.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
         });
     }
     ask(app, tx, caller, Kind::Erasure, Subject::User(caller.user)).await
@@ -161,7 +187,7 @@ async fn get(app: &App, caller: &Caller, id: PrivacyRequestId) -> Result<Request
     found(&mut tx, id).await
 }
 
-/// Lists requests, newest first.
+/// Lists a company's requests, or those that the caller has made, newest first.
 async fn list(
     app: &App,
     caller: &Caller,
@@ -169,14 +195,11 @@ async fn list(
     page: &Page<PrivacyRequestId>,
 ) -> Result<Vec<Request>> {
     let mut tx = TenantTx::begin(&app.pool, "privacy.list", &Claims::user(caller.user)).await?;
-    let subject = match company {
-        Some(company) => {
-            memberships::place(&mut tx, company).await?.require_admin()?;
-            Subject::Company(company)
-        }
-        None => Subject::User(caller.user),
-    };
-    store::list(&mut tx, subject, page).await
+    if let Some(company) = company {
+        memberships::place(&mut tx, company).await?.require_admin()?;
+        return store::list_company(&mut tx, company, page).await;
+    }
+    store::list_own(&mut tx, caller.user, page).await
 }
 
 /// Takes a request back that has not begun.
@@ -198,35 +221,66 @@ async fn cancel(app: &App, caller: &Caller, id: PrivacyRequestId) -> Result<Requ
     Ok(request)
 }
 
-/// The archive of an export and its size, if it is there to be read.
-async fn archived(app: &App, caller: &Caller, id: PrivacyRequestId) -> Result<(Key, u64)> {
-    let request = get(app, caller, id).await?;
-    let is_there = request.kind == Kind::Export
-        && request.state == State::Done
-        && request.expires_at.is_some_and(|it| it > app.clock.now());
-    if !is_there {
-        return Err(Error::FailedPrecondition {
-            reason: "NO_ARCHIVE",
-            message: "there is no archive to read: it is not done, has expired, or was never to be one".into(),
-        });
-    }
-    let mut tx = TenantTx::begin(&app.pool, "privacy.download", &Claims::user(caller.user)).await?;
+/// Notes that the caller makes a URL at which the archive of an export can be read.
+async fn share(app: &App, caller: &Caller, id: PrivacyRequestId) -> Result<()> {
+    let mut tx = TenantTx::begin(&app.pool, "privacy.share", &Claims::user(caller.user)).await?;
+    let request = found(&mut tx, id).await?;
+    archive_of(app, &request)?;
     record(app, &mut tx, &request).await?;
-    tx.commit().await?;
-    let size = u64::try_from(request.size_bytes).map_err(Error::internal)?;
-    Ok((Key::export(id, archive::NAME), size))
+    tx.commit().await
+}
+
+/// The archive of an export that a user may read.
+pub(crate) async fn archive(app: &App, user: UserId, id: PrivacyRequestId) -> Result<Archive> {
+    let mut tx = TenantTx::begin(&app.pool, "privacy.archive", &Claims::user(user)).await?;
+    let request = found(&mut tx, id).await?;
+    archive_of(app, &request)
+}
+
+fn archive_of(app: &App, request: &Request) -> Result<Archive> {
+    let is_kept = request.expires_at.is_some_and(|it| it > app.clock.now());
+    let attempt = request.archive.filter(|_| is_kept);
+    let attempt = attempt.ok_or_else(|| Error::FailedPrecondition {
+        reason: "NO_ARCHIVE",
+        message: "there is no archive to read: it is not done, has expired, or was never to be one".into(),
+    })?;
+    Ok(Archive {
+        request: request.id,
+        key: archive::key(request.id, attempt),
+        size_bytes: request.size_bytes,
+        sha256: request.sha256.clone(),
+        made_at: request.finished_at.unwrap_or(request.created_at),
+    })
 }
 
 /// Removes archives whose time is over, and says how many they were.
 pub async fn remove_expired(app: &App, limit: i64) -> Result<u64> {
     let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.expired").await?;
-    let expired = store::expired(&mut tx, limit).await?;
-    for id in &expired {
-        app.objects.remove(&Key::export(*id, archive::NAME), None).await?;
-        store::forget_archive(&mut tx, *id).await?;
-    }
+    let expired = store::expired(&mut tx, app.clock.now(), limit).await?;
     tx.commit().await?;
+    remove_archives(app, &expired).await?;
     u64::try_from(expired.len()).map_err(Error::internal)
+}
+
+/// Removes all that lies in the store of some exports.
+async fn remove_archives(app: &App, exports: &[PrivacyRequestId]) -> Result<()> {
+    for id in exports {
+        let mut objects = app.objects.of_export(*id);
+        while let Some(found) = objects.next().await {
+            app.objects.remove(&found?, None).await?;
+        }
+    }
+    let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.forget_archives").await?;
+    store::forget_archives(&mut tx, exports).await?;
+    tx.commit().await
+}
+
+/// Somebody else has taken the request since.
+fn lost() -> Error {
+    Error::FailedPrecondition {
+        reason: "PRIVACY_REQUEST_TAKEN",
+        message: "the request was taken anew since".into(),
+    }
 }
 
 async fn found(tx: &mut TenantTx, id: PrivacyRequestId) -> Result<Request> {

@@ -75,8 +75,11 @@ pub(super) fn notice(notice: &Notice) -> Result<proto::Notice> {
     })
 }
 
-/// A request as this service's work.
-pub(super) fn work(request: &proto::PrivacyRequest) -> Result<Work> {
+/// A request as this service's work; none where there is none.
+pub(super) fn work(claimed: &proto::ClaimPrivacyWorkResponse) -> Result<Option<Work>> {
+    let Some(request) = &claimed.request else {
+        return Ok(None);
+    };
     let subject = match request.company_id.as_str() {
         "" => Subject::User(id(&request.user_id)?),
         company => Subject::Company(id(company)?),
@@ -86,11 +89,13 @@ pub(super) fn work(request: &proto::PrivacyRequest) -> Result<Work> {
         proto::PrivacyKind::Export => false,
         proto::PrivacyKind::Unspecified => return Err(Error::internal("core-service asks for nothing")),
     };
-    Ok(Work {
+    Ok(Some(Work {
         request: id(&request.id)?,
+        attempt: claimed.attempt,
         is_erasure,
         subject,
-    })
+        places: claimed.company_ids.iter().map(|it| id(it)).collect::<Result<_>>()?,
+    }))
 }
 
 fn access(decision: &AccessDecision) -> Result<Access> {

@@ -13,7 +13,7 @@ use service_kit::{
     client,
     db::Claims,
     error::{Error, Result},
-    ids::{ChunkId, CompanyId, DocumentId, PrivacyRequestId, StudioId, UserId},
+    ids::{ChunkId, CompanyId, DocumentId, StudioId, UserId},
     status,
     token::ServiceIdentity,
 };
@@ -52,7 +52,7 @@ const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long core-service may take to take notices.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long core-service may take to take an export.
-const EXPORT_TIMEOUT: Duration = Duration::from_mins(30);
+const EXPORT_TIMEOUT: Duration = Duration::from_hours(2);
 /// The longest query that core-service takes, in characters.
 const QUERY_CHARS: usize = 1_000;
 
@@ -343,15 +343,15 @@ impl CoreClient {
     pub async fn claim_privacy_work(&self) -> Result<Option<Work>> {
         let call = client::call(Some(&self.identity), None, ClaimPrivacyWorkRequest {}, REPORT_TIMEOUT);
         let claimed = self.privacy.clone().claim_privacy_work(call).await;
-        let claimed = claimed.map_err(status::from_status)?.into_inner();
-        claimed.request.as_ref().map(convert::work).transpose()
+        convert::work(&claimed.map_err(status::from_status)?.into_inner())
     }
 
     /// Hands over this service's part of an export, which is not taken where its last lines do not come.
-    pub async fn submit_export(&self, request: PrivacyRequestId, lines: Receiver<Lines>) -> Result<()> {
-        let id = request.to_string();
+    pub async fn submit_export(&self, work: &Work, lines: Receiver<Lines>) -> Result<()> {
+        let (id, attempt) = (work.request.to_string(), work.attempt);
         let messages = ReceiverStream::new(lines).map(move |lines| SubmitExportRequest {
             id: id.clone(),
+            attempt,
             lines: lines.text,
             rows: lines.rows,
             last: lines.are_last,
@@ -366,9 +366,10 @@ impl CoreClient {
     }
 
     /// Says how far an erasure is.
-    pub async fn report_erasure(&self, request: PrivacyRequestId, rows: i64, is_all: bool) -> Result<()> {
+    pub async fn report_erasure(&self, work: &Work, rows: i64, is_all: bool) -> Result<()> {
         let report = ReportErasureRequest {
-            id: request.to_string(),
+            id: work.request.to_string(),
+            attempt: work.attempt,
             rows,
             done: is_all,
         };
