@@ -288,6 +288,10 @@ async fn the_others(world: &World) {
     let sessions = ok(world, &refused, &format!("{account}/ListSessions"), json!({})).await;
     let session = json!({ "id": sessions["sessions"][0]["id"] });
     ok(world, &refused, &format!("{account}/RevokeSession"), session).await;
+    let erased = Tenant::user(world).await;
+    let erasure = json!({ "confirmUserId": erased.user });
+    let erase = "studios.core.v1.PrivacyService/RequestUserErasure";
+    ok(world, &erased, erase, erasure).await;
     let invited = Tenant::user(world).await;
     let (_, token) = it.invite(world, &invited.email, "ROLE_MEMBER").await;
     world.verify_email(&invited).await;

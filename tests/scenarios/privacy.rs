@@ -388,7 +388,7 @@ async fn an_erased_user_is_nobody_and_what_he_made_in_a_company_stays() {
     assert_eq!(exported.keys().filter(|it| it.starts_with("files/")).count(), 1);
 
     let wrong = refused(&world, &ada, "RequestUserErasure", json!({ "confirmUserId": it.user })).await;
-    assert_eq!(wrong.code(), Code::InvalidArgument);
+    assert_eq!(wrong.code(), Code::NotFound);
     let erasure = ask(&world, &ada, "RequestUserErasure", json!({ "confirmUserId": ada.user })).await;
     end_grace(&world, &erasure).await;
     until(&world, &erasure, "state = 'done'").await;

@@ -361,13 +361,15 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "studios.core.v1.PrivacyService/RequestCompanyErasure",
-        |it| json!({ "companyId": it.company, "confirmName": "Harbour Works" }),
+        |it| json!({ "companyId": it.company, "confirmName": "Renamed Works" }),
     ),
     caller("studios.core.v1.PrivacyService/RequestUserExport", |_| json!({})),
-    caller(
+    // He is the only admin of a company made meanwhile.
+    row(
         "studios.core.v1.PrivacyService/RequestUserErasure",
         |it| json!({ "confirmUserId": it.user }),
-    ),
+    )
+    .refused(),
     row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),

@@ -139,7 +139,7 @@ async fn export_company(app: &App, caller: &Caller, company: CompanyId) -> Resul
 /// Has the caller erased, once the time to take it back is over.
 async fn erase_user(app: &App, caller: &Caller, confirmed: UserId) -> Result<Request> {
     if confirmed != caller.user {
-        return Err(Error::invalid("confirm_user_id", "must be the caller's own id"));
+        return Err(Error::not_found("user", confirmed));
     }
     let mut tx = TenantTx::begin(&app.pool, "privacy.erase_user", &Claims::user(caller.user)).await?;
     let alone = store::administered_alone(&mut tx).await?;
