@@ -6,7 +6,7 @@
 
 use std::hash::Hash;
 
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use service_kit::{
     error::Result,
     ids::{ExecutionId, StudioId, WorkflowId},
@@ -27,8 +27,8 @@ pub struct Places {
 impl Default for Places {
     fn default() -> Self {
         Self {
-            workflows: Remembered(Cache::new(CAPACITY)),
-            executions: Remembered(Cache::new(CAPACITY)),
+            workflows: Remembered::new(CAPACITY),
+            executions: Remembered::new(CAPACITY),
         }
     }
 }
@@ -38,6 +38,13 @@ impl Default for Places {
 pub struct Remembered<K: Hash + Eq + Send + Sync + 'static>(Cache<K, StudioId>);
 
 impl<K: Copy + Hash + Eq + Send + Sync + 'static> Remembered<K> {
+    /// Those used last. By how often they are used, as is the cache's wont, what is new would not be let in beside what was
+    /// asked for often and is over.
+    fn new(capacity: u64) -> Self {
+        let cache = Cache::builder().max_capacity(capacity);
+        Self(cache.eviction_policy(EvictionPolicy::lru()).build())
+    }
+
     /// The thing's studio, looked up where it is not known; `None` where there is no such thing.
     pub async fn find(
         &self,
@@ -71,6 +78,27 @@ mod tests {
         for looked_up in [Some(studio), None] {
             let found = places.workflows.find(id, async { Ok(looked_up) }).await.unwrap();
             assert_eq!(found, Some(studio));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_new_is_remembered_beside_what_was_asked_for_often() {
+        const SOME: u64 = 100;
+        let (places, studio) = (Remembered::new(SOME), StudioId::generate());
+        for _ in 0..SOME {
+            let old = ExecutionId::generate();
+            places.put(old, studio);
+            for _ in 0..10 {
+                assert_eq!(places.find(old, async { Ok(None) }).await.unwrap(), Some(studio));
+            }
+        }
+        let new: Vec<_> = (0..SOME / 2).map(|_| ExecutionId::generate()).collect();
+        for &id in &new {
+            places.put(id, studio);
+            places.0.run_pending_tasks();
+        }
+        for &id in &new {
+            assert_eq!(places.find(id, async { Ok(None) }).await.unwrap(), Some(studio));
         }
     }
 }

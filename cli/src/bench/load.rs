@@ -329,6 +329,32 @@ fn next(rest: &RefCell<Range<usize>>) -> Option<usize> {
     rest.borrow_mut().next()
 }
 
+/// Calls that come at their times, whether or not those before are answered, taken in turn by so many callers; a call's latency
+/// counts from its time, so that what waits behind a slow one is slow too.
+pub(super) async fn paced(
+    callers: usize,
+    a_second: usize,
+    length: Duration,
+    work: impl AsyncFn(usize) -> Result<()>,
+) -> Result<Outcome> {
+    let outcome = RefCell::new(Outcome::new());
+    let began = Instant::now();
+    let apart = Duration::from_secs(1) / u32::try_from(a_second)?;
+    let rest = RefCell::new(0..usize::try_from(length.as_nanos() / apart.as_nanos())?);
+    let caller = async |slot: usize| {
+        while let Some(call) = next(&rest) {
+            let due = began + apart * u32::try_from(call).expect("no benchmark makes 2^32 calls");
+            tokio::time::sleep_until(due.into()).await;
+            let done = work(slot).await;
+            outcome.borrow_mut().note(due, &done);
+        }
+    };
+    let mut all: FuturesUnordered<_> = (0..callers).map(&caller).collect();
+    while all.next().await.is_some() {}
+    drop(all);
+    outcome.into_inner().ended(began).without_errors()
+}
+
 /// So many callers, each calling again as soon as it is answered, until the time is over.
 pub(super) async fn closed_loop(
     callers: usize,

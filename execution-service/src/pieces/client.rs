@@ -10,7 +10,7 @@ use http::{
     HeaderMap, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_TYPE, LOCATION},
 };
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -192,10 +192,11 @@ struct Call<'a> {
 impl Pieces {
     /// Calls through this client.
     pub fn new(outbound: Outbound, clock: SharedClock) -> Self {
+        let known = Cache::builder().max_capacity(CONNECTIONS).time_to_idle(IDLE);
         Self {
             outbound,
             clock,
-            known: Cache::builder().max_capacity(CONNECTIONS).time_to_idle(IDLE).build(),
+            known: known.eviction_policy(EvictionPolicy::lru()).build(),
         }
     }
 

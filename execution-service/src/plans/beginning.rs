@@ -34,8 +34,7 @@ const REGENERATIONS: i32 = 10;
 pub(super) async fn create(app: &App, caller: &Caller, new: &New, key: Option<&requests::Key>) -> Result<Plan> {
     let access = app.core.check_studio(caller.user, new.studio).await?;
     if matches!(new.content, Content::Ai(..)) {
-        app.start_rate.take(&access, None).await?;
-        app.engine.admit(access.company, &access.allowance).await?;
+        admit(app, &access).await?;
     }
     let mut tx = TenantTx::begin(&app.pool, "plans.create", &access.claims).await?;
     let id = PlanId::generate();
@@ -77,7 +76,10 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &New, key: Option<&r
     app.audit
         .record(&mut tx, About::company(access.company, "plan", id))
         .await?;
-    let made = read(&mut tx, id, 0).await?;
+    let made = match reserved {
+        Some(_) => begun(&mut tx, id).await?,
+        None => read(&mut tx, id, 0).await?,
+    };
     tx.commit().await?;
     if let Some(reserved) = reserved {
         reserved.begin(app, &access);
@@ -85,12 +87,28 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &New, key: Option<&r
     Ok(made)
 }
 
+/// Refuses a plan to be written where the company has begun too much of late, or has used up what it may call models with.
+async fn admit(app: &App, access: &Access) -> Result<()> {
+    let rate = app.start_rate.take(access, None);
+    let rest = app.engine.admit(access.company, &access.allowance);
+    tokio::try_join!(rate, rest)?;
+    Ok(())
+}
+
+/// A plan that is about to be written, which has no modules.
+async fn begun(tx: &mut PgConnection, id: PlanId) -> Result<Plan> {
+    let summary = summary(tx, id, 0).await?;
+    Ok(Plan {
+        summary,
+        modules: Vec::new(),
+    })
+}
+
 /// Begins another attempt at the newest version.
 pub(super) async fn retry(app: &App, caller: &Caller, id: PlanId) -> Result<Plan> {
     let access = enter(app, caller, id).await?;
     // Before the plan is locked: what waits for it must not wait for a connection too.
-    app.start_rate.take(&access, None).await?;
-    app.engine.admit(access.company, &access.allowance).await?;
+    admit(app, &access).await?;
     let mut tx = TenantTx::begin(&app.pool, "plans.retry", &access.claims).await?;
     require_owner(&access, &summary(&mut tx, id, 0).await?)?;
     let found = lock(&mut tx, id, "").await?;
@@ -110,7 +128,7 @@ pub(super) async fn retry(app: &App, caller: &Caller, id: PlanId) -> Result<Plan
     app.audit
         .record(&mut tx, About::company(access.company, "plan", id))
         .await?;
-    let plan = read(&mut tx, id, 0).await?;
+    let plan = begun(&mut tx, id).await?;
     tx.commit().await?;
     reserved.begin(app, &access);
     Ok(plan)
@@ -127,8 +145,7 @@ pub(super) struct Again {
 pub(super) async fn regenerate(app: &App, caller: &Caller, again: &Again, key: Option<&requests::Key>) -> Result<Plan> {
     let id = again.plan;
     let access = enter(app, caller, id).await?;
-    app.start_rate.take(&access, None).await?;
-    app.engine.admit(access.company, &access.allowance).await?;
+    admit(app, &access).await?;
     let mut tx = TenantTx::begin(&app.pool, "plans.regenerate", &access.claims).await?;
     require_owner(&access, &summary(&mut tx, id, 0).await?)?;
     let found = lock(&mut tx, id, "").await?;
@@ -159,7 +176,7 @@ pub(super) async fn regenerate(app: &App, caller: &Caller, again: &Again, key: O
     app.audit
         .record(&mut tx, About::company(access.company, "plan", id))
         .await?;
-    let plan = read(&mut tx, id, 0).await?;
+    let plan = begun(&mut tx, id).await?;
     tx.commit().await?;
     reserved.begin(app, &access);
     Ok(plan)

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use moka::{ops::compute::Op, sync::Cache};
+use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache};
 use service_kit::ids::ConnectionId;
 
 use super::{Provider, guarded::Standing};
@@ -29,8 +29,10 @@ pub(super) struct ConnectedProviders {
 
 impl Default for ConnectedProviders {
     fn default() -> Self {
-        let known = Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE).build();
-        Self { known }
+        let known = Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE);
+        Self {
+            known: known.eviction_policy(EvictionPolicy::lru()).build(),
+        }
     }
 }
 

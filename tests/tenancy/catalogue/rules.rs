@@ -62,6 +62,19 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        says: "a function that looks something up keeps its plan, which one of SQL does not that cannot be put in place",
+        faults: "select p.oid::regprocedure::text from pg_proc p
+            where p.pronamespace in ('core'::regnamespace, 'execution'::regnamespace)
+            and p.prolang = (select l.oid from pg_language l where l.lanname = 'sql')
+            and (p.prosecdef or p.proconfig is not null) and p.provolatile <> 'i'",
+        exceptions: &[],
+        offences: &[(
+            "create function core.slow(studio uuid) returns text language sql stable security definer set search_path = ''
+                 as 'select s.name from core.studios s where s.id = studio'",
+            "core.slow(uuid)",
+        )],
+    },
+    Rule {
         says: "a foreign key to a tenant's row carries the tenant",
         faults: "select f.conrelid::regclass || ' ' || f.conname from pg_constraint f
             join pg_attribute t on t.attrelid = f.confrelid and t.attname = 'company_id' and not t.attisdropped

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::Value;
 use service_kit::{
     db,
@@ -93,17 +93,20 @@ struct End {
     steps: Option<Vec<Value>>,
 }
 
+/// What is forgotten after a time, or when as much that is newer is known.
+fn newest(lifetime: Duration) -> Cache<String, ()> {
+    let cache = Cache::builder().max_capacity(STRANGERS).time_to_live(lifetime);
+    cache.eviction_policy(EvictionPolicy::lru()).build()
+}
+
 /// Watches until the service stops.
 pub(in crate::worker) async fn keep(shared: Arc<Shared>) {
     let soft = shared.lifecycle.soft();
     let watcher = Watcher {
         shared: shared.clone(),
         memory: Memory {
-            strangers: Cache::builder()
-                .max_capacity(STRANGERS)
-                .time_to_live(Duration::from_hours(1))
-                .build(),
-            silent: Cache::builder().max_capacity(STRANGERS).time_to_live(SILENT).build(),
+            strangers: newest(Duration::from_hours(1)),
+            silent: newest(SILENT),
         },
     };
     let work = async {
