@@ -116,15 +116,13 @@ pub async fn tables_with(admin: &PgPool, text: &str) -> BTreeSet<String> {
     .fetch_all(admin)
     .await
     .expect("the catalogue is there");
-    let bytes: String = text.bytes().map(|it| format!("{it:02x}")).collect();
     let mut found = BTreeSet::new();
     for table in tables {
         let statement = format!(
-            "select exists (select from {table} t where strpos(lower(t::text), lower($1)) > 0 or strpos(t::text, $2) > 0)"
+            "select exists (select from {table} t where strpos(lower(t::text), lower($1)) > 0 or strpos(t::text, encode(convert_to($1, 'UTF8'), 'hex')) > 0)"
         );
         let is_in: bool = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(text)
-            .bind(&bytes)
             .fetch_one(admin)
             .await
             .expect("the table is there");
@@ -149,7 +147,6 @@ pub async fn until_only_in(world: &World, text: &str, tables: &[&str]) {
             sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    if timeout(PATIENCE, asked).await.is_err() {
-        panic!("{text} is still in {left:?}");
-    }
+    let is_gone = timeout(PATIENCE, asked).await.is_ok();
+    assert!(is_gone, "{text} is still in {left:?}");
 }

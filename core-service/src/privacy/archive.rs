@@ -144,7 +144,7 @@ async fn copy(app: &App, key: &Key, archive: &mut Archive<'_>) -> Result<u64> {
 
 /// A ZIP on its way to the store.
 struct Archive<'a> {
-    zip: ZipWriter<StreamWriter<Outflow>>,
+    zip: Box<ZipWriter<StreamWriter<Outflow>>>,
     outflow: Outflow,
     spool: Spool<'a>,
 }
@@ -153,7 +153,7 @@ impl<'a> Archive<'a> {
     async fn begin(app: &'a App, request: &Request) -> Result<Self> {
         let outflow = Outflow::default();
         Ok(Self {
-            zip: ZipWriter::new_stream(outflow.clone()),
+            zip: Box::new(ZipWriter::new_stream(outflow.clone())),
             outflow,
             spool: Spool::begin(app, request.id, request.attempt, key(request.id, request.attempt)).await?,
         })

@@ -14,7 +14,7 @@ use super::{LEASE, work};
 use crate::App;
 
 /// How long an export's stream may be silent: who is at it says so more often.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Serves `PrivacyWorkService`.
 #[derive(Clone)]
