@@ -25,6 +25,7 @@ pub mod operator;
 pub mod output;
 pub mod plans;
 pub mod postgres;
+pub mod privacy;
 pub mod quotas;
 pub mod remote;
 pub mod runs;
@@ -122,6 +123,9 @@ enum Command {
     /// What a company is told by webhook or mail, and whether that came through.
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// Archives of what is held about you or a company, and the erasure of either.
+    #[command(subcommand)]
+    Privacy(privacy::Command),
     /// What a studio's documents say about something.
     Search(search::Args),
     /// What a company's plan lets it use, and what it has used of that.
@@ -165,6 +169,7 @@ pub async fn run() -> u8 {
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
         Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
+        Command::Privacy(command) => privacy::run(command, output).await.map(|()| true),
         Command::Search(args) => search::run(args, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
         Command::Explain(args) => explain::run(args, output).await,

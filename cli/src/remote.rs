@@ -11,7 +11,8 @@ use studios_proto::{
         audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
         file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
-        notification_service_client::NotificationServiceClient, studio_service_client::StudioServiceClient,
+        notification_service_client::NotificationServiceClient, privacy_service_client::PrivacyServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
         agent_service_client::AgentServiceClient, connection_service_client::ConnectionServiceClient,
@@ -112,6 +113,11 @@ impl Remote {
     /// Keys of machines.
     pub fn api_keys(&self) -> ApiKeyServiceClient<Channel> {
         ApiKeyServiceClient::new(self.channel.clone())
+    }
+
+    /// Exports and erasures.
+    pub fn privacy(&self) -> PrivacyServiceClient<Channel> {
+        PrivacyServiceClient::new(self.channel.clone())
     }
 
     /// What companies are told.

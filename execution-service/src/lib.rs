@@ -22,6 +22,7 @@ pub mod notices;
 pub mod pieces;
 pub mod places;
 pub mod plans;
+pub mod privacy;
 pub mod providers;
 pub mod replicas;
 pub mod requests;

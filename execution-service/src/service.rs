@@ -42,7 +42,7 @@ use crate::{
     audit, connections, executions, models, notices,
     pieces::{self, Pieces},
     places::Places,
-    plans,
+    plans, privacy,
     providers::Providers,
     replicas::{self, Replicas},
     snapshots,
@@ -129,6 +129,10 @@ impl Service {
         let audit = AuditLog::new(Schema::Execution, config.key_ring.clone(), clock.clone());
         let sealer = Sealer::new(Schema::Execution, engine_pool.clone(), &config.key_ring, clock.clone());
         lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
+        lifecycle.spawn(
+            "privacy",
+            privacy::Worker::new(engine_pool.clone(), core.clone(), config.key_ring.clone()).run(lifecycle.soft()),
+        );
         lifecycle.spawn(
             "notices",
             notices::tell(engine_pool.clone(), core.clone(), lifecycle.soft()),

@@ -119,6 +119,8 @@ ids! {
     NotificationId
     /// A notification on its way by a channel.
     DeliveryId
+    /// Something asked for of what is held about a user or a company.
+    PrivacyRequestId
     /// A model that stages call.
     ModelId
     /// A company's connection to a provider.

@@ -14,6 +14,7 @@ mod flows;
 mod hostile;
 mod journal;
 mod plans;
+mod privacy;
 mod providers;
 mod replicas;
 mod sessions;

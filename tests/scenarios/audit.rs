@@ -46,6 +46,18 @@ const UNRECORDED: &[(&str, &str)] = &[
         "what a service tells is of what is recorded there",
     ),
     (
+        "studios.core.v1.PrivacyWorkService/ClaimPrivacyWork",
+        "a service takes what is to be exported or erased, which was recorded when it was asked for",
+    ),
+    (
+        "studios.core.v1.PrivacyWorkService/SubmitExport",
+        "a service hands over its part of what was asked for",
+    ),
+    (
+        "studios.core.v1.PrivacyWorkService/ReportErasure",
+        "a service tells how far it is with what was asked for",
+    ),
+    (
         "studios.execution.v1.FlowCallbackService/TakeCallback",
         "what a flow answers stands in the journal of its run",
     ),
@@ -59,13 +71,14 @@ const LEFT_AS_IT_IS: &[&str] = &[
     "studios.execution.v1.ExecutionService/ControlExecutions",
 ];
 
-/// What needs a mail, a signed URL, an authenticator, ActivePieces or a model that takes its time to be done at all.
+/// What needs a mail, a signed URL, an archive, an authenticator, ActivePieces or a model that takes its time to be done at all.
 const DONE_ELSEWHERE: &[&str] = &[
     "studios.execution.v1.AgentService/CancelRequest",
     "studios.core.v1.AccountService/ConfirmTotp",
     "studios.core.v1.AccountService/DisableTotp",
     "studios.core.v1.AuthService/ConfirmEmail",
     "studios.core.v1.AuthService/ResetPassword",
+    "studios.core.v1.PrivacyService/CreateExportUrl",
     "studios.core.v1.TransferService/EndUpload",
     "studios.core.v1.TransferService/WriteUpload",
     "studios.execution.v1.FlowService/ImportFlow",
@@ -302,6 +315,10 @@ async fn the_others(world: &World) {
     let sessions = ok(world, &refused, &format!("{account}/ListSessions"), json!({})).await;
     let session = json!({ "id": sessions["sessions"][0]["id"] });
     ok(world, &refused, &format!("{account}/RevokeSession"), session).await;
+    let erased = Tenant::user(world).await;
+    let erasure = json!({ "confirmUserId": erased.user });
+    let erase = "studios.core.v1.PrivacyService/RequestUserErasure";
+    ok(world, &erased, erase, erasure).await;
     let invited = Tenant::user(world).await;
     let (_, token) = it.invite(world, &invited.email, "ROLE_MEMBER").await;
     world.verify_email(&invited).await;

@@ -33,6 +33,7 @@ mod operators;
 mod people;
 mod plans;
 mod pooler;
+mod privacy;
 mod providers;
 mod quotas;
 mod reach;

@@ -334,6 +334,43 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.channel }),
     ),
     row(
+        "studios.core.v1.PrivacyService/GetPrivacyRequest",
+        |it| json!({ "id": it.privacy_request }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/ListPrivacyRequests",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/DownloadExport",
+        |it| json!({ "id": it.privacy_request }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.PrivacyService/CreateExportUrl",
+        |it| json!({ "id": it.privacy_request }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.PrivacyService/CancelPrivacyRequest",
+        |it| json!({ "id": it.privacy_request }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/RequestCompanyExport",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/RequestCompanyErasure",
+        |it| json!({ "companyId": it.company, "confirmName": "Renamed Works" }),
+    ),
+    caller("studios.core.v1.PrivacyService/RequestUserExport", |_| json!({})),
+    // He is the only admin of a company made meanwhile.
+    row(
+        "studios.core.v1.PrivacyService/RequestUserErasure",
+        |it| json!({ "confirmUserId": it.user }),
+    )
+    .refused(),
+    row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
     ),
@@ -493,6 +530,28 @@ pub const ROWS: &[Row] = &[
         reach: Reach::Caller,
         body: |it| json!({ "documentId": it.document, "model": "none/none" }),
         answer: Code::Ok,
+    },
+    // They hand out what is asked for of everybody, and take what is done of it.
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/ClaimPrivacyWork",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({}),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/SubmitExport",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "id": Uuid::now_v7().to_string(), "last": true }),
+        answer: Code::NotFound,
+    },
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/ReportErasure",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "id": Uuid::now_v7().to_string(), "done": true }),
+        answer: Code::FailedPrecondition,
     },
     operator(
         "studios.core.v1.OperatorService/GetCompanyForOperator",

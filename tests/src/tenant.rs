@@ -58,6 +58,8 @@ pub struct Tenant {
     pub session: String,
     /// What was asked of it and is answered.
     pub request: String,
+    /// An export of the company that is to be made tomorrow.
+    pub privacy_request: String,
 }
 
 /// The password of every test user.
@@ -122,6 +124,7 @@ impl Tenant {
             .await;
         tenant.plan = tenant.add_plan(world).await;
         (tenant.session, tenant.request) = tenant.add_session(world).await;
+        tenant.privacy_request = tenant.add_waiting_export(world).await;
         tenant
     }
 
@@ -158,6 +161,22 @@ impl Tenant {
             .until(&format!("{agents}/GetRequest"), body, &self.token, answered)
             .await;
         (session, request)
+    }
+
+    /// Has an export of the company wait for a day.
+    async fn add_waiting_export(&self, world: &World) -> String {
+        let id = Uuid::now_v7();
+        sqlx::query(
+            "insert into core.privacy_requests (id, kind, company_id, requested_by, due_at)
+             values ($1, 'export', $2::uuid, $3::uuid, now() + interval '1 day')",
+        )
+        .bind(id)
+        .bind(&self.company)
+        .bind(&self.user)
+        .execute(&world.admin().await)
+        .await
+        .expect("the company has none");
+        id.to_string()
     }
 
     /// Has a public plan written and waits until it is.
@@ -245,6 +264,7 @@ impl Tenant {
             plan: String::new(),
             session: String::new(),
             request: String::new(),
+            privacy_request: String::new(),
         }
     }
 

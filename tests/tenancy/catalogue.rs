@@ -170,6 +170,7 @@ const LISTS: &[List] = &[
         "core.notification_deliveries",
         &["company_id", "channel_id"],
     ),
+    list("PrivacyService/ListPrivacyRequests", "core.privacy_requests", &[]),
     List {
         columns: &[("show_deleted", None)],
         ..list("StudioService/ListStudios", "core.studios", &["company_id"])

@@ -96,23 +96,25 @@ pub(super) struct Rpc {
 }
 
 /// Services about people, about keys, and for services and operators: no key may use them, whatever its scopes.
-const CLOSED_TO_KEYS: [&str; 7] = [
+const CLOSED_TO_KEYS: [&str; 8] = [
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
     "NotificationService",
+    "PrivacyService",
     "UserService",
 ];
 
 /// Services that are the admins' business altogether.
-const ADMINS: [&str; 5] = [
+const ADMINS: [&str; 6] = [
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
     "NotificationService",
+    "PrivacyService",
 ];
 /// Services in which members look and admins change.
 const ADMINS_CHANGE: [&str; 3] = ["CompanyService", "ConnectionService", "ModelService"];
