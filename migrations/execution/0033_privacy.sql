@@ -52,7 +52,7 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
     alone constant text := 'owner_id = $1 and visibility = ''private'' and company_id = any ($3)';
-    own constant text := 'owner_id = $1 and company_id = any ($3)';
+    own constant text := 's.owner_id = $1 and s.company_id = any ($3)';
     named text;
     found regclass;
 begin
@@ -66,15 +66,16 @@ begin
             '(company_id, plan_id) in (select p.company_id, p.id from execution.plans p where p.' || alone || ')',
             subject, places, false) r;
     end loop;
-    return query select r.* from execution.rows_of('execution.agent_sessions', own, subject, places, false) r;
+    return query select r.* from execution.rows_of('execution.agent_sessions',
+        'owner_id = $1 and company_id = any ($3)', subject, places, false) r;
     for found in select * from execution.tables_with('session_id') loop
         return query select r.* from execution.rows_of(found,
-            '(company_id, session_id) in (select s.company_id, s.id from execution.agent_sessions s where s.' || own || ')',
+            '(company_id, session_id) in (select s.company_id, s.id from execution.agent_sessions s where ' || own || ')',
             subject, places, false) r;
     end loop;
     return query select r.* from execution.rows_of('execution.agent_proposals',
         '(company_id, request_id) in (select a.company_id, a.id from execution.agent_requests a
-            join execution.agent_sessions s on s.company_id = a.company_id and s.id = a.session_id where s.' || own || ')',
+            join execution.agent_sessions s on s.company_id = a.company_id and s.id = a.session_id where ' || own || ')',
         subject, places, false) r;
     foreach named in array array['owner_id', 'created_by', 'started_by', 'published_by', 'issued_by', 'caller_id', 'users',
         'not_users'] loop

@@ -128,11 +128,12 @@ impl Worker {
     async fn export(&self, work: &Work) -> Result<()> {
         let (sender, lines) = mpsc::channel(2);
         let (read, handed) = tokio::join!(self.read(work, sender), self.core.submit_export(work, lines));
-        handed.and(read)?;
+        read.and(handed)?;
         tracing::info!(request = %work.request, "exported");
         Ok(())
     }
 
+    /// Reads until all is handed over or no more is taken, which is the other side's to tell.
     async fn read(&self, work: &Work, sender: Sender<Lines>) -> Result<()> {
         let mut tx = WorkerTx::begin(&self.pool, "privacy.export").await?;
         store::allow_long(&mut tx).await?;
@@ -149,7 +150,9 @@ impl Worker {
                 row = exported.next() => row,
                 // The first row comes when the last one is found.
                 _ = signs.tick() => {
-                    hand(&sender, Lines::default()).await?;
+                    if sender.send(Lines::default()).await.is_err() {
+                        return Ok(());
+                    }
                     continue;
                 }
             };
@@ -165,15 +168,14 @@ impl Worker {
             while text.len() >= MESSAGE_BYTES {
                 let text = text.split_to(MESSAGE_BYTES).freeze();
                 let rows = std::mem::take(&mut rows);
-                hand(
-                    &sender,
-                    Lines {
-                        text,
-                        rows,
-                        are_last: false,
-                    },
-                )
-                .await?;
+                let lines = Lines {
+                    text,
+                    rows,
+                    are_last: false,
+                };
+                if sender.send(lines).await.is_err() {
+                    return Ok(());
+                }
             }
         }
         let last = Lines {
@@ -181,11 +183,8 @@ impl Worker {
             rows,
             are_last: true,
         };
-        hand(&sender, last).await
+        // Whether it is taken, the answer says.
+        let _ = sender.send(last).await;
+        Ok(())
     }
-}
-
-async fn hand(sender: &Sender<Lines>, lines: Lines) -> Result<()> {
-    let taken = sender.send(lines).await;
-    taken.map_err(|_| Error::internal("core-service takes no more of an export"))
 }
