@@ -10,6 +10,7 @@ mod companies;
 mod connections;
 mod control;
 mod documents;
+mod execution_files;
 mod executions;
 mod explain;
 mod files;

@@ -174,6 +174,7 @@ pub(super) async fn list(
                   updated_at
            from core.documents
            where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
+             and ($6::uuid is null or file_id = $6) and ($7::int is null or file_version = $7)
            order by id desc
            limit $5"#,
         company.as_uuid(),
@@ -181,6 +182,8 @@ pub(super) async fn list(
         listing.status as Option<ProcessingStatus>,
         before.map(DocumentId::as_uuid),
         limit,
+        listing.file.map(FileId::as_uuid),
+        listing.file_version,
     )
     .fetch_all(tx)
     .await?;

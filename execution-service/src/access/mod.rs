@@ -1,4 +1,4 @@
-//! The door to core-service: what a user may do, and the text of the studio's documents.
+//! The door to core-service: what a user may do, the studio's files, and the text of its documents.
 //!
 //! Claims of the execution schema come from here and from nowhere else: core-service reads them in one snapshot of the
 //! memberships, for the user that this service's token acts for. What the user may not see is NOT_FOUND there, and the
@@ -20,7 +20,7 @@ use studios_proto::core::{
     CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, CompanyModel, GetDocumentRequest, ListChunksRequest,
     ReportNoticesRequest, StoreVectorsRequest, access_service_client::AccessServiceClient,
     document_service_client::DocumentServiceClient, embedding_service_client::EmbeddingServiceClient,
-    notice_service_client::NoticeServiceClient,
+    file_service_client::FileServiceClient, notice_service_client::NoticeServiceClient,
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -30,11 +30,14 @@ use tonic::{Response, Status, transport::Channel};
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
+pub use files::{FileFacts, Level, NewText, Readable, TextState, VersionFacts};
+
 use crate::{engine::definition::RetrievalMode, notices::Notice};
 
 mod answers;
 mod cache;
 mod convert;
+mod files;
 mod follow;
 mod identity;
 
@@ -170,6 +173,7 @@ pub struct Unembedded {
 pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
+    files: FileServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
     embeddings: EmbeddingServiceClient<Channel>,
     identity: Arc<ServiceIdentity>,
@@ -183,6 +187,7 @@ impl CoreClient {
         Self {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel.clone()),
+            files: FileServiceClient::new(channel.clone()),
             embeddings: EmbeddingServiceClient::new(channel.clone()),
             notices: NoticeServiceClient::new(channel),
             identity,

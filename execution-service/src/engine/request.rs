@@ -232,9 +232,9 @@ impl Renderer<'_> {
             .ok()
             .and_then(|path| self.context.resolve(&path));
         let texts = match &found {
-            Some(Value::String(one)) => vec![one.as_str()],
-            Some(Value::Array(many)) => many.iter().map(|id| id.as_str().unwrap_or_default()).collect(),
-            _ => Vec::new(),
+            Some(Value::Array(many)) => many.iter().filter_map(named_document).collect(),
+            Some(one) => named_document(one).into_iter().collect(),
+            None => Vec::new(),
         };
         if texts.len() > MAX_DOCUMENTS {
             return Err(AttemptFailure::lasting(
@@ -248,7 +248,7 @@ impl Renderer<'_> {
             AttemptFailure::lasting(
                 FailureClass::Validation,
                 "document_ids",
-                format!("{path} is neither a document's id nor a list of them"),
+                format!("{path} is neither a document's id, nor a file whose text has one, nor a list of them"),
             )
         })
     }
@@ -267,6 +267,14 @@ impl Renderer<'_> {
             variables.insert(NOTES.into(), Value::from(self.notes));
         }
         Ok(variables)
+    }
+}
+
+/// The id of a document that a value names: it is that, or a file among the inputs, which has one where there is text in it.
+fn named_document(value: &Value) -> Option<&str> {
+    match value {
+        Value::Object(file) => file.get("document_id").map(|id| id.as_str().unwrap_or_default()),
+        other => Some(other.as_str().unwrap_or_default()),
     }
 }
 
@@ -350,8 +358,8 @@ mod tests {
             ..Definition::default()
         };
         let id = "01900000-0000-7000-8000-000000000001";
-        let inputs =
-            json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": [], "many": vec![id; 101]});
+        let inputs = json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": [], "many": vec![id; 101],
+                "file": {"document_id": id}, "files": [{"document_id": id}, {"file_id": id}], "photo": {"file_id": id}});
         let journal = entries([attempt_of("one", 1, 1, json!({"title": "T"}))]);
         let context = Context::new(&definition, inputs.as_object().unwrap(), &journal);
         let mapped = serde_json::from_value(mapped).unwrap();
@@ -445,17 +453,24 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_from_an_id_or_a_list_and_nothing_else() {
+    fn documents_come_from_an_id_a_file_or_a_list_and_nothing_else() {
         let documents = |path| with(json!({}), "", |renderer| renderer.documents(&retrieval("", path)));
         assert_eq!(documents(None).unwrap(), []);
         assert_eq!(documents(Some("inputs.id")).unwrap().len(), 1);
         assert_eq!(documents(Some("inputs.ids")).unwrap().len(), 2);
+        assert_eq!(documents(Some("inputs.file")).unwrap().len(), 1);
+        assert_eq!(
+            documents(Some("inputs.files")).unwrap().len(),
+            1,
+            "no text is in the other"
+        );
         for path in [
             "inputs.topic",
             "inputs.bad",
             "inputs.many",
             "inputs.none",
             "inputs.gone",
+            "inputs.photo",
             "inputs",
         ] {
             assert_eq!(documents(Some(path)).unwrap_err().reason, "document_ids", "{path}");

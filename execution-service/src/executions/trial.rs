@@ -13,7 +13,7 @@ use service_kit::{
 };
 use time::OffsetDateTime;
 
-use super::attempts::Recorded;
+use super::{attempts::Recorded, start::starter};
 use crate::{
     App,
     engine::{
@@ -22,6 +22,7 @@ use crate::{
         replay,
         request::Prompt,
     },
+    files,
     worker::TryStage,
     workflows,
 };
@@ -64,6 +65,11 @@ pub(super) async fn stage(app: &App, caller: &Caller, trial: &Trial) -> Result<R
         .position(&trial.stage)
         .ok_or_else(|| Error::invalid("stage", "must be a stage of the workflow"))?;
     check(&definition, place, trial)?;
+    let asked = files::asked(&definition, &trial.inputs).into_owned();
+    let trial = &Trial {
+        inputs: files::pin(&app.core, starter(&access, studio), &definition, asked).await?,
+        ..trial.clone()
+    };
     let wanted = TryStage {
         company: access.company,
         studio,

@@ -55,7 +55,7 @@ pub struct Retrieval {
     /// At most this many chunks; 0 means [`DEFAULT_RETRIEVAL_LIMIT`].
     #[serde(default)]
     pub limit: u32,
-    /// Source path of a document id, or of a list of them, to search in; without one all documents of the studio.
+    /// Source path of a document id, of a file, or of a list of such, to search in; without one all documents of the studio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_ids_path: Option<String>,
     /// By what chunks are found.
