@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use studios_tests::{
-    refusal::fields,
+    refusal::{assert_reason, fields},
     tenant::{Tenant, id},
     world::World,
 };
@@ -174,6 +174,70 @@ async fn the_largest_document_is_taken_and_a_nul_is_taken_out_of_it() {
         )
         .await;
     assert!(read["chunkCount"].as_i64().unwrap() > 1000);
+}
+
+#[tokio::test]
+async fn what_a_document_is_called_and_found_under_changes_and_who_may_change_it() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let colleague = Tenant::user(&world).await;
+    it.add_member(&world, &colleague, "ROLE_MEMBER").await;
+    let document = it.add_document(&world, "Manual", TEXT).await;
+    let update = format!("{DOCUMENTS}/UpdateDocument");
+    let tagged = |tag: &str| json!({ "studioId": it.studio, "query": "oil", "filter": { "tags": [tag] } });
+    let search = async |tag: &str| {
+        let found = world
+            .ok(&format!("{DOCUMENTS}/SearchChunks"), tagged(tag), &it.token)
+            .await;
+        found["results"].as_array().unwrap().len()
+    };
+    let body = json!({ "document": { "id": document, "title": "Berths", "tags": ["pier", "berths", "pier"] } });
+    let changed = world.ok(&update, body, &it.token).await;
+    assert_eq!(
+        (&changed["title"], &changed["tags"]),
+        (&json!("Berths"), &json!(["berths", "pier"]))
+    );
+    assert_eq!(
+        changed["status"], "PROCESSING_STATUS_COMPLETED",
+        "its chunks are what they were"
+    );
+    assert_eq!((search("pier").await, search("mole").await), (1, 0));
+
+    let stale = json!({ "document": { "id": document, "title": "Late", "etag": "r1" } });
+    let status = world.refused(&update, stale, &it.token).await;
+    assert_eq!(status.code(), Code::Aborted);
+    let cleared = json!({ "document": { "id": document, "etag": changed["etag"] }, "updateMask": "tags" });
+    assert_eq!(world.ok(&update, cleared, &it.token).await["tags"], json!([]));
+
+    let wrong =
+        json!({ "document": { "id": document, "language": "xx", "tags": [""] }, "updateMask": "title,language,tags" });
+    assert_eq!(
+        fields(&world.refused(&update, wrong, &it.token).await),
+        ["document.language", "document.tags[0]", "document.title"]
+    );
+    let fixed = json!({ "document": { "id": document, "mimeType": "text/plain" }, "updateMask": "mimeType" });
+    assert_eq!(fields(&world.refused(&update, fixed, &it.token).await), ["update_mask"]);
+
+    let theirs = json!({ "document": { "id": document, "title": "Mine" } });
+    let status = world.refused(&update, theirs, &colleague.token).await;
+    assert_reason(&status, Code::PermissionDenied, "ADMIN_REQUIRED");
+    let made =
+        json!({ "document": { "studioId": it.studio, "title": "Note", "mimeType": "text/plain" }, "text": "A berth." });
+    let note = world
+        .ok(&format!("{DOCUMENTS}/CreateDocument"), made, &colleague.token)
+        .await;
+    let hidden = json!({ "document": { "id": id(&note), "accessLevel": "ACCESS_LEVEL_PRIVATE" } });
+    let status = world.refused(&update, hidden.clone(), &it.token).await;
+    assert_reason(&status, Code::PermissionDenied, "MAKER_REQUIRED");
+    world.ok(&update, hidden, &colleague.token).await;
+    let gone = world
+        .refused(
+            &format!("{DOCUMENTS}/GetDocument"),
+            json!({ "id": id(&note) }),
+            &it.token,
+        )
+        .await;
+    assert_eq!(gone.code(), Code::NotFound, "it is private now");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tonic::Code;
 
 const SEARCH: &str = "studios.core.v1.DocumentService/SearchChunks";
 const CREATE: &str = "studios.core.v1.DocumentService/CreateDocument";
+const UPDATE: &str = "studios.core.v1.DocumentService/UpdateDocument";
 const GET: &str = "studios.core.v1.DocumentService/GetDocument";
 const CLAIM: &str = "studios.core.v1.EmbeddingService/ClaimChunks";
 const STORE: &str = "studios.core.v1.EmbeddingService/StoreVectors";
@@ -291,6 +292,39 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
         .refused(CLAIM, claim(&it, "toy/2"), &world.service_token(Some(&it.user)))
         .await;
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_document_in_another_language_is_cut_anew() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let document = add(&world, &it, json!({ "language": "en" }), HAFEN).await;
+    let fee = search(&world, &it, json!({ "query": "Gebühr", "limit": 1 })).await;
+    assert_ne!(
+        fee["correctedQuery"], "",
+        "by the rules of English it is a typo of another word"
+    );
+    let update = async |document: Value, mask: &str| {
+        let changed = json!({ "document": document, "updateMask": mask });
+        world.ok(UPDATE, changed, &it.token).await
+    };
+    let told = update(json!({ "id": document["id"], "language": "de" }), "language").await;
+    assert_eq!(
+        (&told["language"], &told["status"]),
+        (&json!("de"), &json!("PROCESSING_STATUS_PENDING"))
+    );
+    let found = |it: &Value| it["correctedQuery"] == "" && !it["results"].as_array().unwrap().is_empty();
+    let wanted = json!({ "studioId": it.studio, "query": "Gebühr", "limit": 1 });
+    world.until(SEARCH, wanted, &it.token, found).await;
+
+    // Told to be of none, it is found out again.
+    let wrong = update(json!({ "id": document["id"], "language": "fr" }), "language").await;
+    assert_eq!(wrong["language"], "fr");
+    update(json!({ "id": document["id"] }), "language").await;
+    let is_german = |it: &Value| it["language"] == "de" && it["status"] == "PROCESSING_STATUS_COMPLETED";
+    world
+        .until(GET, json!({ "id": document["id"] }), &it.token, is_german)
+        .await;
 }
 
 #[tokio::test]

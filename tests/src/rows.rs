@@ -386,6 +386,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "studioId": it.studio, "query": "harbour" }),
     ),
     row(
+        "studios.core.v1.DocumentService/UpdateDocument",
+        |it| json!({ "document": { "id": it.document, "tags": ["berths"] } }),
+    ),
+    row(
         "studios.core.v1.DocumentService/ReprocessDocument",
         |it| json!({ "id": it.document }),
     ),

@@ -123,7 +123,13 @@ const OWNERS: [&str; 4] = ["ListPlanAttempts", "MarkPlanTask", "RegeneratePlan",
 /// Verbs that end or bring back a thing, which its maker and admins may; the tenant's admin has made all of it.
 const MAKERS: [&str; 2] = ["Delete", "Undelete"];
 /// Services whose things their makers and admins alone change.
-const MAKERS_CHANGE: [&str; 4] = ["FileService", "PlanService", "SnapshotService", "TemplateService"];
+const MAKERS_CHANGE: [&str; 5] = [
+    "DocumentService",
+    "FileService",
+    "PlanService",
+    "SnapshotService",
+    "TemplateService",
+];
 
 impl Rpc {
     pub(super) fn of(row: &'static Row, body: &Value, tenant: &Tenant) -> Self {

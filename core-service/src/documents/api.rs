@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Listing,
+    change::{self, DocumentUpdate},
     convert::MISSING,
     create::{self, NewDocument},
     search::{self, Query},
@@ -89,6 +90,16 @@ impl DocumentService for Documents {
             document_id: id.to_string(),
             text,
         }))
+    }
+
+    async fn update_document(
+        &self,
+        request: Request<proto::UpdateDocumentRequest>,
+    ) -> Result<Response<proto::Document>, Status> {
+        let caller = Caller::of(&request)?;
+        let update = DocumentUpdate::try_from(request.into_inner())?;
+        let document = db::retry("documents.update", || change::update(&self.app, &caller, &update)).await?;
+        Ok(Response::new(document.into()))
     }
 
     async fn delete_document(

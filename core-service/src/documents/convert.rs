@@ -12,6 +12,7 @@ use studios_proto::core as proto;
 
 use super::{
     AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
+    change::{Change, DocumentUpdate},
     create::{Content, NewDocument, Text},
 };
 use crate::requests::Key;
@@ -22,6 +23,7 @@ pub(super) const CREATE: &str = "/studios.core.v1.DocumentService/CreateDocument
 /// Why a value that was read is there once the violations are finished.
 pub(super) const MISSING: &str = "a missing one is a violation";
 
+const CHANGEABLE: &[&str] = &["title", "access_level", "metadata", "language", "tags"];
 const TITLE: RangeInclusive<usize> = 1..=255;
 const METADATA_BYTES: usize = 16 * 1024;
 const MOST_TAGS: usize = 20;
@@ -66,6 +68,47 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
             language,
             tags,
             content: content.expect(MISSING),
+        })
+    }
+}
+
+impl TryFrom<proto::UpdateDocumentRequest> for DocumentUpdate {
+    type Error = Error;
+
+    fn try_from(request: proto::UpdateDocumentRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let given = request.document.unwrap_or_default();
+        let id = violations.id("document.id", &given.id);
+        let set = [
+            ("title", !given.title.is_empty()),
+            ("access_level", given.access_level != 0),
+            ("metadata", given.metadata.is_some()),
+            ("language", !given.language.is_empty()),
+            ("tags", !given.tags.is_empty()),
+        ];
+        let set: Vec<_> = set
+            .into_iter()
+            .filter_map(|(path, is_set)| is_set.then_some(path))
+            .collect();
+        let paths = violations.include(update::paths(request.update_mask.as_ref(), CHANGEABLE, &set))?;
+        let mut changes = Vec::new();
+        for path in paths.unwrap_or_default() {
+            changes.extend(match path {
+                "title" => violations
+                    .text("document.title", &given.title, TITLE)
+                    .map(Change::Title),
+                "access_level" => access_level(&mut violations, given.access_level).map(Change::AccessLevel),
+                "metadata" => metadata(&mut violations, given.metadata.as_ref()).map(Change::Metadata),
+                "language" => Some(Change::Language(language(&mut violations, &given.language))),
+                "tags" => Some(Change::Tags(tags(&mut violations, "document.tags", &given.tags))),
+                _ => None,
+            });
+        }
+        violations.finish()?;
+        Ok(Self {
+            id: id.expect(MISSING),
+            etag: given.etag,
+            changes,
         })
     }
 }
@@ -216,6 +259,7 @@ impl From<Document> for proto::Document {
             text_cleaned: document.text_cleaned,
             file_id: document.file.map(|id| id.to_string()).unwrap_or_default(),
             file_version: document.file_version.unwrap_or_default(),
+            etag: update::etag(document.revision),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 pub mod api;
+mod change;
 pub mod chunker;
 mod convert;
 mod create;
@@ -69,6 +70,8 @@ pub struct Document {
     pub chunk_count: i32,
     /// What it is written in.
     pub language: Language,
+    /// Whether its language was told, and not found out.
+    pub is_language_told: bool,
     /// Names to find it under.
     pub tags: Vec<String>,
     /// Free JSON of the client's.
@@ -79,6 +82,8 @@ pub struct Document {
     pub created_at: OffsetDateTime,
     /// When it last changed.
     pub updated_at: OffsetDateTime,
+    /// Grows with every change.
+    pub revision: i64,
 }
 
 /// The kinds of content that text is taken from.

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::{
     AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
+    change::Details,
     create::{NewDocument, Origin, TEXT_BYTES},
 };
 
@@ -29,11 +30,13 @@ struct Row {
     text_cleaned: bool,
     chunk_count: i32,
     language: String,
+    language_told: bool,
     tags: Vec<String>,
     metadata: Json<Map<String, Value>>,
     created_by: UserId,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
+    revision: i64,
 }
 
 impl From<Row> for Document {
@@ -54,11 +57,13 @@ impl From<Row> for Document {
             text_cleaned: row.text_cleaned,
             chunk_count: row.chunk_count,
             language: Language::of_configuration(&row.language).unwrap_or(Language::UNDETERMINED),
+            is_language_told: row.language_told,
             tags: row.tags,
             metadata: row.metadata.0,
             created_by: row.created_by,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            revision: row.revision,
         }
     }
 }
@@ -146,8 +151,8 @@ pub(super) async fn find(tx: &mut PgConnection, id: DocumentId) -> Result<Option
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
                   status as "status: ProcessingStatus", failure_reason,
                   file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
-                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
-                  updated_at
+                  language, language_told, tags, metadata as "metadata: Json<Map<String, Value>>",
+                  created_by as "created_by: UserId", created_at, updated_at, revision
            from core.documents
            where id = $1 and not core.studio_is_deleted(studio_id)"#,
         id.as_uuid(),
@@ -170,8 +175,8 @@ pub(super) async fn list(
                   mime_type as "mime_type: MimeType", access_level as "access_level: AccessLevel",
                   status as "status: ProcessingStatus", failure_reason,
                   file_id as "file: FileId", file_version, size_bytes, sha256, text_cleaned, chunk_count,
-                  language, tags, metadata as "metadata: Json<Map<String, Value>>", created_by as "created_by: UserId", created_at,
-                  updated_at
+                  language, language_told, tags, metadata as "metadata: Json<Map<String, Value>>",
+                  created_by as "created_by: UserId", created_at, updated_at, revision
            from core.documents
            where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
              and ($6::uuid is null or file_id = $6) and ($7::int is null or file_version = $7)
@@ -205,6 +210,23 @@ pub(super) async fn delete(tx: &mut PgConnection, id: DocumentId) -> Result<()> 
     sqlx::query!("delete from core.documents where id = $1", id.as_uuid())
         .execute(tx)
         .await?;
+    Ok(())
+}
+
+pub(super) async fn update(tx: &mut PgConnection, id: DocumentId, details: &Details) -> Result<()> {
+    sqlx::query!(
+        "update core.documents
+         set title = $2, access_level = $3, metadata = $4, language = coalesce($5, language), language_told = $5 is not null, tags = $6
+         where id = $1",
+        id.as_uuid(),
+        details.title,
+        details.access_level as AccessLevel,
+        Json(&details.metadata) as _,
+        details.language.map(Language::configuration),
+        &details.tags,
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

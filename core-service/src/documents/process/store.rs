@@ -98,7 +98,7 @@ pub(super) async fn replace_chunks(
         .await?;
     // By its rules the new ones go into the index.
     sqlx::query!(
-        "update core.documents set language = coalesce($2, language) where id = $1",
+        "update core.documents set language = case when language_told then language else coalesce($2, language) end where id = $1",
         document.as_uuid(),
         language.map(Language::configuration),
     )

@@ -170,8 +170,10 @@ pub async fn search(app: &App, caller: &Caller, query: &Query) -> Result<Answer>
     Ok(Answer { found, corrected })
 }
 
+/// How many of each list are needed.
 fn depth(query: &Query) -> usize {
-    query.limit.max(DEPTH)
+    let least = if query.vector.is_some() { DEPTH } else { TOO_FEW };
+    query.limit.max(least)
 }
 
 /// The vector to compare chunks' with, if they are to be compared.
