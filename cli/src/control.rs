@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use service_kit::update::{json_to_struct, json_to_value};
 use studios_proto::execution::{
     ControlAction, ControlExecutionsRequest, ControlOutcome, ControlResult, DelegateDecisionRequest, Execution,
-    ExecutionFile, ExecutionStatus, ExplainExecutionRequest, ForkExecutionRequest, ListExecutionFilesRequest,
-    ListWaitingRequest, PauseExecutionRequest, RestartExecutionRequest, ResumeExecutionRequest, RetryExecutionRequest,
-    SendSignalRequest, WaitingExecution,
+    ExecutionFile, ExecutionStatus, ExplainExecutionRequest, FileDirection, ForkExecutionRequest,
+    ListExecutionFilesRequest, ListWaitingRequest, PauseExecutionRequest, RestartExecutionRequest,
+    ResumeExecutionRequest, RetryExecutionRequest, SendSignalRequest, WaitingExecution,
 };
 use tonic::{Response, Status};
 use uuid::Uuid;
@@ -100,7 +100,7 @@ pub enum ControlCommand {
         #[command(flatten)]
         access: Access,
     },
-    /// List the files that an execution was started with.
+    /// List the files that an execution was started with, and those that it has made.
     Files {
         /// The execution's id.
         execution: String,
@@ -426,9 +426,13 @@ async fn files(remote: &Remote, execution: &str, output: Output) -> Result<bool>
 }
 
 fn file_line(file: &ExecutionFile) -> String {
+    let from = match file.direction() {
+        FileDirection::Output => format!("by {}", file.stage),
+        FileDirection::Input | FileDirection::Unspecified => format!("as {}", file.input),
+    };
     format!(
-        "{}  {}  version {}  {} bytes  {}  as {}",
-        file.file_id, file.name, file.version, file.size_bytes, file.mime_type, file.input
+        "{}  {}  version {}  {} bytes  {}  {from}",
+        file.file_id, file.name, file.version, file.size_bytes, file.mime_type
     )
 }
 

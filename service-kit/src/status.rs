@@ -165,6 +165,7 @@ fn known(reason: &str, otherwise: &'static str) -> &'static str {
         "ETAG_MISMATCH",
         "CONCURRENT_UPDATE",
         "FILE_HAS_NO_TEXT",
+        "STORAGE_QUOTA_EXCEEDED",
     ]
     .into_iter()
     .find(|it| *it == reason)

@@ -1,11 +1,11 @@
-//! Files that executions are given: whose they are, which version counts, and what stages find in them.
+//! Files that executions are given and make: whose they are, which version counts, what stages find in them and keep.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use studios_tests::{
-    files::{FILES, upload},
+    files::{FILES, download, upload},
     papers::{DOCX, PDF, docx, pdf},
     refusal::{assert_reason, fields},
     tenant::{Tenant, id},
@@ -288,4 +288,104 @@ async fn a_workflow_run_by_another_looks_its_files_up_for_who_started_that() {
     let ended = world.finished(&run, &it.token).await;
     let said = ended["failure"]["message"].as_str().unwrap();
     assert!(said.contains("inputs.contract.file_id"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_stage_keeps_is_a_file_that_is_downloaded_and_listed() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let first = json!({ "name": "report", "file": { "fileName": "{{ inputs.topic }}.md", "content": "# {{ inputs.topic }}\n\nThe pier is lit." } });
+    let second = json!({ "name": "again", "file": { "fileName": "ignored.md", "content": "# Newer", "filePath": "stages.report.output" } });
+    let each = json!({ "name": "all", "map": { "itemsPath": "inputs.days", "stage": "day" } });
+    let day = json!({ "name": "day", "file": { "fileName": "{{ item }}.csv", "content": "day\n{{ item }}\n", "mimeType": "text/csv",
+        "reach": "FILE_REACH_PRIVATE" } });
+    let workflow = it
+        .add_workflow(&world, "Reports", json!([first, second, each, day]))
+        .await;
+    let inputs = json!({ "topic": "Harbour", "days": ["monday", "tuesday"] });
+    let run = it.start(&world, &workflow, inputs).await;
+    let ended = world.finished(&run, &it.token).await;
+    assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
+    let listed = files(&world, &it, &run).await;
+    let mut seen: Vec<_> = listed
+        .iter()
+        .map(|it| {
+            (
+                it["stage"].as_str().unwrap(),
+                it["item"].as_i64().unwrap(),
+                it["name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    seen.sort_unstable();
+    let expected = [
+        ("again", 0, "Harbour.md"),
+        ("day", 0, "monday.csv"),
+        ("day", 1, "tuesday.csv"),
+        ("report", 0, "Harbour.md"),
+    ];
+    assert_eq!(seen, expected);
+    assert!(listed.iter().all(|it| it["direction"] == "FILE_DIRECTION_OUTPUT"));
+    let at = |stage: &str| listed.iter().find(|it| it["stage"] == stage).unwrap();
+    assert_eq!(at("again")["fileId"], at("report")["fileId"]);
+    assert_eq!(
+        (&at("report")["version"], &at("again")["version"]),
+        (&json!(1), &json!(2))
+    );
+    let file = at("again")["fileId"].as_str().unwrap();
+    assert_eq!(download(&world, &it.token, file, 0, 0).await.unwrap(), b"# Newer");
+    let one = at("day")["fileId"].as_str().unwrap();
+    let facts = world
+        .ok(&format!("{FILES}/GetFile"), json!({ "id": one }), &it.token)
+        .await;
+    assert_eq!(facts["accessLevel"], "ACCESS_LEVEL_PRIVATE");
+    assert_eq!(facts["uploadedBy"], json!(it.user));
+    assert_eq!(facts["sha256"], at("day")["sha256"]);
+}
+
+#[tokio::test]
+async fn a_file_stage_that_cannot_keep_its_text_says_why() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let stage = json!({ "name": "keep", "file": { "fileName": "{{ inputs.name }}", "content": "{{ inputs.text }}" } });
+    let workflow = it.add_workflow(&world, "Keep", json!([stage])).await;
+    for (inputs, said) in [
+        (json!({ "name": "a/b.md", "text": "x" }), "file.name"),
+        (json!({ "name": "a.pdf", "text": "x" }), "file.mime_type"),
+        (json!({ "name": "a.md", "text": "" }), "is empty"),
+    ] {
+        let run = it.start(&world, &workflow, inputs.clone()).await;
+        let ended = world.finished(&run, &it.token).await;
+        assert_eq!(
+            ended["failure"]["class"], "FAILURE_CLASS_VALIDATION",
+            "{inputs}: {ended}"
+        );
+        let message = ended["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(said), "{inputs}: {message}");
+        assert!(files(&world, &it, &run).await.is_empty());
+    }
+    let wrong =
+        json!([{ "name": "keep", "file": { "fileName": "", "content": "{{ nowhere }}", "mimeType": "image/png" } }]);
+    let body = json!({ "workflow": { "studioId": it.studio, "name": "Wrong", "draft": { "stages": wrong } } });
+    let draft = world
+        .ok("studios.execution.v1.WorkflowService/CreateWorkflow", body, &it.token)
+        .await;
+    let publish = json!({ "id": draft["id"] });
+    let status = world
+        .refused(
+            "studios.execution.v1.WorkflowService/PublishWorkflow",
+            publish,
+            &it.token,
+        )
+        .await;
+    let field = |name: &str| format!("draft.stages[0].file.{name}");
+    assert_eq!(
+        fields(&status),
+        [field("content"), field("file_name"), field("mime_type")]
+    );
+    let tried = json!({ "workflowId": workflow, "stage": "keep", "inputs": { "name": "a.md", "text": "x" }, "allowEffects": true });
+    let status = world
+        .refused("studios.execution.v1.ExecutionService/TestStage", tried, &it.token)
+        .await;
+    assert_reason(&status, Code::FailedPrecondition, "EFFECT_NOT_ALLOWED");
 }

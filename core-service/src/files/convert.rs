@@ -14,10 +14,13 @@ use super::{
     Change, CleanUp, File, FileUpdate, Filter, Mime, State, Version, checksum::Checksum, download::Stored,
     mime::name_objection, reserve::NewFile,
 };
-use crate::documents::AccessLevel;
+use crate::{documents::AccessLevel, requests::Key};
 
 /// Why a value that was read is there once the violations are finished.
 pub(super) const MISSING: &str = "a missing one is a violation";
+
+/// The RPC that takes a file, by which its idempotency keys are known.
+const UPLOAD: &str = "/studios.core.v1.FileService/UploadFile";
 
 const METADATA_BYTES: usize = 16 * 1024;
 const CHANGEABLE: &[&str] = &["name", "access_level", "metadata"];
@@ -58,8 +61,10 @@ impl TryFrom<proto::NewFile> for NewFile {
                 }
             },
         };
+        let key = Key::read(&mut violations, UPLOAD, &given.request_id, &given);
         violations.finish()?;
         Ok(Self {
+            key,
             studio: studio.expect(MISSING),
             file,
             name: name.expect(MISSING),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::stream;
 use service_kit::{
     error::{Error, Result},
     ids::{CompanyId, DocumentId, FileId, StudioId, UserId},
@@ -9,12 +10,17 @@ use service_kit::{
 };
 use sha2::{Digest, Sha256};
 use studios_proto::core::{
-    CreateDocumentRequest, Document, GetDocumentRequest, GetFileRequest, ListDocumentsRequest, ListFileVersionsRequest,
+    CreateDocumentRequest, Document, FileVersion, GetDocumentRequest, GetFileRequest, ListDocumentsRequest,
+    ListFileVersionsRequest, NewFile, UploadFileRequest,
 };
 use uuid::Uuid;
 
 use super::{CoreClient, convert};
 
+/// How much of a file goes in one message.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// How long core-service may take to keep a file.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long core-service may take to say one thing of a file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -105,7 +111,59 @@ pub struct NewText<'n> {
     pub level: Level,
 }
 
+/// A text that is to be kept as a file.
+#[derive(Clone, Copy, Debug)]
+pub struct NewUpload<'n> {
+    /// The studio it will belong to.
+    pub studio: StudioId,
+    /// The file that it is a new version of, if it is one.
+    pub file: Option<FileId>,
+    /// Its name.
+    pub name: &'n str,
+    /// What its content is.
+    pub mime_type: &'n str,
+    /// Who reaches it.
+    pub level: Level,
+    /// Its content.
+    pub content: &'n str,
+    /// Makes a repeated upload answer with the first one's file.
+    pub request_id: Uuid,
+}
+
 impl CoreClient {
+    /// Keeps a text as a file, or finds the one that was kept of it before: its id, name and the version that the text is.
+    pub async fn keep_file(&self, user: UserId, new: NewUpload<'_>) -> Result<(FileId, String, VersionFacts)> {
+        let sha256 = hex::encode(Sha256::digest(new.content));
+        let file = NewFile {
+            studio_id: new.studio.to_string(),
+            file_id: new.file.map(|it| it.to_string()).unwrap_or_default(),
+            name: new.name.to_owned(),
+            mime_type: new.mime_type.to_owned(),
+            size_bytes: i64::try_from(new.content.len()).map_err(Error::internal)?,
+            access_level: convert::level(new.level).into(),
+            sha256: sha256.clone(),
+            request_id: new.request_id.to_string(),
+            ..Default::default()
+        };
+        let mut messages: Vec<_> = new.content.as_bytes().chunks(MESSAGE_BYTES).map(part).collect();
+        if let Some(first) = messages.first_mut() {
+            first.file = Some(file);
+        }
+        let mut files = self.files.clone();
+        let answer = files
+            .upload_file(self.call(user, stream::iter(messages), UPLOAD_TIMEOUT))
+            .await;
+        let kept = answer.map_err(status::from_status)?.into_inner();
+        let (id, facts) = (convert::id(&kept.id)?, convert::file(kept)?);
+        if facts.current.sha256 == sha256 {
+            return Ok((id, facts.name, facts.current));
+        }
+        // A new version is not the current one until it is scanned, nor after another one.
+        let found = self.version_where(user, id, |it| it.sha256 == sha256).await?;
+        let version = found.ok_or_else(|| Error::not_found("version", id))?;
+        Ok((id, facts.name, version))
+    }
+
     /// A file that the user reaches; `NotFound` otherwise.
     pub async fn file(&self, user: UserId, id: FileId) -> Result<FileFacts> {
         let request = GetFileRequest { id: id.to_string() };
@@ -116,6 +174,16 @@ impl CoreClient {
 
     /// A version of a file that the user reaches, if there is such a one.
     pub async fn file_version(&self, user: UserId, id: FileId, number: i32) -> Result<Option<VersionFacts>> {
+        self.version_where(user, id, |it| it.number == number).await
+    }
+
+    /// The newest such version of a file.
+    async fn version_where(
+        &self,
+        user: UserId,
+        id: FileId,
+        is_it: impl Fn(&FileVersion) -> bool,
+    ) -> Result<Option<VersionFacts>> {
         let mut request = ListFileVersionsRequest {
             file_id: id.to_string(),
             page_size: 1_000,
@@ -129,7 +197,7 @@ impl CoreClient {
                 .await
                 .map_err(status::from_status)?
                 .into_inner();
-            if let Some(found) = page.versions.into_iter().find(|it| it.number == number) {
+            if let Some(found) = page.versions.into_iter().find(&is_it) {
                 return Ok(Some(convert::version(found)));
             }
             if page.next_page_token.is_empty() {
@@ -203,6 +271,13 @@ impl CoreClient {
     }
 }
 
+fn part(bytes: &[u8]) -> UploadFileRequest {
+    UploadFileRequest {
+        file: None,
+        data: bytes.to_vec().into(),
+    }
+}
+
 /// The same for all of the same wish.
 fn request_id(user: UserId, wanted: NewText<'_>) -> Uuid {
     let NewText {
@@ -213,7 +288,12 @@ fn request_id(user: UserId, wanted: NewText<'_>) -> Uuid {
         level,
     } = wanted;
     let wish = format!("execution-file/{user}/{studio}/{file}/{version}/{level:?}/{title}");
-    let hash: [u8; 32] = Sha256::digest(wish).into();
+    named(&wish)
+}
+
+/// The UUID that stands for a name.
+pub fn named(name: &str) -> Uuid {
+    let hash: [u8; 32] = Sha256::digest(name).into();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()

@@ -30,7 +30,7 @@ use tonic::{Response, Status, transport::Channel};
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
-pub use files::{FileFacts, Level, NewText, Readable, TextState, VersionFacts};
+pub use files::{FileFacts, Level, NewText, NewUpload, Readable, TextState, VersionFacts, named};
 
 use crate::{engine::definition::RetrievalMode, notices::Notice};
 

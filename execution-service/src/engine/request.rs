@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use minijinja::value::Serde;
 use serde_json::{Map, Value};
-use service_kit::ids::DocumentId;
+use service_kit::ids::{DocumentId, FileId};
 use sha2::{Digest, Sha256};
 
 use super::{
     context::{Context, SourcePath, is_root},
-    definition::{Http, Llm, Retrieval},
+    definition::{Http, Keep, Llm, Retrieval},
     failure::FailureClass,
     journal::{AttemptFailure, Source},
     passages::Passages,
@@ -127,6 +127,15 @@ impl Rendering {
     }
 }
 
+/// A text to keep as a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptText {
+    /// The file that it is a new version of.
+    pub file: Option<FileId>,
+    /// Its name as the system message, its content as the prompt.
+    pub prompt: Prompt,
+}
+
 /// What a try of a stage is rendered from.
 #[derive(Debug)]
 pub struct Renderer<'a> {
@@ -187,6 +196,44 @@ impl Renderer<'_> {
             system: String::new(),
             prompt: Value::Object(self.mapped.clone()).to_string(),
         }
+    }
+
+    /// A text to keep: its name as the system message, its content as the prompt.
+    pub fn file(&self, keep: &Keep) -> Result<KeptText, AttemptFailure> {
+        let inputs = self.variables([&keep.file_name, &keep.content])?;
+        let name = render("name", &keep.file_name, &inputs, None)?;
+        let content = render("content", &keep.content, &inputs, None)?;
+        if content.is_empty() {
+            let message = "the content that was rendered is empty";
+            return Err(AttemptFailure::lasting(FailureClass::Validation, "content", message));
+        }
+        Ok(KeptText {
+            file: keep
+                .file_path
+                .as_deref()
+                .map(|path| self.named_file(path))
+                .transpose()?,
+            prompt: Prompt {
+                system: name.trim().to_owned(),
+                prompt: content,
+                inputs,
+            },
+        })
+    }
+
+    fn named_file(&self, path: &str) -> Result<FileId, AttemptFailure> {
+        let found = SourcePath::parse(path)
+            .ok()
+            .and_then(|path| self.context.resolve(&path));
+        let id = found.as_ref().map(|it| it.get("file_id").unwrap_or(it));
+        let id = id.and_then(Value::as_str).and_then(|it| it.parse().ok());
+        id.ok_or_else(|| {
+            AttemptFailure::lasting(
+                FailureClass::Validation,
+                "file",
+                format!("{path} is neither a file nor a file's id"),
+            )
+        })
     }
 
     /// An HTTP request.

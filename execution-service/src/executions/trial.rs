@@ -101,6 +101,12 @@ fn check(definition: &Definition, place: usize, trial: &Trial) -> Result<()> {
                     .into(),
             });
         }
+        Kind::File(_) => {
+            return Err(Error::FailedPrecondition {
+                reason: "EFFECT_NOT_ALLOWED",
+                message: "the stage keeps a file, and a try keeps nothing; a dry run shows what it would keep".into(),
+            });
+        }
         other => {
             let description = format!(
                 "is of the kind {}, which calls nothing that could be tried",

@@ -138,15 +138,23 @@ pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, AttemptFai
 where
     F: Future<Output = Result<T, Error>>,
 {
+    waiting(ask).await.map_err(failure)
+}
+
+/// The same, with its refusals as they are.
+pub(super) async fn waiting<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
     let (mut pause, longest) = PAUSES;
     loop {
         match ask().await {
             Err(Error::Unavailable { .. }) => {
-                tracing::warn!("core-service is away; retrieval waits");
+                tracing::warn!("core-service is away; a stage waits for it");
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
-            asked => return asked.map_err(failure),
+            asked => return asked,
         }
     }
 }

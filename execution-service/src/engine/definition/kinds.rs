@@ -110,6 +110,36 @@ impl Retrieval {
     }
 }
 
+/// A text to keep as a file of the studio. Its output is what an input that is a file has, without a document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Keep {
+    /// The template of the file's name.
+    pub file_name: Template,
+    /// The template of its content.
+    pub content: Template,
+    /// What the content is.
+    pub mime_type: String,
+    /// Who reaches it.
+    #[serde(default)]
+    pub reach: Reach,
+    /// Source path of the file that it is a new version of; without one a new file is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_path: Option<String>,
+}
+
+/// Who reaches a file that is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Who started the run alone.
+    Private,
+    /// Who reaches its studio.
+    #[default]
+    Studio,
+    /// All of the company.
+    Company,
+}
+
 /// An HTTP request. Its output is `{"status", "headers", "body"}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Http {
