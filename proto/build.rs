@@ -34,6 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ".studios.core.v1.UploadFileRequest.data",
         ".studios.core.v1.WriteUploadRequest.data",
         ".studios.core.v1.DownloadFileResponse.data",
+        ".studios.core.v1.DownloadExportResponse.data",
+        ".studios.core.v1.SubmitExportRequest.lines",
     ]);
     tonic_prost_build::configure().compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())

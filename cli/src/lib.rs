@@ -3,6 +3,7 @@
 //! Results go to stdout, as text or with `--json` as JSON lines; errors and logs go to stderr; exit codes are in [`output`].
 
 pub mod account;
+pub mod agents;
 pub mod api_keys;
 pub mod audit;
 pub mod bench;
@@ -24,6 +25,7 @@ pub mod operator;
 pub mod output;
 pub mod plans;
 pub mod postgres;
+pub mod privacy;
 pub mod quotas;
 pub mod remote;
 pub mod runs;
@@ -94,6 +96,9 @@ enum Command {
     /// Templates: found, run, published, and the platform's catalogue.
     #[command(subcommand, visible_alias = "template")]
     Templates(templates::Command),
+    /// Agent sessions.
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(agents::Command),
     /// Learning plans.
     #[command(subcommand, visible_alias = "plan")]
     Plans(plans::Command),
@@ -118,6 +123,9 @@ enum Command {
     /// What a company is told by webhook or mail, and whether that came through.
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// Archives of what is held about you or a company, and the erasure of either.
+    #[command(subcommand)]
+    Privacy(privacy::Command),
     /// What a studio's documents say about something.
     Search(search::Args),
     /// What a company's plan lets it use, and what it has used of that.
@@ -152,6 +160,7 @@ pub async fn run() -> u8 {
         Command::Files(command) => files::run(command, output).await.map(|()| true),
         Command::Connection(command) => connections::run(command, output).await,
         Command::Templates(command) => templates::run(command, output).await,
+        Command::Agents(command) => agents::run(command, output).await,
         Command::Plans(command) => plans::run(command, output).await,
         Command::Flows(command) => flows::run(command, output).await.map(|()| true),
         Command::Execution(command) => runs::execution(command, output).await,
@@ -160,6 +169,7 @@ pub async fn run() -> u8 {
         Command::ApiKeys(command) => api_keys::run(command, output).await.map(|()| true),
         Command::Audit(command) => audit::run(command, output).await,
         Command::Notifications(command) => notifications::run(command, output).await.map(|()| true),
+        Command::Privacy(command) => privacy::run(command, output).await.map(|()| true),
         Command::Search(args) => search::run(args, output).await.map(|()| true),
         Command::Quotas(args) => quotas::run(args, output).await.map(|()| true),
         Command::Explain(args) => explain::run(args, output).await,

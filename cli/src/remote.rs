@@ -11,10 +11,11 @@ use studios_proto::{
         audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
         company_service_client::CompanyServiceClient, document_service_client::DocumentServiceClient,
         file_service_client::FileServiceClient, invitation_service_client::InvitationServiceClient,
-        notification_service_client::NotificationServiceClient, studio_service_client::StudioServiceClient,
+        notification_service_client::NotificationServiceClient, privacy_service_client::PrivacyServiceClient,
+        studio_service_client::StudioServiceClient,
     },
     execution::{
-        connection_service_client::ConnectionServiceClient,
+        agent_service_client::AgentServiceClient, connection_service_client::ConnectionServiceClient,
         execution_audit_service_client::ExecutionAuditServiceClient, execution_service_client::ExecutionServiceClient,
         flow_service_client::FlowServiceClient, plan_service_client::PlanServiceClient,
         snapshot_service_client::SnapshotServiceClient, template_service_client::TemplateServiceClient,
@@ -114,6 +115,11 @@ impl Remote {
         ApiKeyServiceClient::new(self.channel.clone())
     }
 
+    /// Exports and erasures.
+    pub fn privacy(&self) -> PrivacyServiceClient<Channel> {
+        PrivacyServiceClient::new(self.channel.clone())
+    }
+
     /// What companies are told.
     pub fn notifications(&self) -> NotificationServiceClient<Channel> {
         NotificationServiceClient::new(self.channel.clone())
@@ -172,6 +178,11 @@ impl Remote {
     /// Templates.
     pub fn templates(&self) -> TemplateServiceClient<Channel> {
         TemplateServiceClient::new(self.channel.clone())
+    }
+
+    /// Agent sessions.
+    pub fn agents(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.channel.clone())
     }
 
     /// Learning plans.

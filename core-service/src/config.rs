@@ -5,6 +5,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -71,6 +72,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// `outbound_allow`: the hosts and ranges that notifications may go to besides public addresses; none by default.
     pub outbound_allow: Vec<AllowRule>,
+    /// `erasure_grace_hours`: for how long an erasure can be taken back; seven days by default.
+    pub erasure_grace: Duration,
     /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
     pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
@@ -116,6 +119,7 @@ impl Config {
         let issuers = ExternalConfig::read(reader, &issuer);
         let mail = MailConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
+        let erasure_grace = Duration::from_hours(1) * reader.get_or("erasure_grace_hours", ERASURE_GRACE_HOURS);
         let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
@@ -140,6 +144,7 @@ impl Config {
             issuers,
             mail,
             outbound_allow,
+            erasure_grace,
             require_verified_email,
             reflection,
             telemetry,
@@ -150,6 +155,7 @@ impl Config {
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const FILE_BYTES: NonZeroU32 = NonZeroU32::new(100 << 20).expect("it is not zero");
+const ERASURE_GRACE_HOURS: u32 = 7 * 24;
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
 
 struct Peers(Vec<Peer>);

@@ -25,6 +25,7 @@ pub mod notifications;
 pub mod objects;
 pub mod operators;
 pub mod outbox;
+pub mod privacy;
 pub mod requests;
 mod service;
 pub mod studios;
@@ -77,6 +78,8 @@ pub struct App {
     pub mail_signal: jobs::Signal,
     /// Wakes what delivers notifications.
     pub notification_signal: jobs::Signal,
+    /// For how long an erasure can be taken back.
+    pub erasure_grace: std::time::Duration,
     /// Calls to the outside.
     pub outbound: Outbound,
     /// The sessions whose tokens are refused.

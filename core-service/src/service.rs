@@ -29,6 +29,8 @@ use studios_proto::core::{
     notice_service_server::{self, NoticeServiceServer},
     notification_service_server::{self, NotificationServiceServer},
     operator_service_server::{self, OperatorServiceServer},
+    privacy_service_server::{self, PrivacyServiceServer},
+    privacy_work_service_server::{self, PrivacyWorkServiceServer},
     studio_service_server::{self, StudioServiceServer},
     transfer_service_server::{self, TransferServiceServer},
     user_service_server::{self, UserServiceServer},
@@ -49,13 +51,14 @@ use crate::{
     notifications::{self, api::Notifications, notices_api::Notices},
     operators::api::Operators,
     outbox,
+    privacy::{self, api::Privacy, work_api::PrivacyWork},
     studios::{self, api::Studios},
     users::{self, api::Users},
 };
 
 const NAME: &str = "core-service";
 
-const SERVICES: [&str; 16] = [
+const SERVICES: [&str; 18] = [
     access_service_server::SERVICE_NAME,
     account_service_server::SERVICE_NAME,
     api_key_service_server::SERVICE_NAME,
@@ -69,6 +72,8 @@ const SERVICES: [&str; 16] = [
     notice_service_server::SERVICE_NAME,
     notification_service_server::SERVICE_NAME,
     operator_service_server::SERVICE_NAME,
+    privacy_service_server::SERVICE_NAME,
+    privacy_work_service_server::SERVICE_NAME,
     studio_service_server::SERVICE_NAME,
     transfer_service_server::SERVICE_NAME,
     user_service_server::SERVICE_NAME,
@@ -144,6 +149,7 @@ impl Service {
             mail: config.mail,
             mail_signal: jobs::Signal::default(),
             notification_signal: jobs::Signal::default(),
+            erasure_grace: config.erasure_grace,
             outbound: Outbound::new(&OutboundConfig {
                 allow: config.outbound_allow,
                 ..OutboundConfig::default()
@@ -189,6 +195,7 @@ impl Service {
         lifecycle.spawn("outbox", app.outbox.clone().run());
         lifecycle.spawn("jobs", jobs::Worker::new(app.clone()).run(lifecycle.clone()));
         lifecycle.spawn("mails", mails::Worker::new(app.clone()).run(lifecycle.clone()));
+        lifecycle.spawn("privacy", privacy::Worker::new(app.clone()).run(lifecycle.soft()));
         let deliveries = notifications::Worker::new(app.clone());
         lifecycle.spawn("notifications", deliveries.run(lifecycle.clone()));
         lifecycle.spawn(
@@ -209,6 +216,7 @@ impl Service {
             unhurried: &[
                 "/studios.core.v1.FileService/UploadFile",
                 "/studios.core.v1.TransferService/WriteUpload",
+                "/studios.core.v1.PrivacyWorkService/SubmitExport",
             ],
             ..ServerOptions::default()
         };
@@ -234,6 +242,8 @@ fn routes(app: &Arc<App>, lifecycle: &Lifecycle) -> Routes {
         .with(NoticeServiceServer::new(Notices::new(app.clone())))
         .with(NotificationServiceServer::new(Notifications::new(app.clone())))
         .with(OperatorServiceServer::new(Operators::new(app.clone())))
+        .with(PrivacyServiceServer::new(Privacy::new(app.clone())))
+        .with(PrivacyWorkServiceServer::new(PrivacyWork::new(app.clone())))
         .with(StudioServiceServer::new(Studios::new(app.clone())))
         .with(TransferServiceServer::new(Transfers::new(
             app.clone(),
@@ -250,7 +260,8 @@ fn door(path: &str) -> Door {
         Some(
             access_service_server::SERVICE_NAME
             | embedding_service_server::SERVICE_NAME
-            | notice_service_server::SERVICE_NAME,
+            | notice_service_server::SERVICE_NAME
+            | privacy_work_service_server::SERVICE_NAME,
         ) => Door::Service,
         Some(operator_service_server::SERVICE_NAME) => Door::Operator,
         _ => Door::Member,

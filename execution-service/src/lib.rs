@@ -10,6 +10,7 @@ use service_kit::{audit::AuditLog, keys::KeyRing, lifecycle::Lifecycle, outbound
 use sqlx::PgPool;
 
 pub mod access;
+pub mod agents;
 pub mod aside;
 pub mod audit;
 mod config;
@@ -22,6 +23,7 @@ pub mod notices;
 pub mod pieces;
 pub mod places;
 pub mod plans;
+pub mod privacy;
 pub mod providers;
 pub mod replicas;
 pub mod requests;

@@ -18,6 +18,7 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::execution::{
+    agent_service_server::{self, AgentServiceServer},
     connection_service_server::{self, ConnectionServiceServer},
     execution_audit_service_server::{self, ExecutionAuditServiceServer},
     execution_service_server::{self, ExecutionServiceServer},
@@ -36,11 +37,12 @@ use url::Url;
 use crate::{
     App, Config,
     access::CoreClient,
+    agents,
     aside::Aside,
     audit, connections, executions, models, notices,
     pieces::{self, Pieces},
     places::Places,
-    plans,
+    plans, privacy,
     providers::Providers,
     replicas::{self, Replicas},
     snapshots,
@@ -52,7 +54,8 @@ use crate::{
 
 const NAME: &str = "execution-service";
 
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
+    agent_service_server::SERVICE_NAME,
     connection_service_server::SERVICE_NAME,
     execution_audit_service_server::SERVICE_NAME,
     execution_service_server::SERVICE_NAME,
@@ -126,6 +129,10 @@ impl Service {
         let audit = AuditLog::new(Schema::Execution, config.key_ring.clone(), clock.clone());
         let sealer = Sealer::new(Schema::Execution, engine_pool.clone(), &config.key_ring, clock.clone());
         lifecycle.spawn("audit", sealer.run(lifecycle.soft()));
+        lifecycle.spawn(
+            "privacy",
+            privacy::Worker::new(engine_pool.clone(), core.clone(), config.key_ring.clone()).run(lifecycle.soft()),
+        );
         lifecycle.spawn(
             "notices",
             notices::tell(engine_pool.clone(), core.clone(), lifecycle.soft()),
@@ -230,6 +237,7 @@ fn door(path: &str) -> Door {
 
 fn routes(app: &Arc<App>) -> Routes {
     Routes::new()
+        .with(AgentServiceServer::new(agents::Api::new(app.clone())))
         .with(ConnectionServiceServer::new(connections::Api::new(app.clone())))
         .with(ExecutionAuditServiceServer::new(audit::Api::new(app.clone())))
         .with(ExecutionServiceServer::new(executions::Api::new(app.clone())))

@@ -9,11 +9,12 @@ use prost_reflect::MethodDescriptor;
 
 /// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
 /// itself.
-const INTERNAL: [&str; 7] = [
+const INTERNAL: [&str; 8] = [
     "studios.core.v1.AccessService",
     "studios.core.v1.EmbeddingService",
     "studios.core.v1.NoticeService",
     "studios.core.v1.OperatorService",
+    "studios.core.v1.PrivacyWorkService",
     "studios.core.v1.TransferService",
     "studios.execution.v1.FlowCallbackService",
     "studios.execution.v1.ReplicaService",

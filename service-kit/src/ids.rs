@@ -119,6 +119,8 @@ ids! {
     NotificationId
     /// A notification on its way by a channel.
     DeliveryId
+    /// Something asked for of what is held about a user or a company.
+    PrivacyRequestId
     /// A model that stages call.
     ModelId
     /// A company's connection to a provider.
@@ -137,6 +139,10 @@ ids! {
     ExecutionId
     /// A learning plan.
     PlanId
+    /// A conversation with an agent.
+    AgentSessionId
+    /// What is asked of an agent.
+    AgentRequestId
     /// Anything that has an id.
     AnyId
     /// A caller's name for a request, by which a repeated one is known.

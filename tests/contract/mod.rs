@@ -51,6 +51,13 @@ fn judge(row: &Row, status: u16, body: &[u8]) -> Result<(), String> {
             Err("the gateway serves an internal method".into())
         };
     }
+    if is_stream(row) && row.answer != Code::Ok {
+        // The refusal stands in the headers.
+        return match grpc_web_message(body) {
+            None => Ok(()),
+            Some(_) => Err("a message came".into()),
+        };
+    }
     if is_stream(row) {
         let message = grpc_web_message(body).ok_or("no message came")?;
         DynamicMessage::decode(method.output(), message).map_err(|error| error.to_string())?;

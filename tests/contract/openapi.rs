@@ -79,8 +79,15 @@ async fn judge(world: &World, document: &Value, operation: &Value, row: &Row, te
     assert_eq!(operation["security"].is_null(), member, "{}", row.method);
     let (input, output, answer) = if super::is_stream(row) {
         let token = member.then_some(tenant.token.as_str());
-        let event = world.call(row.method, body.clone(), token).await.unwrap();
-        (&operation["x-request-schema"], &operation["x-message-schema"], event)
+        let event = world.call(row.method, body.clone(), token).await;
+        let (input, output) = (&operation["x-request-schema"], &operation["x-message-schema"]);
+        if row.answer != Code::Ok {
+            assert_eq!(event.unwrap_err().code(), row.answer, "{}", row.method);
+            return check(&validator(document, input), &format!("{} request", row.method), &body)
+                .into_iter()
+                .collect();
+        }
+        (input, output, event.unwrap())
     } else {
         let (status, answer) = super::json(world, row, tenant);
         let answer: Value = serde_json::from_slice(&answer).unwrap();

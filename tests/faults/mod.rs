@@ -1,6 +1,7 @@
 //! What goes wrong in the world: processes die, models answer badly, tokens are not what they say.
 
 mod access;
+mod agents;
 mod answers;
 mod chaos;
 mod claiming;
@@ -13,6 +14,7 @@ mod flows;
 mod hostile;
 mod journal;
 mod plans;
+mod privacy;
 mod providers;
 mod replicas;
 mod sessions;

@@ -46,6 +46,18 @@ const UNRECORDED: &[(&str, &str)] = &[
         "what a service tells is of what is recorded there",
     ),
     (
+        "studios.core.v1.PrivacyWorkService/ClaimPrivacyWork",
+        "a service takes what is to be exported or erased, which was recorded when it was asked for",
+    ),
+    (
+        "studios.core.v1.PrivacyWorkService/SubmitExport",
+        "a service hands over its part of what was asked for",
+    ),
+    (
+        "studios.core.v1.PrivacyWorkService/ReportErasure",
+        "a service tells how far it is with what was asked for",
+    ),
+    (
         "studios.execution.v1.FlowCallbackService/TakeCallback",
         "what a flow answers stands in the journal of its run",
     ),
@@ -59,12 +71,14 @@ const LEFT_AS_IT_IS: &[&str] = &[
     "studios.execution.v1.ExecutionService/ControlExecutions",
 ];
 
-/// What needs a mail, a signed URL, an authenticator or ActivePieces to be done at all.
+/// What needs a mail, a signed URL, an archive, an authenticator, ActivePieces or a model that takes its time to be done at all.
 const DONE_ELSEWHERE: &[&str] = &[
+    "studios.execution.v1.AgentService/CancelRequest",
     "studios.core.v1.AccountService/ConfirmTotp",
     "studios.core.v1.AccountService/DisableTotp",
     "studios.core.v1.AuthService/ConfirmEmail",
     "studios.core.v1.AuthService/ResetPassword",
+    "studios.core.v1.PrivacyService/CreateExportUrl",
     "studios.core.v1.TransferService/EndUpload",
     "studios.core.v1.TransferService/WriteUpload",
     "studios.execution.v1.FlowService/ImportFlow",
@@ -231,6 +245,32 @@ async fn the_others(world: &World) {
         .await;
     ok(world, &it, &format!("{plans}/RetryPlan"), plan).await;
 
+    let agents = "studios.execution.v1.AgentService";
+    let document = it.add_document(world, "Quay", "Open at noon.").await;
+    let session = json!({ "studioId": it.studio });
+    let session = id(&ok(world, &it, &format!("{agents}/CreateSession"), session).await);
+    let change = async |content: &str| {
+        let asked = json!({ "sessionId": session, "type": "AGENT_REQUEST_TYPE_EDIT", "content": content, "documentIds": [document] });
+        let asked = json!({ "id": id(&ok(world, &it, &format!("{agents}/CreateRequest"), asked).await) });
+        let has_ended = |it: &Value| !it["endTime"].is_null();
+        world
+            .until(&format!("{agents}/GetRequest"), asked.clone(), &it.token, has_ended)
+            .await;
+        asked
+    };
+    let failed = change("Make it friendlier").await;
+    ok(world, &it, &format!("{agents}/RetryRequest"), failed.clone()).await;
+    let has_ended = |it: &Value| !it["endTime"].is_null();
+    world
+        .until(&format!("{agents}/GetRequest"), failed, &it.token, has_ended)
+        .await;
+    for (method, content) in [
+        ("RejectProposal", "Replace \"noon\" with \"nine\""),
+        ("AcceptProposal", "Replace \"noon\" with \"ten\""),
+    ] {
+        ok(world, &it, &format!("{agents}/{method}"), change(content).await).await;
+    }
+
     let runs = "studios.execution.v1.ExecutionService";
     let stages = json!([
         { "name": "ask", "approval": { "question": "Shall it go out?", "policy": { "approvers": { "userIds": [it.user] }, "mayDelegate": true } } },
@@ -275,6 +315,10 @@ async fn the_others(world: &World) {
     let sessions = ok(world, &refused, &format!("{account}/ListSessions"), json!({})).await;
     let session = json!({ "id": sessions["sessions"][0]["id"] });
     ok(world, &refused, &format!("{account}/RevokeSession"), session).await;
+    let erased = Tenant::user(world).await;
+    let erasure = json!({ "confirmUserId": erased.user });
+    let erase = "studios.core.v1.PrivacyService/RequestUserErasure";
+    ok(world, &erased, erase, erasure).await;
     let invited = Tenant::user(world).await;
     let (_, token) = it.invite(world, &invited.email, "ROLE_MEMBER").await;
     world.verify_email(&invited).await;

@@ -64,7 +64,7 @@ async fn a_run_reads_the_papers_it_is_given_as_files_and_lists_them() {
     let workflow = add_reader(&world, &it).await;
     let page = ["The fee of the berth is 40 coins a day."];
     let contract = put(&world, &it, "contract.pdf", PDF, &pdf(&page, false)).await;
-    let body = r#"<w:p><w:r><w:t>Fees are paid before the ship leaves.</w:t></w:r></w:p>"#;
+    let body = r"<w:p><w:r><w:t>Fees are paid before the ship leaves.</w:t></w:r></w:p>";
     let letter = put(&world, &it, "letter.docx", DOCX, &docx(body)).await;
     let photo = put(&world, &it, "pier.png", "image/png", PNG).await;
     let claims = json!({ "contract": { "file_id": contract, "name": "a lie", "document_id": Uuid::now_v7().to_string() },

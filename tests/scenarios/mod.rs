@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod agents;
 mod api_keys;
 mod audit;
 mod bench;
@@ -33,6 +34,7 @@ mod operators;
 mod people;
 mod plans;
 mod pooler;
+mod privacy;
 mod providers;
 mod quotas;
 mod reach;

@@ -21,6 +21,7 @@ pub mod papers;
 pub mod peer;
 pub mod pieces;
 pub mod pooler;
+pub mod privacy;
 pub mod process;
 pub mod proxy;
 pub mod refusal;

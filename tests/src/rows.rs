@@ -334,6 +334,43 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.channel }),
     ),
     row(
+        "studios.core.v1.PrivacyService/GetPrivacyRequest",
+        |it| json!({ "id": it.privacy_request }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/ListPrivacyRequests",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/DownloadExport",
+        |it| json!({ "id": it.privacy_request }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.PrivacyService/CreateExportUrl",
+        |it| json!({ "id": it.privacy_request }),
+    )
+    .refused(),
+    row(
+        "studios.core.v1.PrivacyService/CancelPrivacyRequest",
+        |it| json!({ "id": it.privacy_request }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/RequestCompanyExport",
+        |it| json!({ "companyId": it.company }),
+    ),
+    row(
+        "studios.core.v1.PrivacyService/RequestCompanyErasure",
+        |it| json!({ "companyId": it.company, "confirmName": "Renamed Works" }),
+    ),
+    caller("studios.core.v1.PrivacyService/RequestUserExport", |_| json!({})),
+    // He is the only admin of a company made meanwhile.
+    row(
+        "studios.core.v1.PrivacyService/RequestUserErasure",
+        |it| json!({ "confirmUserId": it.user }),
+    )
+    .refused(),
+    row(
         "studios.core.v1.AuditService/ListAuditEntries",
         |it| json!({ "companyId": it.company }),
     ),
@@ -493,6 +530,28 @@ pub const ROWS: &[Row] = &[
         reach: Reach::Caller,
         body: |it| json!({ "documentId": it.document, "model": "none/none" }),
         answer: Code::Ok,
+    },
+    // They hand out what is asked for of everybody, and take what is done of it.
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/ClaimPrivacyWork",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({}),
+        answer: Code::Ok,
+    },
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/SubmitExport",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "id": Uuid::now_v7().to_string(), "last": true }),
+        answer: Code::NotFound,
+    },
+    Row {
+        method: "studios.core.v1.PrivacyWorkService/ReportErasure",
+        door: Door::ServiceAlone,
+        reach: Reach::Caller,
+        body: |_| json!({ "id": Uuid::now_v7().to_string(), "done": true }),
+        answer: Code::FailedPrecondition,
     },
     operator(
         "studios.core.v1.OperatorService/GetCompanyForOperator",
@@ -727,6 +786,67 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "id": it.plan }),
     ),
     row(
+        "studios.execution.v1.AgentService/CreateSession",
+        |it| json!({ "studioId": it.studio, "title": "Tides" }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/GetSession",
+        |it| json!({ "id": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ListSessions",
+        |it| json!({ "studioId": it.studio }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/UpdateSession",
+        |it| json!({ "session": { "id": it.session, "title": "Fees of ships" } }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/GetRequest",
+        |it| json!({ "id": it.request }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ListRequests",
+        |it| json!({ "sessionId": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/WatchRequest",
+        |it| json!({ "id": it.request }),
+    ),
+    // It is completed, and proposes nothing.
+    row(
+        "studios.execution.v1.AgentService/CancelRequest",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/RetryRequest",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/AcceptProposal",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/RejectProposal",
+        |it| json!({ "id": it.request }),
+    )
+    .refused(),
+    row(
+        "studios.execution.v1.AgentService/SetFeedback",
+        |it| json!({ "id": it.request, "feedback": { "rating": "AGENT_RATING_UP" } }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/ExportSession",
+        |it| json!({ "id": it.session }),
+    ),
+    row(
+        "studios.execution.v1.AgentService/CreateRequest",
+        |it| json!({ "sessionId": it.session, "type": "AGENT_REQUEST_TYPE_RESEARCH", "content": "Is the pier lit?" }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/GetQuotas",
         |it| json!({ "companyId": it.company }),
     ),
@@ -847,6 +967,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "planId": it.plan }),
     )
     .refused(),
+    row(
+        "studios.execution.v1.AgentService/DeleteSession",
+        |it| json!({ "id": it.session }),
+    ),
     row(
         "studios.execution.v1.PlanService/DeletePlan",
         |it| json!({ "id": it.plan }),

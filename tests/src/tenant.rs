@@ -54,6 +54,12 @@ pub struct Tenant {
     pub template: String,
     /// The admin's plan, which the studio's members see.
     pub plan: String,
+    /// The admin's agent session.
+    pub session: String,
+    /// What was asked of it and is answered.
+    pub request: String,
+    /// An export of the company that is to be made tomorrow.
+    pub privacy_request: String,
 }
 
 /// The password of every test user.
@@ -117,6 +123,8 @@ impl Tenant {
             .add_template(world, "Say it shorter", &tenant.form_workflow)
             .await;
         tenant.plan = tenant.add_plan(world).await;
+        (tenant.session, tenant.request) = tenant.add_session(world).await;
+        tenant.privacy_request = tenant.add_waiting_export(world).await;
         tenant
     }
 
@@ -138,6 +146,37 @@ impl Tenant {
             )
             .await;
         workflow
+    }
+
+    /// Begins an agent session, asks it something and waits for the answer.
+    pub async fn add_session(&self, world: &World) -> (String, String) {
+        let agents = "studios.execution.v1.AgentService";
+        let body = json!({ "studioId": self.studio, "title": "Fees" });
+        let session = id(&world.ok(&format!("{agents}/CreateSession"), body, &self.token).await);
+        let body = json!({ "sessionId": session, "type": "AGENT_REQUEST_TYPE_RESEARCH", "content": "Which fee does a ship pay?" });
+        let request = id(&world.ok(&format!("{agents}/CreateRequest"), body, &self.token).await);
+        let answered = |it: &Value| it["status"] == "AGENT_REQUEST_STATUS_COMPLETED";
+        let body = json!({ "id": request });
+        world
+            .until(&format!("{agents}/GetRequest"), body, &self.token, answered)
+            .await;
+        (session, request)
+    }
+
+    /// Has an export of the company wait for a day.
+    async fn add_waiting_export(&self, world: &World) -> String {
+        let id = Uuid::now_v7();
+        sqlx::query(
+            "insert into core.privacy_requests (id, kind, company_id, requested_by, due_at)
+             values ($1, 'export', $2::uuid, $3::uuid, now() + interval '1 day')",
+        )
+        .bind(id)
+        .bind(&self.company)
+        .bind(&self.user)
+        .execute(&world.admin().await)
+        .await
+        .expect("the company has none");
+        id.to_string()
     }
 
     /// Has a public plan written and waits until it is.
@@ -223,6 +262,9 @@ impl Tenant {
             form_workflow: String::new(),
             template: String::new(),
             plan: String::new(),
+            session: String::new(),
+            request: String::new(),
+            privacy_request: String::new(),
         }
     }
 

@@ -121,6 +121,12 @@ const fn list(method: &'static str, table: &'static str, scope: &'static [&'stat
 }
 
 const LISTS: &[List] = &[
+    list(
+        "AgentService/ListSessions",
+        "execution.agent_sessions",
+        &["company_id", "studio_id", "owner_id"],
+    ),
+    list("AgentService/ListRequests", "execution.agent_requests", &["company_id"]),
     list("AccountService/ListSessions", "core.sessions", &["user_id"]),
     list("ApiKeyService/ListApiKeys", "core.api_keys", &[]),
     List {
@@ -168,6 +174,7 @@ const LISTS: &[List] = &[
         "core.notification_deliveries",
         &["company_id", "channel_id"],
     ),
+    list("PrivacyService/ListPrivacyRequests", "core.privacy_requests", &[]),
     List {
         columns: &[("show_deleted", None)],
         ..list("StudioService/ListStudios", "core.studios", &["company_id"])

@@ -96,30 +96,49 @@ pub(super) struct Rpc {
 }
 
 /// Services about people, about keys, and for services and operators: no key may use them, whatever its scopes.
-const CLOSED_TO_KEYS: [&str; 7] = [
+const CLOSED_TO_KEYS: [&str; 8] = [
     "AccountService",
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
     "NotificationService",
+    "PrivacyService",
     "UserService",
 ];
 
 /// Services that are the admins' business altogether.
-const ADMINS: [&str; 5] = [
+const ADMINS: [&str; 6] = [
     "ApiKeyService",
     "AuditService",
     "ExecutionAuditService",
     "InvitationService",
     "NotificationService",
+    "PrivacyService",
 ];
 /// Services in which members look and admins change.
 const ADMINS_CHANGE: [&str; 3] = ["CompanyService", "ConnectionService", "ModelService"];
 /// Looking that is as good as changing: at what lets people in, at why they are, at what a secret opens, and a clean-up.
 const ADMINS_TOO: [&str; 4] = ["GetJoinCode", "ExplainAccess", "TestConnection", "CleanUpFiles"];
 /// What whoever made a thing does with it and nobody else; the tenant's admin has made all of it.
-const OWNERS: [&str; 4] = ["ListPlanAttempts", "MarkPlanTask", "RegeneratePlan", "RetryPlan"];
+const OWNERS: [&str; 16] = [
+    "ListPlanAttempts",
+    "MarkPlanTask",
+    "RegeneratePlan",
+    "RetryPlan",
+    "GetSession",
+    "UpdateSession",
+    "ExportSession",
+    "CreateRequest",
+    "GetRequest",
+    "ListRequests",
+    "WatchRequest",
+    "CancelRequest",
+    "RetryRequest",
+    "SetFeedback",
+    "AcceptProposal",
+    "RejectProposal",
+];
 /// Verbs that end or bring back a thing, which its maker and admins may; the tenant's admin has made all of it.
 const MAKERS: [&str; 2] = ["Delete", "Undelete"];
 /// Services whose things their makers and admins alone change.
@@ -222,7 +241,7 @@ impl Rpc {
 }
 
 /// What is in the tenant's studios.
-fn inside(tenant: &Tenant) -> [&String; 8] {
+fn inside(tenant: &Tenant) -> [&String; 10] {
     [
         &tenant.studio,
         &tenant.document,
@@ -232,6 +251,8 @@ fn inside(tenant: &Tenant) -> [&String; 8] {
         &tenant.execution,
         &tenant.snapshot,
         &tenant.plan,
+        &tenant.session,
+        &tenant.request,
     ]
 }
 

@@ -9,11 +9,13 @@ use service_kit::{
     auth::Caller,
     db,
     error::{Error, Result as Done, Violations},
+    ids::{PrivacyRequestId, UserId},
     lifecycle::Lifecycle,
     page::Page,
     update,
 };
 use studios_proto::core::{self as proto, file_service_server::FileService};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
@@ -140,11 +142,7 @@ impl FileService for Files {
             version,
             shown: request.shown,
         };
-        let token = Ticket::new(permit, caller.user, end).seal(&self.app.keys);
-        Ok(Response::new(proto::DownloadUrl {
-            url_path: format!("/files/downloads/{token}"),
-            expire_time: Some(update::timestamp(end)),
-        }))
+        Ok(Response::new(download_url(&self.app, permit, caller.user, end)))
     }
 
     async fn get_file(&self, request: Request<proto::GetFileRequest>) -> Result<Response<proto::File>, Status> {
@@ -271,6 +269,25 @@ pub(super) async fn to_the_end<T: Send + 'static>(
         .spawn("upload", work.in_current_span())
         .await
         .map_err(Error::internal)?
+}
+
+/// A signed URL at which a user reads the archive of an export.
+pub(crate) fn export_url(
+    app: &App,
+    user: UserId,
+    export: PrivacyRequestId,
+    lifetime: Option<&prost_types::Duration>,
+) -> Done<proto::DownloadUrl> {
+    let end = convert::url_end(lifetime, app.clock.now())?;
+    Ok(download_url(app, Permit::Export(export), user, end))
+}
+
+fn download_url(app: &App, permit: Permit, user: UserId, end: OffsetDateTime) -> proto::DownloadUrl {
+    let token = Ticket::new(permit, user, end).seal(&app.keys);
+    proto::DownloadUrl {
+        url_path: format!("/files/downloads/{token}"),
+        expire_time: Some(update::timestamp(end)),
+    }
 }
 
 /// A download as its stream answers it.

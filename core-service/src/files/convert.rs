@@ -14,7 +14,7 @@ use super::{
     Change, CleanUp, File, FileUpdate, Filter, Mime, State, Version, checksum::Checksum, download::Stored,
     mime::name_objection, reserve::NewFile,
 };
-use crate::{documents::AccessLevel, requests::Key};
+use crate::{documents::AccessLevel, privacy::Archive, requests::Key};
 
 /// Why a value that was read is there once the violations are finished.
 pub(super) const MISSING: &str = "a missing one is a violation";
@@ -320,6 +320,22 @@ pub(super) fn download(stored: &Stored, offset: i64, length: i64, shown: bool) -
         length,
         create_time: Some(update::timestamp(stored.created_at)),
         shown,
+    }
+}
+
+/// What the download of an export's archive carries.
+pub(super) fn archive(archive: &Archive, offset: i64, length: i64) -> proto::Download {
+    proto::Download {
+        file_id: archive.request.to_string(),
+        name: format!("studios-export-{}.zip", archive.request),
+        mime_type: "application/zip".into(),
+        size_bytes: archive.size_bytes,
+        sha256: hex::encode(&archive.sha256),
+        version: 1,
+        offset,
+        length,
+        create_time: Some(update::timestamp(archive.made_at)),
+        shown: false,
     }
 }
 

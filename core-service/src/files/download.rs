@@ -64,12 +64,20 @@ pub async fn find(app: &App, user: UserId, id: FileId, version: Option<i32>) -> 
 /// `FailedPrecondition` where they are gone, `Unavailable` where the store is.
 pub async fn read(app: &App, stored: &Stored, offset: i64, length: i64) -> Result<Content> {
     let key = Key::object(stored.company, &stored.sha256, stored.object);
+    range(app, &key, offset, length).await
+}
+
+/// Reads bytes of an object. The range must lie within its size.
+///
+/// # Errors
+/// `FailedPrecondition` where they are gone, `Unavailable` where the store is.
+pub async fn range(app: &App, key: &Key, offset: i64, length: i64) -> Result<Content> {
     let at = |it: i64| u64::try_from(it).map_err(Error::internal);
     let range = at(offset)?..at(offset + length)?;
     if range.is_empty() {
         return Ok(Box::pin(futures::stream::empty()));
     }
-    let content = app.objects.read(&key, range).await?;
+    let content = app.objects.read(key, range).await?;
     content.ok_or_else(|| {
         tracing::error!(%key, "an object is missing");
         Error::FailedPrecondition {

@@ -12,7 +12,7 @@ use super::{
     urls::{Permit, Ticket},
     write,
 };
-use crate::App;
+use crate::{App, privacy};
 
 /// Serves `TransferService`.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl Transfers {
         let ticket = Ticket::open(&self.app.keys, token, self.app.clock.now())?;
         match ticket.permit {
             Permit::Upload(upload) => Ok((upload, ticket.user)),
-            Permit::Download { .. } => Err(Error::not_found("URL", "")),
+            Permit::Download { .. } | Permit::Export(_) => Err(Error::not_found("URL", "")),
         }
     }
 }
@@ -91,25 +91,41 @@ impl TransferService for Transfers {
     ) -> Result<Response<DownloadStream>, Status> {
         let request = request.get_ref();
         let ticket = Ticket::open(&self.app.keys, &request.token, self.app.clock.now())?;
-        let Permit::Download { file, version, shown } = ticket.permit else {
-            return Err(Error::not_found("URL", "").into());
-        };
-        let found = db::retry("files.read", || download::find(&self.app, ticket.user, file, version)).await;
-        let stored = found.map_err(|error| match error {
-            // Who holds a URL is not told more of the file than that it is not there for him.
+        // Who holds a URL is not told more of what it names than that it is not there for him.
+        let not_there = |error| match error {
             Error::NotFound { .. } => Error::not_found("URL", ""),
             other => other,
-        })?;
-        let is_same = request.if_sha256.is_empty() || request.if_sha256 == hex::encode(&stored.sha256);
-        let (offset, length) = if is_same {
-            range(request, stored.size_bytes)
-        } else {
-            (0, stored.size_bytes)
         };
-        let head = convert::download(&stored, offset, length, shown);
-        let read = if request.head { 0 } else { length };
-        let content = download::read(&self.app, &stored, offset, read).await?;
-        Ok(Response::new(answer(head, content)))
+        match ticket.permit {
+            Permit::Upload(_) => Err(Error::not_found("URL", "").into()),
+            Permit::Export(id) => {
+                let archive = db::retry("privacy.archive", || privacy::archive(&self.app, ticket.user, id)).await;
+                let archive = archive.map_err(not_there)?;
+                let (offset, length) = asked(request, archive.size_bytes, &archive.sha256);
+                let head = convert::archive(&archive, offset, length);
+                let read = if request.head { 0 } else { length };
+                let content = download::range(&self.app, &archive.key, offset, read).await?;
+                Ok(Response::new(answer(head, content)))
+            }
+            Permit::Download { file, version, shown } => {
+                let found = db::retry("files.read", || download::find(&self.app, ticket.user, file, version)).await;
+                let stored = found.map_err(not_there)?;
+                let (offset, length) = asked(request, stored.size_bytes, &stored.sha256);
+                let head = convert::download(&stored, offset, length, shown);
+                let read = if request.head { 0 } else { length };
+                let content = download::read(&self.app, &stored, offset, read).await?;
+                Ok(Response::new(answer(head, content)))
+            }
+        }
+    }
+}
+
+/// The range that is asked for of something of this size and hash.
+fn asked(request: &proto::ReadDownloadRequest, size: i64, sha256: &[u8]) -> (i64, i64) {
+    if request.if_sha256.is_empty() || request.if_sha256 == hex::encode(sha256) {
+        range(request, size)
+    } else {
+        (0, size)
     }
 }
 

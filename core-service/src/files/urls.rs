@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use service_kit::{
     error::{Error, Result},
-    ids::{FileId, UploadId, UserId},
+    ids::{FileId, PrivacyRequestId, UploadId, UserId},
     keys::KeyRing,
 };
 use time::OffsetDateTime;
@@ -29,6 +29,8 @@ pub(super) enum Permit {
         /// Whether it may be shown in place.
         shown: bool,
     },
+    /// To read the archive of an export.
+    Export(PrivacyRequestId),
 }
 
 /// A permit, for whom and how long.

@@ -1,5 +1,5 @@
 //! Removes what has expired, now and then and a little at a time: request ids, sessions with their tokens, rates, events,
-//! mails, notifications, failed jobs.
+//! mails, notifications, archives, failed jobs.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::store;
-use crate::{App, auth, mails, notifications, outbox, requests};
+use crate::{App, auth, mails, notifications, outbox, privacy, requests};
 
 const EVERY: Duration = Duration::from_mins(10);
 
@@ -39,6 +39,7 @@ async fn remove(app: &App) -> Result<bool> {
     let events = outbox::trim(&app.worker_pool, limit).await?;
     let rates = auth::remove_expired_rates(&app.worker_pool, limit).await?;
     let mails = mails::remove_expired(&app.worker_pool, app.mail.retention, limit).await?;
+    let archives = privacy::remove_expired(app, limit).await?;
     let notifications = notifications::remove_expired(&app.worker_pool, limit).await?;
     let mut tx = WorkerTx::begin(&app.worker_pool, "jobs.remove_failed").await?;
     let jobs = store::remove_failed(&mut tx, FAILED_JOB, limit).await?;
@@ -49,6 +50,7 @@ async fn remove(app: &App) -> Result<bool> {
         .max(events)
         .max(mails)
         .max(notifications)
+        .max(archives)
         .max(jobs);
     if most > 0 {
         tracing::info!(

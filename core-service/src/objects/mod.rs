@@ -15,7 +15,7 @@ use object_store::{
 };
 use service_kit::{
     error::{Error, Result},
-    ids::{CompanyId, ObjectId, UploadId},
+    ids::{CompanyId, ObjectId, PrivacyRequestId, UploadId},
 };
 
 mod config;
@@ -51,6 +51,11 @@ impl Key {
             company.to_string(),
             upload.to_string(),
         ]))
+    }
+
+    /// Something that is written for an export.
+    pub fn export(request: PrivacyRequestId, name: String) -> Self {
+        Self(Path::from_iter(["exports".to_owned(), request.to_string(), name]))
     }
 
     /// The id that it ends in: an object's or an upload's.
@@ -196,6 +201,15 @@ impl Objects {
         list("objects")
             .chain(list("staging"))
             .map(|it| it.map(|meta| (Key(meta.location.clone()), meta)).map_err(failed))
+            .boxed()
+    }
+
+    /// All that is there of an export.
+    pub(crate) fn of_export(&self, request: PrivacyRequestId) -> BoxStream<'static, Result<Key>> {
+        let within = Path::from_iter(["exports".to_owned(), request.to_string()]);
+        let found = self.store.list(Some(&within));
+        found
+            .map(|it| it.map(|meta| Key(meta.location)).map_err(failed))
             .boxed()
     }
 }

@@ -14,7 +14,11 @@ use super::{
     Access, Allowance, FileFacts, Found, Level, Readable, Role, Search, TextState, Unembedded, VersionFacts,
     answers::{Answer, News},
 };
-use crate::{engine::definition::RetrievalMode, notices::Notice};
+use crate::{
+    engine::definition::RetrievalMode,
+    notices::Notice,
+    privacy::{Subject, Work},
+};
 
 pub(super) fn answer(decision: &AccessDecision) -> Result<Answer> {
     Ok(Answer {
@@ -69,6 +73,29 @@ pub(super) fn notice(notice: &Notice) -> Result<proto::Notice> {
         rank: rank.into(),
         occur_time: Some(update::timestamp(notice.at)),
     })
+}
+
+/// A request as this service's work; none where there is none.
+pub(super) fn work(claimed: &proto::ClaimPrivacyWorkResponse) -> Result<Option<Work>> {
+    let Some(request) = &claimed.request else {
+        return Ok(None);
+    };
+    let subject = match request.company_id.as_str() {
+        "" => Subject::User(id(&request.user_id)?),
+        company => Subject::Company(id(company)?),
+    };
+    let is_erasure = match request.kind() {
+        proto::PrivacyKind::Erasure => true,
+        proto::PrivacyKind::Export => false,
+        proto::PrivacyKind::Unspecified => return Err(Error::internal("core-service asks for nothing")),
+    };
+    Ok(Some(Work {
+        request: id(&request.id)?,
+        attempt: claimed.attempt,
+        is_erasure,
+        subject,
+        places: claimed.company_ids.iter().map(|it| id(it)).collect::<Result<_>>()?,
+    }))
 }
 
 fn access(decision: &AccessDecision) -> Result<Access> {

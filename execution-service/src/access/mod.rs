@@ -7,6 +7,7 @@
 
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use service_kit::{
     auth::Revocations,
     client,
@@ -17,26 +18,34 @@ use service_kit::{
     token::ServiceIdentity,
 };
 use studios_proto::core::{
-    CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, CompanyModel, GetDocumentRequest, ListChunksRequest,
-    ReportNoticesRequest, StoreVectorsRequest, access_service_client::AccessServiceClient,
-    document_service_client::DocumentServiceClient, embedding_service_client::EmbeddingServiceClient,
-    file_service_client::FileServiceClient, notice_service_client::NoticeServiceClient,
+    CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, ClaimPrivacyWorkRequest, CompanyModel,
+    GetDocumentRequest, ListChunksRequest, ReportErasureRequest, ReportNoticesRequest, StoreVectorsRequest,
+    SubmitExportRequest, access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
+    embedding_service_client::EmbeddingServiceClient, file_service_client::FileServiceClient,
+    notice_service_client::NoticeServiceClient, privacy_work_service_client::PrivacyWorkServiceClient,
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::{sync::mpsc::Receiver, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, transport::Channel};
 
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
+pub use documents::{Described, Made, MadeOf, NewVersion};
 pub use files::{FileFacts, Level, NewText, NewUpload, Readable, TextState, VersionFacts, named};
 
-use crate::{engine::definition::RetrievalMode, notices::Notice};
+use crate::{
+    engine::definition::RetrievalMode,
+    notices::Notice,
+    privacy::{Lines, Work},
+};
 
 mod answers;
 mod cache;
 mod convert;
+mod documents;
 mod files;
 mod follow;
 mod identity;
@@ -47,6 +56,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long core-service may take to take notices.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long core-service may take to take an export.
+const EXPORT_TIMEOUT: Duration = Duration::from_hours(2);
 /// The longest query that core-service takes, in characters.
 const QUERY_CHARS: usize = 1_000;
 
@@ -176,6 +187,8 @@ pub struct CoreClient {
     files: FileServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
     embeddings: EmbeddingServiceClient<Channel>,
+    privacy: PrivacyWorkServiceClient<Channel>,
+    channel: Channel,
     identity: Arc<ServiceIdentity>,
     cache: Arc<Cache>,
     revocations: Arc<Revocations>,
@@ -189,7 +202,9 @@ impl CoreClient {
             documents: DocumentServiceClient::new(channel.clone()),
             files: FileServiceClient::new(channel.clone()),
             embeddings: EmbeddingServiceClient::new(channel.clone()),
-            notices: NoticeServiceClient::new(channel),
+            notices: NoticeServiceClient::new(channel.clone()),
+            privacy: PrivacyWorkServiceClient::new(channel.clone()),
+            channel,
             identity,
             cache: Arc::default(),
             revocations,
@@ -328,6 +343,49 @@ impl CoreClient {
         self.notices
             .clone()
             .report_notices(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
+    }
+
+    /// Takes this service's part of a privacy request, if one waits.
+    pub async fn claim_privacy_work(&self) -> Result<Option<Work>> {
+        let call = client::call(Some(&self.identity), None, ClaimPrivacyWorkRequest {}, REPORT_TIMEOUT);
+        let claimed = self.privacy.clone().claim_privacy_work(call).await;
+        convert::work(&claimed.map_err(status::from_status)?.into_inner())
+    }
+
+    /// Hands over this service's part of an export, which is not taken where its last lines do not come.
+    pub async fn submit_export(&self, work: &Work, lines: Receiver<Lines>) -> Result<()> {
+        let (id, attempt) = (work.request.to_string(), work.attempt);
+        let messages = ReceiverStream::new(lines).map(move |lines| SubmitExportRequest {
+            id: id.clone(),
+            attempt,
+            lines: lines.text,
+            rows: lines.rows,
+            last: lines.are_last,
+        });
+        let call = client::call(Some(&self.identity), None, messages, EXPORT_TIMEOUT);
+        self.privacy
+            .clone()
+            .submit_export(call)
+            .await
+            .map_err(status::from_status)?;
+        Ok(())
+    }
+
+    /// Says how far an erasure is.
+    pub async fn report_erasure(&self, work: &Work, rows: i64, is_all: bool) -> Result<()> {
+        let report = ReportErasureRequest {
+            id: work.request.to_string(),
+            attempt: work.attempt,
+            rows,
+            done: is_all,
+        };
+        let call = client::call(Some(&self.identity), None, report, REPORT_TIMEOUT);
+        self.privacy
+            .clone()
+            .report_erasure(call)
             .await
             .map_err(status::from_status)?;
         Ok(())

@@ -74,8 +74,12 @@ pub(super) struct Begin {
 impl Begin {
     /// Starts it for the user whose access this is; it is durable when this answers.
     pub(super) async fn start(self, app: &App, access: &Access) -> Result<Execution> {
+        self.start_as(ExecutionId::generate(), app, access).await
+    }
+
+    /// Starts it under an id that is known before.
+    pub(super) async fn start_as(self, execution: ExecutionId, app: &App, access: &Access) -> Result<Execution> {
         let studio = self.pinned.studio;
-        let execution = ExecutionId::generate();
         let about = About::company(access.company, "execution", execution);
         let start = Start {
             execution,

@@ -20,3 +20,8 @@ where
     let first = store::find(tx, key).await?;
     key.replay(first).map(Some)
 }
+
+/// Gives back the keys that were taken for what has come to nothing.
+pub(crate) async fn release<T: Into<Uuid>>(tx: &mut PgConnection, resource: T) -> Result<()> {
+    store::release(tx, resource.into()).await
+}

@@ -49,3 +49,15 @@ pub(super) async fn find(tx: &mut PgConnection, key: &Key) -> Result<Option<Firs
     .await?;
     Ok(first)
 }
+
+pub(super) async fn release(tx: &mut PgConnection, resource: Uuid) -> Result<()> {
+    sqlx::query!(
+        "delete from execution.request_ids
+         where company_id = (select execution.caller_company()) and caller_id = (select execution.caller_id())
+           and resource_id = $1",
+        resource,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

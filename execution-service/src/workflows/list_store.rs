@@ -30,7 +30,7 @@ pub(super) async fn newest(tx: &mut PgConnection, filter: &Filter, page: &Page<C
                and ($5::uuid is null or owner_id = $5)
                and (not $6 or published_version > 0)
                and ($7::uuid is null or id < $7)
-               and ($9 or template_id is null)
+               and ($9 or template_id is null) and not private
            order by id desc
            limit $8"#,
         filter.studio.as_uuid(),
@@ -70,7 +70,7 @@ pub(super) async fn ordered(tx: &mut PgConnection, filter: &Filter, page: &Page<
                    when 'update_time' then (updated_at, id) > ($10, $7)
                    when 'update_time desc' then (updated_at, id) < ($10, $7)
                    else id > $7 end)
-               and ($12 or template_id is null)
+               and ($12 or template_id is null) and not private
            order by case when $8 = 'name' then name end, case when $8 = 'name desc' then name end desc,
                case when $8 = 'update_time' then updated_at end, case when $8 = 'update_time desc' then updated_at end desc,
                case when $8 in ('name desc', 'update_time desc') then id end desc, id

@@ -35,6 +35,7 @@ mod erasure_store;
 mod list_store;
 mod listing;
 mod pins;
+mod private_store;
 pub mod problems;
 mod publishing;
 mod rolling_back;
@@ -296,6 +297,32 @@ pub(crate) async fn find_instance(
     model: &str,
 ) -> Result<Option<WorkflowId>> {
     store::find_instance(tx, studio, version, model).await
+}
+
+/// Makes the private workflow of something of a user's that has this id, without a version.
+pub(crate) async fn insert_private(
+    tx: &mut PgConnection,
+    id: WorkflowId,
+    company: CompanyId,
+    studio: StudioId,
+    owner: UserId,
+) -> Result<()> {
+    private_store::insert(tx, id, company, studio, owner).await
+}
+
+/// The number of the version of a private workflow that does this, made where there is none; what it belongs to is locked.
+pub(crate) async fn private_version(
+    tx: &mut PgConnection,
+    id: WorkflowId,
+    definition: &Definition,
+    by: UserId,
+) -> Result<i32> {
+    private_store::version(tx, id, definition, by).await
+}
+
+/// Gives a private workflow up: it is erased with all that it ran, beginning at once.
+pub(crate) async fn give_up_private(tx: &mut PgConnection, id: WorkflowId) -> Result<()> {
+    private_store::give_up(tx, id).await
 }
 
 /// The workflow as it is and, held until the end of the transaction, stays.

@@ -99,10 +99,11 @@ impl From<Row> for Workflow {
     }
 }
 
-/// The studio of a workflow, before the caller's place there is known.
+/// The studio of a workflow, before the caller's place there is known. A private one is reached by what it belongs to alone.
 pub(super) async fn locate(connection: &mut PgConnection, id: WorkflowId) -> sqlx::Result<Option<StudioId>> {
     let studio = sqlx::query_scalar!(
-        r#"select studio_id as "studio_id!: StudioId" from execution.locate_workflow($1)"#,
+        r#"select studio_id as "studio_id!: StudioId" from execution.locate_workflow($1)
+           where not execution.is_private($1)"#,
         id.as_uuid(),
     )
     .fetch_optional(connection)

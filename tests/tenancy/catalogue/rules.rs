@@ -222,7 +222,8 @@ pub(super) const RULES: &[Rule] = &[
             where coalesce(pg_partition_root(c.oid), c.oid) = any (array['core.audit_log', 'core.audit_links',
                 'execution.audit_log', 'execution.audit_links', 'execution.journal', 'execution.execution_commands',
                 'execution.workflow_versions', 'execution.template_versions', 'core.document_texts', 'core.file_versions',
-                'core.outbox', 'execution.plan_attempts', 'execution.plan_modules']::regclass[])
+                'core.outbox', 'execution.plan_attempts', 'execution.plan_modules',
+                'execution.agent_summaries']::regclass[])
             and a.privilege_type in ('UPDATE', 'DELETE') and a.grantee <> c.relowner",
         exceptions: &[
             ("execution.journal DELETE to studios_engine", "goes with a workflow whose erasure is due, says its policy"),

@@ -10,6 +10,7 @@
 
 mod choose;
 mod corpus;
+mod edit;
 mod embed;
 mod facts;
 mod hint;
@@ -144,7 +145,10 @@ fn answer(call: &Call) -> Result<Answer, CallError> {
     if let Some(text) = plan::answer(call) {
         return whole_or_cut(call, text, most);
     }
-    let material = material::read(&without_sources(call));
+    if let Some(changed) = edit::answer(call) {
+        return whole_or_cut(call, changed?, most);
+    }
+    let material = material::read(without_earlier(&without_sources(call)));
     let instructions = format!("{}\n{}", call.system, material.instructions);
     let outline = material.outline.clone().or_else(|| outline::quoted(&call.system));
     let mut source = Source::new(Corpus::read(&passages(call, material)), &instructions);
@@ -182,6 +186,13 @@ fn whole_or_cut(call: &Call, text: String, most: usize) -> Result<Answer, CallEr
         response_id: None,
         cleaned: false,
     })
+}
+
+/// The prompt without the turns of a conversation before it: what is asked now is answered from the sources.
+fn without_earlier(prompt: &str) -> &str {
+    let (start, end) = crate::agents::prompt::EARLIER;
+    let after = prompt.strip_prefix(start).and_then(|it| it.split_once(end));
+    after.map_or(prompt, |(_, rest)| rest)
 }
 
 /// The prompt without the sources that were rendered into it, so that what else it holds can be told apart.

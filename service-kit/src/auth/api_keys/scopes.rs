@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Services that no key may use: they are about people, about keys, and for services and operators.
-const CLOSED: [&str; 15] = [
+const CLOSED: [&str; 17] = [
     "AccessService",
     "AccountService",
     "ApiKeyService",
@@ -24,6 +24,8 @@ const CLOSED: [&str; 15] = [
     "NoticeService",
     "NotificationService",
     "OperatorService",
+    "PrivacyService",
+    "PrivacyWorkService",
     "ReplicaService",
     "TransferService",
     "UserService",

@@ -1,0 +1,217 @@
+//! Documents and files as a user has them, read and made in his name.
+
+use futures::{StreamExt, stream};
+use prost_types::Struct;
+use service_kit::{
+    error::Result,
+    ids::{DocumentId, FileId, StudioId, UserId},
+    status,
+};
+use studios_proto::core::{
+    CreateDocumentRequest, DeleteDocumentRequest, Document, DownloadFileRequest, GetDocumentRequest,
+    GetDocumentTextRequest, GetFileRequest, NewFile, UploadFileRequest, file_service_client::FileServiceClient,
+};
+
+use super::{CoreClient, SEARCH_TIMEOUT, convert};
+
+/// The longest text that core-service sends, with what is around it.
+const MESSAGE_BYTES: usize = 5 << 20;
+/// What of a file is sent at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A document without its text.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The studio it belongs to.
+    pub studio: StudioId,
+    /// For people.
+    pub title: String,
+    /// What kind of text it is.
+    pub mime_type: String,
+    /// The file that it was made from, if that is still there.
+    pub file: Option<FileId>,
+    /// Who made it.
+    pub created_by: UserId,
+    /// What else a document that takes its place has, as core-service says it.
+    pub(super) rest: Rest,
+}
+
+/// What a document has that nothing here asks about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rest {
+    access_level: i32,
+    language: String,
+    tags: Vec<String>,
+    metadata: Option<Struct>,
+}
+
+/// A document to be made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// As it is to be described; a file's kind of text is the file's.
+    pub described: Described,
+    /// What its text is taken from.
+    pub origin: MadeOf,
+    /// The same key again names the same document.
+    pub key: String,
+}
+
+/// What a document's text is taken from.
+#[derive(Clone, Debug)]
+pub enum MadeOf {
+    /// It is this one.
+    Text(String),
+    /// The current version of a file.
+    File(FileId),
+}
+
+impl Described {
+    /// A new document of markdown, which all see who reach the studio.
+    pub fn markdown(studio: StudioId, title: String, user: UserId) -> Self {
+        Self {
+            studio,
+            title,
+            mime_type: "text/markdown".into(),
+            file: None,
+            created_by: user,
+            rest: Rest::default(),
+        }
+    }
+}
+
+/// A file's version to be uploaded.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The file; a new one where there is none.
+    pub file: Option<FileId>,
+    /// The studio that it belongs to.
+    pub studio: StudioId,
+    /// What it is called.
+    pub name: String,
+    /// What its content is.
+    pub mime_type: String,
+    /// Who reaches a new one: those who reach this document.
+    pub like: Described,
+    /// Its content.
+    pub text: String,
+}
+
+impl CoreClient {
+    /// A document that the user reaches.
+    pub async fn document(&self, user: UserId, id: DocumentId) -> Result<Described> {
+        let request = self.call(user, GetDocumentRequest { id: id.to_string() }, SEARCH_TIMEOUT);
+        let answer = self.documents.clone().get_document(request).await;
+        let found = answer.map_err(status::from_status)?.into_inner();
+        Ok(Described {
+            studio: convert::id(&found.studio_id)?,
+            file: match found.file_id.as_str() {
+                "" => None,
+                file => Some(convert::id(file)?),
+            },
+            created_by: convert::id(&found.created_by)?,
+            title: found.title,
+            mime_type: found.mime_type,
+            rest: Rest {
+                access_level: found.access_level,
+                language: found.language,
+                tags: found.tags,
+                metadata: found.metadata,
+            },
+        })
+    }
+
+    /// The text of a document that the user reaches; empty until there is one.
+    pub async fn document_text(&self, user: UserId, id: DocumentId) -> Result<String> {
+        let request = self.call(user, GetDocumentTextRequest { id: id.to_string() }, SEARCH_TIMEOUT);
+        let mut documents = self.documents.clone().max_decoding_message_size(MESSAGE_BYTES);
+        let answer = documents.get_document_text(request).await;
+        Ok(answer.map_err(status::from_status)?.into_inner().text)
+    }
+
+    /// Makes a document in the user's name.
+    pub async fn create_document(&self, user: UserId, made: &Made) -> Result<DocumentId> {
+        let it = &made.described;
+        let (text, file_id) = match &made.origin {
+            MadeOf::Text(text) => (text.clone(), String::new()),
+            MadeOf::File(file) => (String::new(), file.to_string()),
+        };
+        let request = CreateDocumentRequest {
+            document: Some(Document {
+                studio_id: it.studio.to_string(),
+                title: it.title.clone(),
+                mime_type: it.mime_type.clone(),
+                access_level: it.rest.access_level,
+                language: it.rest.language.clone(),
+                tags: it.rest.tags.clone(),
+                metadata: it.rest.metadata.clone(),
+                ..Document::default()
+            }),
+            text,
+            file_id,
+            request_id: made.key.clone(),
+            ..CreateDocumentRequest::default()
+        };
+        let request = self.call(user, request, SEARCH_TIMEOUT);
+        let answer = self.documents.clone().create_document(request).await;
+        convert::id(&answer.map_err(status::from_status)?.into_inner().id)
+    }
+
+    /// Removes a document in the user's name.
+    pub async fn delete_document(&self, user: UserId, id: DocumentId) -> Result<()> {
+        let request = self.call(user, DeleteDocumentRequest { id: id.to_string() }, SEARCH_TIMEOUT);
+        let answer = self.documents.clone().delete_document(request).await;
+        answer.map(drop).map_err(status::from_status)
+    }
+
+    /// What the file's current version holds, if that is no more than a text may be, and its number.
+    pub async fn file_text(&self, user: UserId, id: FileId) -> Result<(Option<String>, i32)> {
+        let mut files = FileServiceClient::new(self.channel.clone());
+        let request = self.call(user, GetFileRequest { id: id.to_string() }, SEARCH_TIMEOUT);
+        let found = files.get_file(request).await.map_err(status::from_status)?.into_inner();
+        if usize::try_from(found.size_bytes).map_or(true, |it| it > MESSAGE_BYTES) {
+            return Ok((None, found.version));
+        }
+        let request = DownloadFileRequest {
+            id: id.to_string(),
+            version: found.version,
+            ..DownloadFileRequest::default()
+        };
+        let request = self.call(user, request, SEARCH_TIMEOUT);
+        let mut pieces = files
+            .download_file(request)
+            .await
+            .map_err(status::from_status)?
+            .into_inner();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend(piece.map_err(status::from_status)?.data);
+        }
+        Ok((String::from_utf8(bytes).ok(), found.version))
+    }
+
+    /// Uploads a version of a file in the user's name; the file, and the version's number.
+    pub async fn upload(&self, user: UserId, new: &NewVersion) -> Result<(FileId, i32)> {
+        let head = NewFile {
+            studio_id: new.studio.to_string(),
+            file_id: new.file.map(|it| it.to_string()).unwrap_or_default(),
+            name: new.name.clone(),
+            mime_type: new.mime_type.clone(),
+            size_bytes: i64::try_from(new.text.len()).unwrap_or(i64::MAX),
+            access_level: new.like.rest.access_level,
+            ..NewFile::default()
+        };
+        let first = UploadFileRequest {
+            file: Some(head),
+            ..UploadFileRequest::default()
+        };
+        let pieces = new.text.as_bytes().chunks(PIECE_BYTES).map(|piece| UploadFileRequest {
+            data: piece.to_vec().into(),
+            ..UploadFileRequest::default()
+        });
+        let messages: Vec<_> = std::iter::once(first).chain(pieces).collect();
+        let request = self.call(user, stream::iter(messages), SEARCH_TIMEOUT);
+        let answer = FileServiceClient::new(self.channel.clone()).upload_file(request).await;
+        let file = answer.map_err(status::from_status)?.into_inner();
+        Ok((convert::id(&file.id)?, file.version))
+    }
+}
