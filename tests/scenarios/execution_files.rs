@@ -1,7 +1,5 @@
 //! Files that executions are given and make: whose they are, which version counts, what stages find in them and keep.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use studios_tests::{
@@ -255,9 +253,7 @@ async fn a_stage_whose_file_has_no_text_after_all_fails_and_says_why() {
     let run = it
         .start(&world, &workflow, json!({ "contract": { "file_id": locked } }))
         .await;
-    let ended = tokio::time::timeout(Duration::from_secs(60), world.finished(&run, &it.token))
-        .await
-        .unwrap();
+    let ended = world.finished(&run, &it.token).await;
     assert_eq!(ended["status"], "EXECUTION_STATUS_FAILED", "{ended}");
     let said = ended["failure"]["message"].as_str().unwrap();
     assert!(said.contains("locked.pdf has no text"), "{said}");

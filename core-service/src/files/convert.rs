@@ -366,6 +366,7 @@ mod tests {
                 "a".to_owned(),
                 Value::String("x".repeat(METADATA_BYTES)),
             )]))),
+            request_id: "x".into(),
         };
         assert_eq!(
             fields(NewFile::try_from(wrong)),
@@ -378,6 +379,7 @@ mod tests {
                 "file.access_level",
                 "file.metadata",
                 "file.sha256",
+                "request_id",
             ]
         );
     }
