@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use service_kit::update::{json_to_struct, json_to_value};
 use studios_proto::execution::{
     ControlAction, ControlExecutionsRequest, ControlOutcome, ControlResult, DelegateDecisionRequest, Execution,
-    ExecutionStatus, ExplainExecutionRequest, ForkExecutionRequest, ListWaitingRequest, PauseExecutionRequest,
-    RestartExecutionRequest, ResumeExecutionRequest, RetryExecutionRequest, SendSignalRequest, WaitingExecution,
+    ExecutionFile, ExecutionStatus, ExplainExecutionRequest, FileDirection, ForkExecutionRequest,
+    ListExecutionFilesRequest, ListWaitingRequest, PauseExecutionRequest, RestartExecutionRequest,
+    ResumeExecutionRequest, RetryExecutionRequest, SendSignalRequest, WaitingExecution,
 };
 use tonic::{Response, Status};
 use uuid::Uuid;
@@ -93,6 +94,14 @@ pub enum ControlCommand {
     },
     /// Tell why an execution is where it is.
     Explain {
+        /// The execution's id.
+        execution: String,
+        /// Which gateway, and as whom.
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List the files that an execution was started with, and those that it has made.
+    Files {
         /// The execution's id.
         execution: String,
         /// Which gateway, and as whom.
@@ -314,6 +323,7 @@ pub(crate) async fn run(command: &ControlCommand, output: Output) -> Result<bool
             follow(&remote, again, begun, output).await
         }
         ControlCommand::Explain { execution, access } => explain(&access.remote()?, execution, output).await,
+        ControlCommand::Files { execution, access } => files(&access.remote()?, execution, output).await,
         ControlCommand::Waiting {
             company,
             access,
@@ -392,6 +402,38 @@ async fn explain(remote: &Remote, execution: &str, output: Output) -> Result<boo
     }
     output.result(text, || message_json(&explained));
     Ok(true)
+}
+
+async fn files(remote: &Remote, execution: &str, output: Output) -> Result<bool> {
+    let mut request = ListExecutionFilesRequest {
+        execution_id: execution.to_owned(),
+        ..Default::default()
+    };
+    loop {
+        let answer = remote
+            .executions()
+            .list_execution_files(remote.request(request.clone()))
+            .await;
+        let page = answer?.into_inner();
+        for file in &page.files {
+            output.result(file_line(file), || message_json(file));
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(true);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn file_line(file: &ExecutionFile) -> String {
+    let from = match file.direction() {
+        FileDirection::Output => format!("by {}", file.stage),
+        FileDirection::Input | FileDirection::Unspecified => format!("as {}", file.input),
+    };
+    format!(
+        "{}  {}  version {}  {} bytes  {}  {from}",
+        file.file_id, file.name, file.version, file.size_bytes, file.mime_type
+    )
 }
 
 async fn waiting(remote: &Remote, request: ListWaitingRequest, output: Output) -> Result<bool> {

@@ -17,6 +17,7 @@ mod config;
 pub mod connections;
 pub mod engine;
 pub mod executions;
+pub mod files;
 pub mod models;
 pub mod notices;
 pub mod pieces;

@@ -160,10 +160,16 @@ fn unavailable(status: &Status, retry_after: Option<Duration>) -> Error {
 
 /// A peer's reason as one of those that pass through unchanged.
 fn known(reason: &str, otherwise: &'static str) -> &'static str {
-    ["ADMIN_REQUIRED", "ETAG_MISMATCH", "CONCURRENT_UPDATE"]
-        .into_iter()
-        .find(|it| *it == reason)
-        .unwrap_or(otherwise)
+    [
+        "ADMIN_REQUIRED",
+        "ETAG_MISMATCH",
+        "CONCURRENT_UPDATE",
+        "FILE_HAS_NO_TEXT",
+        "STORAGE_QUOTA_EXCEEDED",
+    ]
+    .into_iter()
+    .find(|it| *it == reason)
+    .unwrap_or(otherwise)
 }
 
 fn violation(given: &FieldViolation) -> Violation {

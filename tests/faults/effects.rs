@@ -7,6 +7,7 @@ use studios_tests::{
     deployment::Deployment,
     effects::{self, Effects},
     journal,
+    model::{Model, Reply},
     tenant::Tenant,
     world::PATIENCE,
 };
@@ -53,4 +54,36 @@ async fn an_effect_whose_holder_is_killed_before_its_answer_is_not_repeated_and_
     ];
     assert_eq!(kinds, expected);
     journal::verify(&admin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_kept_by_a_holder_that_is_killed_before_its_record_is_there_once() {
+    // The file is kept when its judge is asked, who answers nobody at first.
+    let judged = json!({ "score": 0.9, "verdict": "pass", "reasons": [] }).to_string();
+    let model =
+        Model::start(move |n, _| Reply::text(&judged).after(Duration::from_secs(if n == 0 { 3600 } else { 0 }))).await;
+    let mut deployment = Deployment::start(&[], &model.settings()).await;
+    let world = deployment.world().await;
+    let it = Tenant::with_studio(&world).await;
+    it.add_stub_model(&world).await;
+    let stage = json!({ "name": "keep", "timeout": "3600s", "file": { "fileName": "report.md", "content": "The pier is lit." },
+        "validation": { "llm": { "model": "stub", "criteria": "is short" } } });
+    let workflow = it.add_workflow(&world, "Report", json!([stage])).await;
+    let execution = it.start(&world, &workflow, json!({})).await;
+    tokio::time::timeout(PATIENCE, model.until_in_flight(1))
+        .await
+        .expect("the judge is asked");
+    let list = json!({ "studioId": it.studio });
+    let kept = world
+        .ok("studios.core.v1.FileService/ListFiles", list.clone(), &it.token)
+        .await;
+    assert_eq!(kept["files"].as_array().unwrap().len(), 1);
+    deployment.crash_execution();
+
+    let world = world.moved(&deployment.execution_url());
+    let ended = world.finished(&execution, &it.token).await;
+    assert_eq!(ended["status"], "EXECUTION_STATUS_COMPLETED", "{ended}");
+    let files = world.ok("studios.core.v1.FileService/ListFiles", list, &it.token).await;
+    assert_eq!(files["files"], kept["files"], "it was kept again");
+    assert_eq!(ended["outputs"]["keep"]["file_id"], kept["files"][0]["id"]);
 }

@@ -796,3 +796,38 @@ async fn a_file_is_seen_by_others_when_the_scanner_has_found_it_clean() {
         1 << 20
     );
 }
+
+#[tokio::test]
+async fn an_upload_under_a_used_request_id_answers_with_the_first_file() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let mut file = plain(&it, "once.txt");
+    file["requestId"] = json!(Uuid::now_v7().to_string());
+    let first = upload(&world, &it.token, file.clone(), b"The pier is lit.")
+        .await
+        .unwrap();
+    let again = upload(&world, &it.token, file.clone(), b"The pier is lit.")
+        .await
+        .unwrap();
+    assert_eq!(again, first);
+    let at_once = (0..4).map(|_| {
+        let mut file = plain(&it, "many.txt");
+        file["requestId"] = json!("01900000-0000-7000-8000-0000000000aa");
+        let (world, token) = (&world, &it.token);
+        async move { upload(world, token, file, b"At the same time.").await.unwrap() }
+    });
+    let made = join_all(at_once).await;
+    assert!(made.iter().all(|it| it["id"] == made[0]["id"]), "{made:?}");
+    let list = json!({ "studioId": it.studio });
+    let all = world.ok(&format!("{FILES}/ListFiles"), list, &it.token).await;
+    assert_eq!(all["files"].as_array().unwrap().len(), 2);
+    let mut other = file.clone();
+    other["name"] = json!("other.txt");
+    let status = upload(&world, &it.token, other, b"The pier is lit.").await.unwrap_err();
+    assert_eq!(fields(&status), ["request_id"]);
+    file["sizeBytes"] = json!("16");
+    let status = world
+        .refused(&format!("{FILES}/CreateUpload"), json!({ "file": file }), &it.token)
+        .await;
+    assert_eq!(fields(&status), ["file.request_id"]);
+}

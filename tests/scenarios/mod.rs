@@ -11,6 +11,7 @@ mod companies;
 mod connections;
 mod control;
 mod documents;
+mod execution_files;
 mod executions;
 mod explain;
 mod files;

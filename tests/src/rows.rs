@@ -863,6 +863,10 @@ pub const ROWS: &[Row] = &[
         |it| json!({ "executionId": it.execution }),
     ),
     row(
+        "studios.execution.v1.ExecutionService/ListExecutionFiles",
+        |it| json!({ "executionId": it.execution }),
+    ),
+    row(
         "studios.execution.v1.ExecutionService/WaitExecution",
         |it| json!({ "id": it.execution, "timeout": "1s" }),
     ),

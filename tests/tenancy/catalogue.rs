@@ -147,11 +147,15 @@ const LISTS: &[List] = &[
     list("CompanyService/ListMemberships", "core.memberships", &["company_id"]),
     list("CompanyService/ListOwnMemberships", "core.memberships", &[]),
     list("CompanyService/ListPlans", "core.plans", &[]),
-    list(
-        "DocumentService/ListDocuments",
-        "core.documents",
-        &["company_id", "studio_id"],
-    ),
+    List {
+        // Only together with its file, of which there are few documents.
+        columns: &[("file_version", None)],
+        ..list(
+            "DocumentService/ListDocuments",
+            "core.documents",
+            &["company_id", "studio_id"],
+        )
+    },
     list("DocumentService/ListChunks", "core.chunks", &[]),
     List {
         // Names are compared without case and deleted ones are few: both are looked for among the studio's.
@@ -195,6 +199,11 @@ const LISTS: &[List] = &[
         )
     },
     list("ExecutionService/ListAttempts", "execution.journal", &["execution_id"]),
+    // Read from the execution itself.
+    List {
+        columns: &[("execution_id", Some("id"))],
+        ..list("ExecutionService/ListExecutionFiles", "execution.executions", &[])
+    },
     List {
         columns: &[("all", None)],
         ..list("ExecutionService/ListWaiting", "execution.waiting", &["company_id"])

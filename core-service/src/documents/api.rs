@@ -59,7 +59,12 @@ impl DocumentService for Documents {
     ) -> Result<Response<proto::ListDocumentsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let filter = (&request.studio_id, request.status);
+        let filter = (
+            &request.studio_id,
+            request.status,
+            &request.file_id,
+            request.file_version,
+        );
         let mut violations = Violations::new();
         let listing = violations.include(Listing::try_from(&request))?;
         let page = Page::parse(&self.app.keys, LIST, &filter, request.page_size, &request.page_token);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 use serde_json::{Map, Value};
 use service_kit::{
     error::{Error, Result, Violations},
-    ids::StudioId,
+    ids::{FileId, StudioId},
     update,
 };
 use studios_proto::core as proto;
@@ -50,7 +50,9 @@ impl TryFrom<proto::CreateDocumentRequest> for NewDocument {
             if !request.text.is_empty() {
                 violations.add("file_id", "must not be given together with a text");
             }
-            violations.id("file_id", &request.file_id).map(Content::File)
+            let file = violations.id("file_id", &request.file_id);
+            let version = file_version(&mut violations, request.file_version);
+            file.map(|file| Content::File(file, version))
         } else {
             let text = Text::read(request.text).map_err(|description| violations.add("text", description));
             let text = mime_type.zip(text.ok());
@@ -109,6 +111,14 @@ impl TryFrom<proto::UpdateDocumentRequest> for DocumentUpdate {
             changes,
         })
     }
+}
+
+/// The number of a file's version; none where it is not given.
+fn file_version(violations: &mut Violations, given: i32) -> Option<i32> {
+    if given < 0 {
+        violations.add("file_version", "must not be negative");
+    }
+    (given > 0).then_some(given)
 }
 
 fn mime_type(violations: &mut Violations, given: &str) -> Option<MimeType> {
@@ -180,10 +190,17 @@ impl TryFrom<&proto::ListDocumentsRequest> for Listing {
         if status.is_err() {
             violations.add("status", "must be one of the processing states");
         }
+        let file = violations.optional_id::<FileId>("file_id", &request.file_id);
+        let file_version = file_version(&mut violations, request.file_version);
+        if request.file_id.is_empty() && file_version.is_some() {
+            violations.add("file_version", "must be given together with file_id");
+        }
         violations.finish()?;
         Ok(Self {
             studio: studio.expect(MISSING),
             status: status.ok().and_then(known),
+            file,
+            file_version,
         })
     }
 }
@@ -311,7 +328,13 @@ mod tests {
         assert_eq!(fields(NewDocument::try_from(both.clone())), ["file_id"]);
         both.text = String::new();
         let new = NewDocument::try_from(both.clone()).unwrap();
-        assert!(matches!(new.content, Content::File(it) if it == file));
+        assert!(matches!(new.content, Content::File(it, None) if it == file));
+        both.file_version = 3;
+        let new = NewDocument::try_from(both.clone()).unwrap();
+        assert!(matches!(new.content, Content::File(it, Some(3)) if it == file));
+        both.file_version = -1;
+        assert_eq!(fields(NewDocument::try_from(both.clone())), ["file_version"]);
+        both.file_version = 0;
         both.file_id = "x".into();
         assert_eq!(fields(NewDocument::try_from(both)), ["file_id"]);
     }
@@ -352,8 +375,13 @@ mod tests {
         let wrong = proto::ListDocumentsRequest {
             studio_id: "x".into(),
             status: 9,
+            file_id: "x".into(),
+            file_version: -1,
             ..Default::default()
         };
-        assert_eq!(fields(Listing::try_from(&wrong)), ["studio_id", "status"]);
+        assert_eq!(
+            fields(Listing::try_from(&wrong)),
+            ["studio_id", "status", "file_id", "file_version"]
+        );
     }
 }

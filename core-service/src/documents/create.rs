@@ -46,8 +46,8 @@ pub(super) enum Content {
         /// The text.
         text: Text,
     },
-    /// It is extracted from this file.
-    File(FileId),
+    /// It is extracted from this file, as this version or the current one has it.
+    File(FileId, Option<i32>),
 }
 
 /// What is stored of the origin at first.
@@ -91,7 +91,7 @@ impl Text {
 /// Makes a document, or answers with the one made the first time.
 pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Result<Document> {
     let file = match new.content {
-        Content::File(id) => Some(download::find(app, caller.user, id, None).await?),
+        Content::File(id, version) => Some(download::find(app, caller.user, id, version).await?),
         Content::Text { .. } => None,
     };
     let mut tx = TenantTx::begin(&app.pool, "documents.create", &Claims::user(caller.user)).await?;
@@ -106,12 +106,12 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Res
             store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
             store::insert_text(&mut tx, id, company, &text.content).await?;
         }
-        (Content::File(_), Some(file)) if file.company == company => {
+        (Content::File(..), Some(file)) if file.company == company => {
             let origin = Origin::File(extracted(file)?, file);
             store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
         }
         // Text does not wander from one company to another.
-        (Content::File(file), _) => return Err(Error::not_found("file", file)),
+        (Content::File(file, _), _) => return Err(Error::not_found("file", file)),
     }
     jobs::enqueue(&mut tx, company, Task::ProcessDocument { document: id }).await?;
     let document = reached(&mut tx, id).await?;

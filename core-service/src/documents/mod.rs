@@ -195,8 +195,12 @@ pub struct Chunk {
 pub struct Listing {
     /// Those of this studio,
     pub studio: StudioId,
-    /// in this state, if given.
+    /// in this state, if given,
     pub status: Option<ProcessingStatus>,
+    /// made from this file, if given,
+    pub file: Option<FileId>,
+    /// and from this version of one, if given.
+    pub file_version: Option<i32>,
 }
 
 /// Reads a document.

@@ -179,6 +179,7 @@ pub(super) async fn list(
                   created_by as "created_by: UserId", created_at, updated_at, revision
            from core.documents
            where company_id = $1 and studio_id = $2 and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
+             and ($6::uuid is null or file_id = $6) and ($7::int is null or file_version = $7)
            order by id desc
            limit $5"#,
         company.as_uuid(),
@@ -186,6 +187,8 @@ pub(super) async fn list(
         listing.status as Option<ProcessingStatus>,
         before.map(DocumentId::as_uuid),
         limit,
+        listing.file.map(FileId::as_uuid),
+        listing.file_version,
     )
     .fetch_all(tx)
     .await?;

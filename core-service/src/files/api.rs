@@ -80,6 +80,9 @@ impl FileService for Files {
     ) -> Result<Response<proto::Upload>, Status> {
         let caller = Caller::of(&request)?;
         let new = NewFile::try_from(request.into_inner().file.unwrap_or_default())?;
+        if new.key.is_some() {
+            return Err(Error::invalid("file.request_id", "must not be given for a resumable upload").into());
+        }
         let upload = db::retry("files.reserve", || reserve::resumable(&self.app, &caller, &new)).await?;
         let ticket = Ticket::new(Permit::Upload(upload.id), caller.user, upload.expires_at);
         Ok(Response::new(proto::Upload {

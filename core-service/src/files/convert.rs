@@ -14,10 +14,13 @@ use super::{
     Change, CleanUp, File, FileUpdate, Filter, Mime, State, Version, checksum::Checksum, download::Stored,
     mime::name_objection, reserve::NewFile,
 };
-use crate::{documents::AccessLevel, privacy::Archive};
+use crate::{documents::AccessLevel, privacy::Archive, requests::Key};
 
 /// Why a value that was read is there once the violations are finished.
 pub(super) const MISSING: &str = "a missing one is a violation";
+
+/// The RPC that takes a file, by which its idempotency keys are known.
+const UPLOAD: &str = "/studios.core.v1.FileService/UploadFile";
 
 const METADATA_BYTES: usize = 16 * 1024;
 const CHANGEABLE: &[&str] = &["name", "access_level", "metadata"];
@@ -58,8 +61,10 @@ impl TryFrom<proto::NewFile> for NewFile {
                 }
             },
         };
+        let key = Key::read(&mut violations, UPLOAD, &given.request_id, &given);
         violations.finish()?;
         Ok(Self {
+            key,
             studio: studio.expect(MISSING),
             file,
             name: name.expect(MISSING),
@@ -361,6 +366,7 @@ mod tests {
                 "a".to_owned(),
                 Value::String("x".repeat(METADATA_BYTES)),
             )]))),
+            request_id: "x".into(),
         };
         assert_eq!(
             fields(NewFile::try_from(wrong)),
@@ -373,6 +379,7 @@ mod tests {
                 "file.access_level",
                 "file.metadata",
                 "file.sha256",
+                "request_id",
             ]
         );
     }

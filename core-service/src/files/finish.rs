@@ -26,6 +26,7 @@ use crate::{
     App,
     jobs::{self, Task},
     objects::Key,
+    requests,
 };
 
 /// How long a store may take to make one object of the parts.
@@ -119,6 +120,12 @@ async fn commit(writer: &Writer<'_>, own: ObjectId, is_there: bool, found: &Foun
         }
         None => (FileId::generate(), 1),
     };
+    if requests::claim(&mut tx, writer.key.as_ref(), id).await?.is_some() {
+        return Err(Error::Aborted {
+            reason: "CONCURRENT_UPDATE",
+            message: "the same upload was made at the same time".into(),
+        });
+    }
     if upload.file.is_none() {
         upload_store::insert_file(&mut tx, id, upload, state, &found.sha256, user).await?;
     }

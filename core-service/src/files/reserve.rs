@@ -14,7 +14,7 @@ use service_kit::{
 use time::OffsetDateTime;
 
 use super::{Mime, company_of, enter, record, upload_store};
-use crate::{App, companies::storage, documents::AccessLevel};
+use crate::{App, companies::storage, documents::AccessLevel, requests};
 
 /// How long a resumable upload may take.
 const RESUMABLE: Duration = Duration::from_hours(24);
@@ -34,6 +34,8 @@ pub(super) struct NewFile {
     pub(super) access_level: AccessLevel,
     pub(super) metadata: Map<String, Value>,
     pub(super) sha256: Option<Vec<u8>>,
+    /// Makes a repeated upload answer with the first one's file.
+    pub(super) key: Option<requests::Key>,
 }
 
 /// An upload under way.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use service_kit::{
     auth::Caller,
-    db::{Claims, TenantTx},
+    db::{self, Claims, TenantTx},
     error::{Error, Result},
     ids::{LeaseId, UploadId, UserId},
 };
@@ -23,10 +23,11 @@ use super::{
     finish,
     inspect::Inspector,
     pending::Pending,
+    reached,
     reserve::{self, LEASE, NewFile, Upload, gone, in_use},
     upload_store,
 };
-use crate::{App, objects::Key};
+use crate::{App, objects::Key, requests};
 
 /// How long a stream may be silent.
 const IDLE: Duration = Duration::from_secs(30);
@@ -55,12 +56,17 @@ pub(super) async fn at_once(
     new: &NewFile,
     data: impl Stream<Item = Result<Bytes>> + Send,
 ) -> Result<File> {
+    let known = || db::retry("files.repeated", || repeated(app, caller, new));
+    if let Some(first) = known().await? {
+        return Ok(first);
+    }
     let _turn = turn(app).await?;
     let lease = LeaseId::generate();
     let upload = reserve::at_once(app, caller, lease, new).await?;
     let id = upload.id;
     let mut writer = Writer::new(app, caller.user, lease, upload)?;
     writer.is_kept = false;
+    writer.key.clone_from(&new.key);
     let taken = async {
         writer.take_all(data).await?;
         if !writer.is_whole() {
@@ -78,7 +84,25 @@ pub(super) async fn at_once(
     {
         tracing::debug!(%error, "the upload is left to expire");
     }
+    if taken.is_err()
+        && let Some(first) = known().await?
+    {
+        // The same upload came to its end while this one was under way.
+        return Ok(first);
+    }
     taken
+}
+
+/// The file that the same upload has made before.
+async fn repeated(app: &App, caller: &Caller, new: &NewFile) -> Result<Option<File>> {
+    if new.key.is_none() {
+        return Ok(None);
+    }
+    let mut tx = TenantTx::begin(&app.pool, "files.repeated", &Claims::user(caller.user)).await?;
+    match requests::made(&mut tx, new.key.as_ref()).await? {
+        Some(file) => reached(&mut tx, file).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Goes on with a resumable upload at `offset`.
@@ -156,6 +180,8 @@ pub(super) struct Writer<'a> {
     pub(super) lease: LeaseId,
     pub(super) upload: Upload,
     pub(super) inspector: Inspector,
+    /// What makes a repeated upload answer with its file.
+    pub(super) key: Option<requests::Key>,
     pending: Pending,
     kept_bytes: i64,
     /// What a try that came to nothing has written parts by.
@@ -181,6 +207,7 @@ impl<'a> Writer<'a> {
             user,
             lease,
             inspector,
+            key: None,
             pending,
             kept_bytes: upload.received_bytes,
             stale,

@@ -21,6 +21,14 @@ where
     key.replay(first).map(Some)
 }
 
+/// What was made under a key, if there is one and it was taken before.
+pub async fn made<T: From<Uuid>>(tx: &mut PgConnection, key: Option<&Key>) -> Result<Option<T>> {
+    let Some(key) = key else { return Ok(None) };
+    store::forget_expired(tx, key).await?;
+    let first = store::find(tx, key).await?;
+    first.map(|first| key.replay(Some(first))).transpose()
+}
+
 /// Removes at most `limit` keys that have run out, and says how many they were.
 pub async fn remove_expired(worker_pool: &PgPool, limit: i64) -> Result<u64> {
     let mut tx = WorkerTx::begin(worker_pool, "requests.remove_expired").await?;

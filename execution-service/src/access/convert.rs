@@ -11,7 +11,7 @@ use studios_proto::core::{
 };
 
 use super::{
-    Access, Allowance, Found, Role, Search, Unembedded,
+    Access, Allowance, FileFacts, Found, Level, Readable, Role, Search, TextState, Unembedded, VersionFacts,
     answers::{Answer, News},
 };
 use crate::{
@@ -177,6 +177,68 @@ pub(super) fn search(search: Search<'_>, query_chars: usize) -> proto::SearchChu
             created_from: search.created_from.map(update::timestamp),
             ..Default::default()
         }),
+    }
+}
+
+pub(super) fn file(file: proto::File) -> Result<FileFacts> {
+    Ok(FileFacts {
+        company: id(&file.company_id)?,
+        studio: id(&file.studio_id)?,
+        level: match file.access_level() {
+            proto::AccessLevel::Private => Level::Private,
+            proto::AccessLevel::Company => Level::Company,
+            proto::AccessLevel::Studio | proto::AccessLevel::Unspecified => Level::Studio,
+        },
+        is_deleted: file.delete_time.is_some(),
+        current: VersionFacts {
+            number: file.version,
+            readable: readable(file.state()),
+            mime_type: file.mime_type,
+            size_bytes: file.size_bytes,
+            sha256: file.sha256,
+        },
+        name: file.name,
+    })
+}
+
+pub(super) fn version(version: proto::FileVersion) -> VersionFacts {
+    VersionFacts {
+        number: version.number,
+        readable: readable(version.state()),
+        mime_type: version.mime_type,
+        size_bytes: version.size_bytes,
+        sha256: version.sha256,
+    }
+}
+
+fn readable(state: proto::FileState) -> Readable {
+    match state {
+        proto::FileState::Ready => Readable::Yes,
+        proto::FileState::Scanning => Readable::NotYet,
+        proto::FileState::Quarantined => Readable::Quarantined,
+        proto::FileState::Lost | proto::FileState::Unspecified => Readable::Lost,
+    }
+}
+
+/// How far a document is. What has chunks serves, whatever is done with it meanwhile.
+pub(super) fn text_state(document: &proto::Document) -> TextState {
+    use proto::ProcessingStatus as Status;
+    match document.status() {
+        _ if document.chunk_count > 0 => TextState::Ready,
+        Status::Pending | Status::Processing => TextState::Coming,
+        Status::Failed => TextState::Failed {
+            title: document.title.clone(),
+            reason: document.failure_reason.clone(),
+        },
+        Status::Completed | Status::Unspecified => TextState::Ready,
+    }
+}
+
+pub(super) fn level(level: Level) -> proto::AccessLevel {
+    match level {
+        Level::Private => proto::AccessLevel::Private,
+        Level::Studio => proto::AccessLevel::Studio,
+        Level::Company => proto::AccessLevel::Company,
     }
 }
 

@@ -149,6 +149,7 @@ impl CoreClient {
             text,
             file_id,
             request_id: made.key.clone(),
+            ..CreateDocumentRequest::default()
         };
         let request = self.call(user, request, SEARCH_TIMEOUT);
         let answer = self.documents.clone().create_document(request).await;

@@ -1,4 +1,4 @@
-//! The door to core-service: what a user may do, and the text of the studio's documents.
+//! The door to core-service: what a user may do, the studio's files, and the text of its documents.
 //!
 //! Claims of the execution schema come from here and from nowhere else: core-service reads them in one snapshot of the
 //! memberships, for the user that this service's token acts for. What the user may not see is NOT_FOUND there, and the
@@ -21,8 +21,8 @@ use studios_proto::core::{
     CheckCompanyRequest, CheckStudioRequest, ClaimChunksRequest, ClaimPrivacyWorkRequest, CompanyModel,
     GetDocumentRequest, ListChunksRequest, ReportErasureRequest, ReportNoticesRequest, StoreVectorsRequest,
     SubmitExportRequest, access_service_client::AccessServiceClient, document_service_client::DocumentServiceClient,
-    embedding_service_client::EmbeddingServiceClient, notice_service_client::NoticeServiceClient,
-    privacy_work_service_client::PrivacyWorkServiceClient,
+    embedding_service_client::EmbeddingServiceClient, file_service_client::FileServiceClient,
+    notice_service_client::NoticeServiceClient, privacy_work_service_client::PrivacyWorkServiceClient,
 };
 use time::OffsetDateTime;
 use tokio::{sync::mpsc::Receiver, time::timeout};
@@ -34,6 +34,7 @@ use answers::{Answer, Place, Question};
 use cache::Cache;
 
 pub use documents::{Described, Made, MadeOf, NewVersion};
+pub use files::{FileFacts, Level, NewText, NewUpload, Readable, TextState, VersionFacts, named};
 
 use crate::{
     engine::definition::RetrievalMode,
@@ -45,6 +46,7 @@ mod answers;
 mod cache;
 mod convert;
 mod documents;
+mod files;
 mod follow;
 mod identity;
 
@@ -182,6 +184,7 @@ pub struct Unembedded {
 pub struct CoreClient {
     access: AccessServiceClient<Channel>,
     documents: DocumentServiceClient<Channel>,
+    files: FileServiceClient<Channel>,
     notices: NoticeServiceClient<Channel>,
     embeddings: EmbeddingServiceClient<Channel>,
     privacy: PrivacyWorkServiceClient<Channel>,
@@ -197,6 +200,7 @@ impl CoreClient {
         Self {
             access: AccessServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel.clone()),
+            files: FileServiceClient::new(channel.clone()),
             embeddings: EmbeddingServiceClient::new(channel.clone()),
             notices: NoticeServiceClient::new(channel.clone()),
             privacy: PrivacyWorkServiceClient::new(channel.clone()),

@@ -16,7 +16,9 @@ mod validation;
 
 use super::check::Demands;
 
-pub use kinds::{Approval, Fan, Flow, FlowMode, Http, Llm, OnItemFailure, Retrieval, RetrievalMode, SubWorkflow, Wait};
+pub use kinds::{
+    Approval, Fan, Flow, FlowMode, Http, Keep, Llm, OnItemFailure, Reach, Retrieval, RetrievalMode, SubWorkflow, Wait,
+};
 pub use people::{Approvers, Policy, Rank};
 pub use routing::{Retry, Route};
 pub use validation::{Judge, Validation, VariableType};
@@ -155,6 +157,8 @@ pub enum Kind {
     },
     /// Sends an HTTP request.
     Http(Http),
+    /// Keeps a text as a file of the studio.
+    File(Keep),
     /// Runs another workflow as an execution of its own.
     Workflow(SubWorkflow),
     /// Runs another stage once for each item of a list.
@@ -174,6 +178,7 @@ impl Kind {
             Self::Activepieces(_) => "activepieces",
             Self::Flowise { .. } => "flowise",
             Self::Http(_) => "http",
+            Self::File(_) => "file",
             Self::Workflow(_) => "workflow",
             Self::Map(_) => "map",
             Self::Wait(_) => "wait",
@@ -188,6 +193,7 @@ impl Kind {
             Self::Llm(_)
                 | Self::Retrieve(_)
                 | Self::Http(_)
+                | Self::File(_)
                 | Self::Workflow(_)
                 | Self::Activepieces(_)
                 | Self::Flowise { .. }

@@ -69,6 +69,7 @@ pub(super) fn render(renderer: &Renderer<'_>, stage: &Stage, sources: &[Source])
         Kind::Llm(llm) => renderer.prompt(llm, sources),
         Kind::Retrieve(retrieval) => renderer.query(retrieval),
         Kind::Http(http) => renderer.http(http).map(HttpRequest::into_prompt),
+        Kind::File(keep) => renderer.file(keep).map(|it| it.prompt),
         Kind::Approval(approval) => renderer.question(&approval.question),
         Kind::Activepieces(_) => Ok(renderer.flow()),
         Kind::Flowise { question, .. } => renderer.question(question),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use minijinja::value::Serde;
 use serde_json::{Map, Value};
-use service_kit::ids::DocumentId;
+use service_kit::ids::{DocumentId, FileId};
 use sha2::{Digest, Sha256};
 
 use super::{
     context::{Context, SourcePath, is_root},
-    definition::{Http, Llm, Retrieval},
+    definition::{Http, Keep, Llm, Retrieval},
     failure::FailureClass,
     journal::{AttemptFailure, Source},
     passages::Passages,
@@ -127,6 +127,15 @@ impl Rendering {
     }
 }
 
+/// A text to keep as a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptText {
+    /// The file that it is a new version of.
+    pub file: Option<FileId>,
+    /// Its name as the system message, its content as the prompt.
+    pub prompt: Prompt,
+}
+
 /// What a try of a stage is rendered from.
 #[derive(Debug)]
 pub struct Renderer<'a> {
@@ -189,6 +198,44 @@ impl Renderer<'_> {
         }
     }
 
+    /// A text to keep: its name as the system message, its content as the prompt.
+    pub fn file(&self, keep: &Keep) -> Result<KeptText, AttemptFailure> {
+        let inputs = self.variables([&keep.file_name, &keep.content])?;
+        let name = render("name", &keep.file_name, &inputs, None)?;
+        let content = render("content", &keep.content, &inputs, None)?;
+        if content.is_empty() {
+            let message = "the content that was rendered is empty";
+            return Err(AttemptFailure::lasting(FailureClass::Validation, "content", message));
+        }
+        Ok(KeptText {
+            file: keep
+                .file_path
+                .as_deref()
+                .map(|path| self.named_file(path))
+                .transpose()?,
+            prompt: Prompt {
+                system: name.trim().to_owned(),
+                prompt: content,
+                inputs,
+            },
+        })
+    }
+
+    fn named_file(&self, path: &str) -> Result<FileId, AttemptFailure> {
+        let found = SourcePath::parse(path)
+            .ok()
+            .and_then(|path| self.context.resolve(&path));
+        let id = found.as_ref().map(|it| it.get("file_id").unwrap_or(it));
+        let id = id.and_then(Value::as_str).and_then(|it| it.parse().ok());
+        id.ok_or_else(|| {
+            AttemptFailure::lasting(
+                FailureClass::Validation,
+                "file",
+                format!("{path} is neither a file nor a file's id"),
+            )
+        })
+    }
+
     /// An HTTP request.
     pub fn http(&self, http: &Http) -> Result<HttpRequest, AttemptFailure> {
         let (url, body) = (Template::from(&*http.url), Template::from(&*http.body));
@@ -232,9 +279,9 @@ impl Renderer<'_> {
             .ok()
             .and_then(|path| self.context.resolve(&path));
         let texts = match &found {
-            Some(Value::String(one)) => vec![one.as_str()],
-            Some(Value::Array(many)) => many.iter().map(|id| id.as_str().unwrap_or_default()).collect(),
-            _ => Vec::new(),
+            Some(Value::Array(many)) => many.iter().filter_map(named_document).collect(),
+            Some(one) => named_document(one).into_iter().collect(),
+            None => Vec::new(),
         };
         if texts.len() > MAX_DOCUMENTS {
             return Err(AttemptFailure::lasting(
@@ -248,7 +295,7 @@ impl Renderer<'_> {
             AttemptFailure::lasting(
                 FailureClass::Validation,
                 "document_ids",
-                format!("{path} is neither a document's id nor a list of them"),
+                format!("{path} is neither a document's id, nor a file whose text has one, nor a list of them"),
             )
         })
     }
@@ -267,6 +314,14 @@ impl Renderer<'_> {
             variables.insert(NOTES.into(), Value::from(self.notes));
         }
         Ok(variables)
+    }
+}
+
+/// The id of a document that a value names: it is that, or a file among the inputs, which has one where there is text in it.
+fn named_document(value: &Value) -> Option<&str> {
+    match value {
+        Value::Object(file) => file.get("document_id").map(|id| id.as_str().unwrap_or_default()),
+        other => Some(other.as_str().unwrap_or_default()),
     }
 }
 
@@ -350,8 +405,8 @@ mod tests {
             ..Definition::default()
         };
         let id = "01900000-0000-7000-8000-000000000001";
-        let inputs =
-            json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": [], "many": vec![id; 101]});
+        let inputs = json!({"topic": "tea", "id": id, "ids": [id, id], "bad": ["x"], "none": [], "many": vec![id; 101],
+                "file": {"document_id": id}, "files": [{"document_id": id}, {"file_id": id}], "photo": {"file_id": id}});
         let journal = entries([attempt_of("one", 1, 1, json!({"title": "T"}))]);
         let context = Context::new(&definition, inputs.as_object().unwrap(), &journal);
         let mapped = serde_json::from_value(mapped).unwrap();
@@ -445,17 +500,24 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_from_an_id_or_a_list_and_nothing_else() {
+    fn documents_come_from_an_id_a_file_or_a_list_and_nothing_else() {
         let documents = |path| with(json!({}), "", |renderer| renderer.documents(&retrieval("", path)));
         assert_eq!(documents(None).unwrap(), []);
         assert_eq!(documents(Some("inputs.id")).unwrap().len(), 1);
         assert_eq!(documents(Some("inputs.ids")).unwrap().len(), 2);
+        assert_eq!(documents(Some("inputs.file")).unwrap().len(), 1);
+        assert_eq!(
+            documents(Some("inputs.files")).unwrap().len(),
+            1,
+            "no text is in the other"
+        );
         for path in [
             "inputs.topic",
             "inputs.bad",
             "inputs.many",
             "inputs.none",
             "inputs.gone",
+            "inputs.photo",
             "inputs",
         ] {
             assert_eq!(documents(Some(path)).unwrap_err().reason, "document_ids", "{path}");

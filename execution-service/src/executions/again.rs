@@ -27,6 +27,7 @@ use crate::{
         journal::{Entry, Forked, Hash, Payload},
         state::{Given, State},
     },
+    files,
     worker::{Origin, StartKey},
     workflows::{self, Pinned},
 };
@@ -55,12 +56,25 @@ pub(super) struct Again {
     pub key: Option<StartKey>,
 }
 
+impl Again {
+    /// Whether the files of the source's inputs stay as they were pinned, however many versions they have by now: they are the
+    /// source's own, and mean the same to the version that runs.
+    fn keeps_files(&self, source_version: i32, version: i32) -> bool {
+        source_version == version && !matches!(self.from, From::Start(Some(_)))
+    }
+}
+
 /// Begins a new execution that goes on from another one; it is durable when this answers.
 pub(super) async fn begin(app: &App, caller: &Caller, again: &Again) -> Result<Execution> {
     let access = enter(app, caller, again.source).await?;
     app.start_rate.take(&access, again.key.as_ref()).await?;
     let source = Source::read(app, &access, again.source).await?;
-    let begin = prepare(app, &access, source, again).await?;
+    let version = source.version_number;
+    let mut begin = prepare(app, &access, source, again).await?;
+    if !again.keeps_files(version, begin.pinned.number) {
+        let starter = start::starter(&access, begin.pinned.studio);
+        begin.inputs = files::pin(&app.core, starter, &begin.pinned.definition, begin.inputs).await?;
+    }
     begin.start(app, &access).await
 }
 
@@ -151,7 +165,13 @@ async fn prepare(app: &App, access: &Access, source: Source, again: &Again) -> R
         From::Start(Some(other)) => other.clone(),
         _ => source.inputs.clone(),
     };
-    start::check_inputs(app, &pinned.definition, &inputs).await?;
+    let asked = files::asked(&pinned.definition, &inputs);
+    start::check_inputs(app, &pinned.definition, &asked).await?;
+    let inputs = if again.keeps_files(source.version_number, pinned.number) {
+        inputs
+    } else {
+        asked.into_owned()
+    };
     let (from, new) = (again.from.clone(), Arc::clone(&pinned.definition));
     // A journal may be long.
     let forked = app.aside.run(move || source.fork(&from, &new)).await?;

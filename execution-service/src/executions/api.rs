@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream::BoxStream};
 use prost::Message;
-use service_kit::{auth::Caller, db, error::Violations, page::Page};
+use service_kit::{auth::Caller, db, error::Violations, ids::ExecutionId, page::Page};
 use studios_proto::execution::{self as proto, execution_service_server::ExecutionService};
 use tonic::{Request, Response, Status};
 
-use super::{again, attempts, bulk, control, convert, decide, dry, explain, quotas, trial, wait, waiting, watch};
+use super::{
+    again, attempts, bulk, control, convert, decide, dry, explain, files, quotas, trial, wait, waiting, watch,
+};
 use crate::{
     App,
     pieces::started::{self, Asked},
@@ -26,6 +28,7 @@ const CONTROL: &str = "/studios.execution.v1.ExecutionService/ControlExecutions"
 const LIST_WAITING: &str = "/studios.execution.v1.ExecutionService/ListWaiting";
 const LIST: &str = "/studios.execution.v1.ExecutionService/ListExecutions";
 const LIST_ATTEMPTS: &str = "/studios.execution.v1.ExecutionService/ListAttempts";
+const LIST_FILES: &str = "/studios.execution.v1.ExecutionService/ListExecutionFiles";
 
 /// The attempts of a page have at most so many bytes, if it is more than one: what clients take of a message is bounded.
 const ATTEMPT_BYTES: usize = 2 << 20;
@@ -125,6 +128,26 @@ impl ExecutionService for Api {
         let (attempts, next_page_token) = page.finish(&self.app.keys, LIST_ATTEMPTS, &filter, rows, |it| it.seq);
         Ok(Response::new(proto::ListAttemptsResponse {
             attempts,
+            next_page_token,
+        }))
+    }
+
+    async fn list_execution_files(
+        &self,
+        request: Request<proto::ListExecutionFilesRequest>,
+    ) -> Result<Response<proto::ListExecutionFilesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let id = violations.id::<ExecutionId>("execution_id", &request.execution_id);
+        let page = Page::parse(&self.app.keys, LIST_FILES, &id, request.page_size, &request.page_token);
+        let page = violations.include(page)?;
+        violations.finish()?;
+        let (id, page) = id.zip(page).expect("a missing one is a violation");
+        let rows = db::retry("executions.list_files", || files::list(&self.app, &caller, id, &page)).await?;
+        let (files, next_page_token) = page.finish(&self.app.keys, LIST_FILES, &Some(id), rows, |it| it.place);
+        Ok(Response::new(proto::ListExecutionFilesResponse {
+            files: files.into_iter().map(convert::file).collect(),
             next_page_token,
         }))
     }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use studios_proto::execution as proto;
 use time::OffsetDateTime;
 
-use super::{Ask, Execution, Status, Summary, attempts::Recorded, bulk::Outcome, waiting::Place};
+use super::{Ask, Execution, Status, Summary, attempts::Recorded, bulk::Outcome, files, waiting::Place};
 use crate::{
     engine::{
         failure::{Failure, FailureClass},
@@ -29,6 +29,35 @@ pub(crate) use asked::{inputs, start_key};
 pub(super) use dry::trace;
 pub(super) use events::event;
 pub(super) use explained::explanation;
+
+/// A file that an execution was given or has made.
+pub(super) fn file(taken: files::Taken) -> proto::ExecutionFile {
+    let file = taken.file;
+    let from = match taken.from {
+        files::From::Input(input) => proto::ExecutionFile {
+            direction: proto::FileDirection::Input.into(),
+            input,
+            ..Default::default()
+        },
+        files::From::Output(of) => proto::ExecutionFile {
+            direction: proto::FileDirection::Output.into(),
+            visit: number(of.visit),
+            item: number(of.item),
+            stage: of.stage,
+            ..Default::default()
+        },
+    };
+    proto::ExecutionFile {
+        file_id: file.file_id.to_string(),
+        version: file.version,
+        name: file.name,
+        mime_type: file.mime_type,
+        size_bytes: file.size_bytes,
+        sha256: file.sha256,
+        document_id: file.document_id.map(|it| it.to_string()).unwrap_or_default(),
+        ..from
+    }
+}
 
 impl From<Execution> for proto::Execution {
     fn from(execution: Execution) -> Self {

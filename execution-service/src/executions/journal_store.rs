@@ -89,6 +89,29 @@ pub(super) async fn attempt_seqs(tx: &mut PgConnection, filter: &AttemptFilter, 
     Ok(seqs)
 }
 
+/// Attempts of these stages that did not fail, after a place.
+pub(super) async fn outputs_of(
+    tx: &mut PgConnection,
+    id: ExecutionId,
+    stages: &[String],
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Entry>> {
+    let payloads = sqlx::query_scalar!(
+        "select payload from execution.journal
+         where execution_id = $1 and kind = 'attempt' and outcome <> 'failed' and stage = any ($2) and seq > $3
+         order by seq
+         limit $4",
+        id.as_uuid(),
+        stages,
+        after,
+        limit,
+    )
+    .fetch_all(tx)
+    .await?;
+    opened(&payloads)
+}
+
 /// The entries after a place that settle what waited for people.
 pub(super) async fn settling(tx: &mut PgConnection, id: ExecutionId, after: i64) -> Result<Vec<Entry>> {
     let payloads = sqlx::query_scalar!(

@@ -36,6 +36,7 @@ mod dry;
 mod events;
 mod explain;
 mod explain_store;
+mod files;
 mod inputs;
 mod journal_store;
 mod owned;

@@ -7,7 +7,7 @@ use service_kit::{
     audit::About,
     auth::Caller,
     error::Result,
-    ids::{ExecutionId, WorkflowId},
+    ids::{ExecutionId, StudioId, WorkflowId},
     telemetry,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     App,
     access::Access,
     engine::definition::{Definition, Kind},
+    files::{self, Starter},
     worker::{Origin, Start, StartKey, StartOutcome, Times},
     workflows::{self, Pinned},
 };
@@ -38,15 +39,27 @@ pub async fn start(app: &App, caller: &Caller, new: &New) -> Result<Execution> {
     let access = workflows::enter(app, caller, new.workflow).await?;
     app.start_rate.take(&access, new.key.as_ref()).await?;
     let pinned = workflows::pin(app, &access, new.workflow, new.version).await?;
-    check_inputs(app, &pinned.definition, &new.inputs).await?;
+    let inputs = files::asked(&pinned.definition, &new.inputs);
+    check_inputs(app, &pinned.definition, &inputs).await?;
+    let starter = starter(&access, pinned.studio);
+    let inputs = files::pin(&app.core, starter, &pinned.definition, inputs.into_owned()).await?;
     let begin = Begin {
         workflow: new.workflow,
         pinned,
-        inputs: new.inputs.clone(),
+        inputs,
         key: new.key.clone(),
         origin: Origin::Fresh,
     };
     begin.start(app, &access).await
+}
+
+/// For whom the files of a run in this studio are looked up.
+pub(super) fn starter(access: &Access, studio: StudioId) -> Starter {
+    Starter {
+        user: access.claims.sub,
+        company: access.company,
+        studio,
+    }
 }
 
 /// What has been checked and is to be started.

@@ -13,7 +13,7 @@ use service_kit::{
 };
 use time::OffsetDateTime;
 
-use super::attempts::Recorded;
+use super::{attempts::Recorded, start::starter};
 use crate::{
     App,
     engine::{
@@ -22,6 +22,7 @@ use crate::{
         replay,
         request::Prompt,
     },
+    files,
     worker::TryStage,
     workflows,
 };
@@ -64,6 +65,11 @@ pub(super) async fn stage(app: &App, caller: &Caller, trial: &Trial) -> Result<R
         .position(&trial.stage)
         .ok_or_else(|| Error::invalid("stage", "must be a stage of the workflow"))?;
     check(&definition, place, trial)?;
+    let asked = files::asked(&definition, &trial.inputs).into_owned();
+    let trial = &Trial {
+        inputs: files::pin(&app.core, starter(&access, studio), &definition, asked).await?,
+        ..trial.clone()
+    };
     let wanted = TryStage {
         company: access.company,
         studio,
@@ -93,6 +99,12 @@ fn check(definition: &Definition, place: usize, trial: &Trial) -> Result<()> {
                 reason: "EFFECT_NOT_ALLOWED",
                 message: "the stage sends what must not be sent twice; set allow_effects to send it all the same"
                     .into(),
+            });
+        }
+        Kind::File(_) => {
+            return Err(Error::FailedPrecondition {
+                reason: "EFFECT_NOT_ALLOWED",
+                message: "the stage keeps a file, and a try keeps nothing; a dry run shows what it would keep".into(),
             });
         }
         other => {

@@ -423,6 +423,7 @@ const fn widget(widget: Widget) -> proto::FormWidget {
         Widget::Document => proto::FormWidget::Document,
         Widget::Date => proto::FormWidget::Date,
         Widget::Json => proto::FormWidget::Json,
+        Widget::File => proto::FormWidget::File,
     }
 }
 

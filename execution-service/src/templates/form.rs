@@ -1,16 +1,16 @@
 //! The inputs of a template as a form that a page can show, and the values that count where a field is left out.
 //!
 //! It is made of the input schema alone: an object with `properties`. Of a property it reads `type`, `enum`, `title`, `description`,
-//! `default`, `examples`, `format: date` and the bounds; `x-order` says its place and `x-widget` (`multiline`, `document`) how it
-//! is filled in, where that does not follow. A property that says something else is filled in as JSON. A form narrows nothing:
+//! `default`, `examples`, `format: date` and the bounds; `x-order` says its place and `x-widget` (`multiline`, `document`, `file`) how
+//! it is filled in, where that does not follow. A property that says something else is filled in as JSON. A form narrows nothing:
 //! what it leaves open the schema still checks.
 
 use serde_json::{Map, Value, json};
 
 /// The longest text that one line takes, in characters.
 const LINE: u64 = 200;
-/// Stands for a document where nobody has named one.
-const SOME_DOCUMENT: &str = "01900000-0000-7000-8000-000000000000";
+/// Stands for a document or a file where nobody has named one.
+const SOME_ID: &str = "01900000-0000-7000-8000-000000000000";
 
 /// How a field is filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Widget {
     List,
     /// A document of the studio.
     Document,
+    /// A file of the studio, as an object that names it.
+    File,
     /// A day.
     Date,
     /// JSON.
@@ -169,6 +171,7 @@ fn widget(schema: &Value) -> Widget {
             Widget::Multiline
         }
         Some("string") => Widget::Text,
+        Some("object") if says("x-widget", "file") => Widget::File,
         Some("number" | "integer") => Widget::Number,
         Some("boolean") => Widget::Checkbox,
         Some("array") if schema.get("items").is_some_and(Value::is_object) => Widget::List,
@@ -202,7 +205,8 @@ fn sample(schema: &Value, widget: Widget, items: Option<&Field>) -> Value {
         Widget::Text | Widget::Multiline => text_sample(schema),
         Widget::Number => number_sample(schema),
         Widget::Checkbox => json!(true),
-        Widget::Document => json!(SOME_DOCUMENT),
+        Widget::Document => json!(SOME_ID),
+        Widget::File => json!({ "file_id": SOME_ID }),
         Widget::Date => json!("2026-01-31"),
         Widget::List => list_sample(schema, items),
         Widget::Select | Widget::Json => Value::Null,
@@ -294,6 +298,7 @@ mod tests {
             Just(json!({ "type": "boolean" })),
             Just(json!({ "type": "string", "format": "date" })),
             Just(json!({ "type": "string", "x-widget": "document", "format": "uuid" })),
+            Just(json!({ "type": "object", "x-widget": "file", "required": ["file_id"] })),
             prop::collection::vec("[a-z]{1,8}", 1..5).prop_map(|options| json!({ "enum": options })),
         ]
     }

@@ -20,7 +20,7 @@ use crate::{
     access::Access,
     engine::definition::{Definition, Kind, Validation},
     executions::{self, Execution},
-    requests,
+    files, requests,
     worker::StartKey,
     workflows::{self, Instance, Workflow},
 };
@@ -62,7 +62,7 @@ pub(super) async fn run(app: &App, caller: &Caller, run: &Run) -> Result<Executi
         Some(schema) => form::with_defaults(schema, &run.inputs),
         None => run.inputs.clone(),
     };
-    executions::check_inputs(app, &definition, &inputs).await?;
+    executions::check_inputs(app, &definition, &files::asked(&definition, &inputs)).await?;
     let workflow = match known {
         Some(known) => known,
         None => instance(app, caller, &access, &template, &version, run).await?,

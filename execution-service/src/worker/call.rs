@@ -28,6 +28,7 @@ use crate::providers::HttpCall;
 
 mod connected;
 mod embed;
+mod keep;
 mod model;
 mod reask;
 
@@ -102,6 +103,7 @@ impl Try {
             Kind::Llm(llm) => self.ask(llm, &mut draft).await,
             Kind::Retrieve(found) => self.find(found, &mut draft).await,
             Kind::Http(http) => self.send(http, &mut draft).await,
+            Kind::File(keep) => self.keep(keep, &mut draft).await,
             Kind::Approval(approval) => self.put(&approval.question, &mut draft).await,
             Kind::Activepieces(flow) => self.run_flow(flow, ended, &mut draft).await,
             Kind::Flowise {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use service_kit::{
     db,
     error::Error,
-    ids::{ExecutionId, UserId, VersionId, WorkflowId},
+    ids::{ExecutionId, StudioId, UserId, VersionId, WorkflowId},
     telemetry,
 };
 use tokio::time::{sleep, timeout};
@@ -24,12 +24,15 @@ use super::{
     },
     writer::NewRun,
 };
-use crate::engine::{
-    action::StartChild,
-    check::Schema,
-    definition::{DEFAULT_TIMEOUT, Definition, MAX_DEPTH},
-    failure::FailureClass,
-    journal::{AttemptFailure, AttemptPayload, Child, Payload, StageTry},
+use crate::{
+    engine::{
+        action::StartChild,
+        check::Schema,
+        definition::{DEFAULT_TIMEOUT, Definition, MAX_DEPTH},
+        failure::FailureClass,
+        journal::{AttemptFailure, AttemptPayload, Child, Payload, StageTry},
+    },
+    files::{self, Starter},
 };
 
 /// The first and the longest wait before something that is away is asked again.
@@ -100,9 +103,11 @@ async fn prepare(ground: &Ground, wanted: StartChild) -> Result<Begun, AttemptFa
     .await
     .and_then(|is_reached| if is_reached { Ok(()) } else { Err(gone()) })?;
     let definition = definition(ground, pinned.version).await?.ok_or_else(gone)?;
-    check(ground, &definition, &wanted.inputs).await?;
+    let asked = files::asked(&definition, &wanted.inputs).into_owned();
+    check(ground, &definition, &asked).await?;
+    let inputs = pin(ground, pinned.studio, &definition, &asked).await?;
     let execution = ExecutionId::generate();
-    let beginning = Beginning::of(execution, (workflow, pinned.version, pinned.number), &wanted.inputs)
+    let beginning = Beginning::of(execution, (workflow, pinned.version, pinned.number), &inputs)
         .map_err(|error| lasting("inputs", error.to_string()))?
         .within(wanted.depth);
     ground.shared.definitions.put(pinned.version, definition.clone());
@@ -181,6 +186,30 @@ async fn check(
             format!("the workflow does not take these inputs: {wrong}"),
         )),
     }
+}
+
+/// The inputs with what there is to say of their files, as who started the parent reaches them.
+async fn pin(
+    ground: &Ground,
+    studio: StudioId,
+    definition: &Definition,
+    inputs: &Map<String, Value>,
+) -> Result<Map<String, Value>, AttemptFailure> {
+    let starter = Starter {
+        user: ground.facts.started_by,
+        company: ground.facts.company,
+        studio,
+    };
+    let pinned = patiently(ground, || async {
+        match files::pin(&ground.shared.core, starter, definition, inputs.clone()).await {
+            Err(error @ (Error::Invalid(_) | Error::FailedPrecondition { .. })) => Ok(Err(error)),
+            other => other.map(Ok),
+        }
+    });
+    pinned.await?.map_err(|error| {
+        let message = format!("the workflow does not take these inputs: {error}");
+        AttemptFailure::lasting(FailureClass::Validation, "inputs", message)
+    })
 }
 
 /// Asks again while the database or core-service is away; a refusal is the stage's failure.

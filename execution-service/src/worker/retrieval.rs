@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use service_kit::{error::Error, ids::DocumentId};
 use tokio::time::sleep;
 
 use super::scene::Ground;
 use crate::{
-    access::{Found, Search},
+    access::{Found, Search, TextState},
     engine::{
         definition::{Retrieval, RetrievalMode},
         failure::FailureClass,
@@ -18,6 +19,10 @@ use crate::{
 
 /// The first and the longest wait before core-service is asked again while it is away.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The first and the longest wait before a document is looked at again whose text is not there yet.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How many documents are looked at at once.
+const LOOKS_AT_ONCE: usize = 8;
 /// How long making a query comparable may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What is made comparable of a query, as core-service takes it.
@@ -68,6 +73,7 @@ pub(super) fn wish(renderer: &Renderer<'_>, retrieval: &Retrieval, key: String) 
 /// Finds chunks, however long core-service is away.
 pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieved, AttemptFailure> {
     let Ground { shared, facts, .. } = ground;
+    settled(ground, &wanted.documents).await?;
     let query = &wanted.query.prompt;
     let found = if query.trim().is_empty() {
         patiently(|| list(ground, &wanted.documents, wanted.limit)).await?
@@ -92,20 +98,63 @@ pub(super) async fn retrieve(ground: &Ground, wanted: Wanted) -> Result<Retrieve
     })
 }
 
-/// What core-service finds. Its being away is not the fault of who asks: it is asked again until the caller gives up.
-pub(super) async fn patiently<F>(ask: impl Fn() -> F) -> Result<Vec<Found>, AttemptFailure>
+/// Waits until the text of each document that is named is there: one that was just made from a file comes in a moment.
+async fn settled(ground: &Ground, documents: &[DocumentId]) -> Result<(), AttemptFailure> {
+    let wait = |document| text_came(ground, document);
+    let waits = stream::iter(documents.iter().copied().map(wait));
+    waits.buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+}
+
+async fn text_came(ground: &Ground, document: DocumentId) -> Result<(), AttemptFailure> {
+    let Ground { shared, facts, .. } = ground;
+    let (mut pause, longest) = LOOKS;
+    loop {
+        let state = patiently(|| async {
+            match shared.core.text_state(facts.started_by, document).await {
+                // What is not there has nothing that could be waited for.
+                Err(Error::NotFound { .. }) => Ok(TextState::Ready),
+                other => other,
+            }
+        });
+        match state.await? {
+            TextState::Ready => return Ok(()),
+            TextState::Failed { title, reason } => {
+                return Err(AttemptFailure::lasting(
+                    FailureClass::Validation,
+                    "document_failed",
+                    format!("the document {title} has no text to find anything in: {reason}"),
+                ));
+            }
+            TextState::Coming => {
+                sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// What core-service answers. Its being away is not the fault of who asks: it is asked again until the caller gives up.
+pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, AttemptFailure>
 where
-    F: Future<Output = Result<Vec<Found>, Error>>,
+    F: Future<Output = Result<T, Error>>,
+{
+    waiting(ask).await.map_err(failure)
+}
+
+/// The same, with its refusals as they are.
+pub(super) async fn waiting<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
 {
     let (mut pause, longest) = PAUSES;
     loop {
         match ask().await {
             Err(Error::Unavailable { .. }) => {
-                tracing::warn!("core-service is away; retrieval waits");
+                tracing::warn!("core-service is away; a stage waits for it");
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
-            asked => return asked.map_err(failure),
+            asked => return asked,
         }
     }
 }

@@ -73,6 +73,7 @@ async fn begun(transfers: Transfers, mut given: Request) -> Result<Response, Ref
         access_level: level.into(),
         metadata: None,
         sha256: take("sha256"),
+        request_id: String::new(),
     };
     let mut request = request(headers, CreateUploadRequest { file: Some(file) });
     request.set_timeout(PATIENCE);

@@ -22,10 +22,11 @@ use studios_proto::{
         CancelExecutionRequest, ControlExecutionsRequest, ControlExecutionsResponse, DecideAttemptRequest,
         DelegateDecisionRequest, DryRunWorkflowRequest, DryRunWorkflowResponse, Execution, ExecutionEvent,
         ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, GetExecutionRequest, GetQuotasRequest,
-        ListAttemptsRequest, ListAttemptsResponse, ListExecutionsRequest, ListExecutionsResponse, ListWaitingRequest,
-        ListWaitingResponse, PauseExecutionRequest, Quotas, RestartExecutionRequest, ResumeExecutionRequest,
-        RetryExecutionRequest, SendSignalRequest, StartExecutionRequest, TestStageRequest, TestStageResponse,
-        WaitExecutionRequest, WatchExecutionRequest, execution_service_server::ExecutionService,
+        ListAttemptsRequest, ListAttemptsResponse, ListExecutionFilesRequest, ListExecutionFilesResponse,
+        ListExecutionsRequest, ListExecutionsResponse, ListWaitingRequest, ListWaitingResponse, PauseExecutionRequest,
+        Quotas, RestartExecutionRequest, ResumeExecutionRequest, RetryExecutionRequest, SendSignalRequest,
+        StartExecutionRequest, TestStageRequest, TestStageResponse, WaitExecutionRequest, WatchExecutionRequest,
+        execution_service_server::ExecutionService,
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -214,6 +215,13 @@ impl ExecutionService for Executions {
 
     async fn list_attempts(&self, _: Request<ListAttemptsRequest>) -> Result<Response<ListAttemptsResponse>, Status> {
         Err(Status::unimplemented("list attempts"))
+    }
+
+    async fn list_execution_files(
+        &self,
+        _: Request<ListExecutionFilesRequest>,
+    ) -> Result<Response<ListExecutionFilesResponse>, Status> {
+        Err(Status::unimplemented("list files"))
     }
 
     async fn cancel_execution(&self, _: Request<CancelExecutionRequest>) -> Result<Response<Execution>, Status> {

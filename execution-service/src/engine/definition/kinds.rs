@@ -55,7 +55,7 @@ pub struct Retrieval {
     /// At most this many chunks; 0 means [`DEFAULT_RETRIEVAL_LIMIT`].
     #[serde(default)]
     pub limit: u32,
-    /// Source path of a document id, or of a list of them, to search in; without one all documents of the studio.
+    /// Source path of a document id, of a file, or of a list of such, to search in; without one all documents of the studio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_ids_path: Option<String>,
     /// By what chunks are found.
@@ -108,6 +108,36 @@ impl Retrieval {
             self.limit.min(MAX_RETRIEVAL_LIMIT)
         }
     }
+}
+
+/// A text to keep as a file of the studio. Its output is what an input that is a file has, without a document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Keep {
+    /// The template of the file's name.
+    pub file_name: Template,
+    /// The template of its content.
+    pub content: Template,
+    /// What the content is.
+    pub mime_type: String,
+    /// Who reaches it.
+    #[serde(default)]
+    pub reach: Reach,
+    /// Source path of the file that it is a new version of; without one a new file is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_path: Option<String>,
+}
+
+/// Who reaches a file that is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Who started the run alone.
+    Private,
+    /// Who reaches its studio.
+    #[default]
+    Studio,
+    /// All of the company.
+    Company,
 }
 
 /// An HTTP request. Its output is `{"status", "headers", "body"}`.

@@ -12,8 +12,8 @@ use studios_proto::execution::{self as proto, stage, validation::Check};
 use crate::engine::{
     check::Demands,
     definition::{
-        Approval, Approvers, Definition, Fan, Flow, FlowMode, Http, Judge, Kind, Llm, OnItemFailure, Policy, Rank,
-        Retrieval, RetrievalMode, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
+        Approval, Approvers, Definition, Fan, Flow, FlowMode, Http, Judge, Keep, Kind, Llm, OnItemFailure, Policy,
+        Rank, Reach, Retrieval, RetrievalMode, Retry, Route, Stage, SubWorkflow, Validation, VariableType, Wait,
     },
     failure::FailureClass,
 };
@@ -95,6 +95,16 @@ impl Reader<'_> {
                 connection_id: Some(self.text(&format!("{field}.http.connection_id"), &it.connection_id))
                     .filter(|it| !it.is_empty()),
                 repeatable: it.repeatable,
+            }),
+            stage::Kind::File(it) => Kind::File(Keep {
+                file_name: self.text(&format!("{field}.file.file_name"), &it.file_name).into(),
+                content: self.text(&format!("{field}.file.content"), &it.content).into(),
+                mime_type: match &*it.mime_type {
+                    "" => "text/markdown".to_owned(),
+                    given => self.text(&format!("{field}.file.mime_type"), given),
+                },
+                reach: self.reach(&format!("{field}.file.reach"), it.reach),
+                file_path: self.optional(&format!("{field}.file.file_path"), &it.file_path),
             }),
             stage::Kind::Workflow(it) => Kind::Workflow(SubWorkflow {
                 workflow_id: self.text(&format!("{field}.workflow.workflow_id"), &it.workflow_id),
@@ -250,6 +260,18 @@ impl Reader<'_> {
             Err(_) => {
                 self.violations.add(field, "must be asynchronous or synchronous");
                 FlowMode::Asynchronous
+            }
+        }
+    }
+
+    fn reach(&mut self, field: &str, given: i32) -> Reach {
+        match proto::FileReach::try_from(given) {
+            Ok(proto::FileReach::Unspecified | proto::FileReach::Studio) => Reach::Studio,
+            Ok(proto::FileReach::Private) => Reach::Private,
+            Ok(proto::FileReach::Company) => Reach::Company,
+            Err(_) => {
+                self.violations.add(field, "must be private, studio or company");
+                Reach::Studio
             }
         }
     }
@@ -459,6 +481,18 @@ fn kind(kind: Kind) -> stage::Kind {
             headers: it.headers.into_iter().collect(),
             connection_id: it.connection_id.unwrap_or_default(),
             repeatable: it.repeatable,
+        }),
+        Kind::File(it) => stage::Kind::File(proto::FileStage {
+            file_name: it.file_name.into(),
+            content: it.content.into(),
+            mime_type: it.mime_type,
+            reach: match it.reach {
+                Reach::Private => proto::FileReach::Private,
+                Reach::Studio => proto::FileReach::Studio,
+                Reach::Company => proto::FileReach::Company,
+            }
+            .into(),
+            file_path: it.file_path.unwrap_or_default(),
         }),
         Kind::Workflow(it) => stage::Kind::Workflow(proto::SubWorkflowStage {
             workflow_id: it.workflow_id,

@@ -111,6 +111,16 @@ fn every_kind() -> proto::Definition {
             }),
         ),
         stage(
+            "keep",
+            Kind::File(proto::FileStage {
+                file_name: "{{ x }}.csv".into(),
+                content: "a".into(),
+                mime_type: "text/csv".into(),
+                reach: proto::FileReach::Company.into(),
+                file_path: "inputs.report".into(),
+            }),
+        ),
+        stage(
             "f",
             Kind::Workflow(proto::SubWorkflowStage {
                 workflow_id: "w".into(),

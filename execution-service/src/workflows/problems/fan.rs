@@ -29,7 +29,7 @@ pub(super) fn map(found: &mut Violations, field: &str, around: &Surroundings<'_>
     if !stage.kind.is_body() {
         found.add(
             &*field,
-            "must be a stage of the kind llm, retrieve, http, workflow or activepieces",
+            "must be a stage of the kind llm, retrieve, http, file, workflow or activepieces",
         );
     } else if matches!(stage.validation, Validation::Manual(_)) {
         found.add(&*field, "must not wait for people: each of the items would");

@@ -23,6 +23,7 @@ pub use self::{
 mod cel;
 mod connections;
 mod fan;
+mod file;
 mod flow;
 mod http;
 mod llm;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service_kit::error::Violations;
 
-use super::{Surroundings, cel, connections, fan, http, is_identifier, llm, people, pieces, validation};
+use super::{Surroundings, cel, connections, fan, file, http, is_identifier, llm, people, pieces, validation};
 use crate::engine::{
     definition::{Kind, MAX_RETRY_LIMIT, MAX_ROUTES, Retry, Route, Stage},
     request,
@@ -68,6 +68,7 @@ pub(super) fn check(found: &mut Violations, field: &str, around: &Surroundings<'
         Kind::Llm(it) => llm::check(found, &kind, around, place, stage, it),
         Kind::Retrieve(it) => llm::retrieval(found, &format!("{kind}.retrieval"), around, place, stage, it),
         Kind::Http(it) => http::check(found, &kind, around, place, stage, it),
+        Kind::File(it) => file::check(found, &kind, around, place, stage, it),
         Kind::Workflow(it) => fan::workflow(found, &kind, it),
         Kind::Map(it) => fan::map(found, &kind, around, place, it),
         Kind::Wait(it) => fan::wait(found, &kind, around, place, it),
