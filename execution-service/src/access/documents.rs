@@ -9,7 +9,7 @@ use service_kit::{
 };
 use studios_proto::core::{
     CreateDocumentRequest, DeleteDocumentRequest, Document, DownloadFileRequest, GetDocumentRequest,
-    GetDocumentTextRequest, GetFileRequest, NewFile, UploadFileRequest, file_service_client::FileServiceClient,
+    GetDocumentTextRequest, GetFileRequest, NewFile, UploadFileRequest,
 };
 
 use super::{CoreClient, SEARCH_TIMEOUT, convert};
@@ -165,7 +165,7 @@ impl CoreClient {
 
     /// What the file's current version holds, if that is no more than a text may be, and its number.
     pub async fn file_text(&self, user: UserId, id: FileId) -> Result<(Option<String>, i32)> {
-        let mut files = FileServiceClient::new(self.channel.clone());
+        let mut files = self.files.clone();
         let request = self.call(user, GetFileRequest { id: id.to_string() }, SEARCH_TIMEOUT);
         let found = files.get_file(request).await.map_err(status::from_status)?.into_inner();
         if usize::try_from(found.size_bytes).map_or(true, |it| it > MESSAGE_BYTES) {
@@ -210,7 +210,7 @@ impl CoreClient {
         });
         let messages: Vec<_> = std::iter::once(first).chain(pieces).collect();
         let request = self.call(user, stream::iter(messages), SEARCH_TIMEOUT);
-        let answer = FileServiceClient::new(self.channel.clone()).upload_file(request).await;
+        let answer = self.files.clone().upload_file(request).await;
         let file = answer.map_err(status::from_status)?.into_inner();
         Ok((convert::id(&file.id)?, file.version))
     }

@@ -89,7 +89,12 @@ impl Worker {
         while !stopping.is_cancelled() {
             // A question every few seconds would be a trace every few seconds.
             let asked = self.core.claim_privacy_work().with_subscriber(Dispatch::none());
-            let Some(Ok(Some(work))) = stopping.run_until_cancelled(asked).await else {
+            let asked = stopping.run_until_cancelled(asked).await.unwrap_or(Ok(None));
+            let found = asked.unwrap_or_else(|error| {
+                tracing::warn!(error = %error, "core-service cannot be asked for privacy requests");
+                None
+            });
+            let Some(work) = found else {
                 stopping.run_until_cancelled(sleep(POLL)).await;
                 continue;
             };
