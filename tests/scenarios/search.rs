@@ -357,6 +357,38 @@ async fn a_private_document_is_not_found_by_its_vectors_either() {
     assert_eq!(others["results"], json!([]));
 }
 
+#[tokio::test]
+async fn the_rarer_a_word_the_more_it_counts_and_what_one_may_not_read_counts_for_nothing() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let colleague = Tenant::user(&world).await;
+    it.add_member(&world, &colleague, "ROLE_MEMBER").await;
+    for text in [
+        "A ship at the pier.",
+        "A ship at sea.",
+        "A ship in the dock.",
+        "The lamp of a crane.",
+    ] {
+        add(&world, &it, json!({}), text).await;
+    }
+    let body =
+        json!({ "studioId": it.studio, "query": "which ship has a lamp at the pier", "matchMode": "MATCH_MODE_ANY" });
+    let found = world.ok(SEARCH, body.clone(), &colleague.token).await;
+    assert_eq!(
+        contents(&found)[..2],
+        ["A ship at the pier.", "The lamp of a crane."],
+        "{found}"
+    );
+    assert_eq!(contents(&found).len(), 4);
+    // To others, what a private document is full of is as rare as before.
+    for text in ["A lamp.", "No lamp, no pier.", "The pier's lamp."] {
+        add(&world, &it, json!({ "accessLevel": "ACCESS_LEVEL_PRIVATE" }), text).await;
+    }
+    assert_eq!(world.ok(SEARCH, body.clone(), &colleague.token).await, found);
+    let own = world.ok(SEARCH, body, &it.token).await;
+    assert_eq!(contents(&own).len(), 7);
+}
+
 fn embedding_model(it: &Tenant, name: &str) -> Value {
     json!({ "model": { "companyId": it.company, "name": name, "provider": "offline", "providerModel": name,
         "contextLength": 8192, "enabled": true, "embedsDocuments": true } })

@@ -147,16 +147,19 @@ pub(super) async fn nearest(
     documents: &[Uuid],
     vector: &QueryVector,
 ) -> Result<Vec<Hit>> {
-    let mut rows = sqlx::query!(
-        r#"select chunk_id as "chunk!: ChunkId", vector as "vector!" from core.document_vectors($1, $2, $3)"#,
+    let mut documents = sqlx::query!(
+        r#"select chunk_ids as "chunks!: Vec<ChunkId>", vectors as "vectors!" from core.vectors_by_document($1, $2, $3)"#,
         company.as_uuid(),
         documents,
         vector.model,
     )
     .fetch(tx);
     let mut hits = Vec::new();
-    while let Some(row) = rows.try_next().await? {
-        hits.extend(hit(vector, row.chunk, &row.vector));
+    while let Some(of_one) = documents.try_next().await? {
+        let length = of_one.vectors.len() / of_one.chunks.len().max(1);
+        let vectors = of_one.vectors.chunks_exact(length.max(1));
+        let compared = of_one.chunks.into_iter().zip(vectors);
+        hits.extend(compared.filter_map(|(chunk, stored)| hit(vector, chunk, stored)));
     }
     Ok(hits)
 }
