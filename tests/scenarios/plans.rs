@@ -1,6 +1,9 @@
 //! Learning plans: whole or not there, three attempts, shown while they are written, and nobody else's.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -316,27 +319,89 @@ async fn modules_are_shown_on_every_replica_while_the_model_still_writes_and_sto
     }
 }
 
+/// A model that is driven each time it is asked, once for each driver.
+async fn driven_often<const N: usize>() -> ([Driver; N], Model, Deployment, World, Tenant) {
+    let driven: [_; N] = std::array::from_fn(|_| Reply::driven());
+    let replies = driven.each_ref().map(|(_, reply)| reply.clone());
+    let (model, deployment, world, it) = with_model(move |n, _| replies[n].clone()).await;
+    (driven.map(|(driver, _)| driver), model, deployment, world, it)
+}
+
+/// Waits until a model is let go of, which must be within a second.
+async fn let_go(driver: &Driver, since: Instant) {
+    timeout(PATIENCE, driver.hung_up()).await.expect("it is let go of");
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_spent_on_a_plan_that_is_deleted_meanwhile_is_counted() {
-    let (driver, model, _deployment, world, it) = driven().await;
-    let plan = create(&world, &it, "stub").await;
-    timeout(PATIENCE, model.until_in_flight(1))
-        .await
-        .expect("the model is asked");
-    call(&world, &it, "DeletePlan", json!({ "id": plan })).await;
-    driver.say(&answer(&["One"])).await;
-    driver.finish().await;
+async fn a_model_is_let_go_of_within_a_second_wherever_its_plan_is_deleted_and_what_it_took_is_counted() {
+    let (drivers, model, deployment, world, it) = driven_often::<2>().await;
+    let other = deployment.another_execution();
+    let elsewhere = deployment.world_with(&other.url()).await;
+    let quotas = "studios.execution.v1.ExecutionService/GetQuotas";
     let used = |it: &Value| {
         let mut quotas = it["quotas"].as_array().unwrap().iter();
         let tokens = quotas.find(|it| it["kind"] == "QUOTA_KIND_TOKENS_PER_MONTH").unwrap();
-        tokens["used"] == "18"
+        tokens["used"].as_str().unwrap().parse::<i64>().unwrap()
     };
-    let quotas = "studios.execution.v1.ExecutionService/GetQuotas";
+    let mut before = 0;
+    for (driver, deletes) in drivers.iter().zip([&world, &elsewhere]) {
+        let plan = create(&world, &it, "stub").await;
+        timeout(PATIENCE, model.until_in_flight(1))
+            .await
+            .expect("the model is asked");
+        driver.say(r#"{"modules": ["#).await;
+        driver.say(&module("One").to_string()).await;
+        let mut events = world
+            .stream(&format!("{PLANS}/WatchPlan"), json!({ "id": plan }), &it.token)
+            .await;
+        let is_shown = async { while events.next().await.unwrap().unwrap()["module"].is_null() {} };
+        timeout(PATIENCE, is_shown).await.expect("it writes");
+        let since = Instant::now();
+        call(deletes, &it, "DeletePlan", json!({ "id": plan })).await;
+        let_go(driver, since).await;
+        let counted = world
+            .until(quotas, json!({ "companyId": it.company }), &it.token, |it| {
+                used(it) > before
+            })
+            .await;
+        // The prompt and the module, by their bytes.
+        assert!((before + 200..before + 1_000).contains(&used(&counted)), "{counted}");
+        before = used(&counted);
+        let gone = refused(&world, &it, "GetPlan", json!({ "id": plan })).await;
+        assert_eq!(gone.code(), Code::NotFound);
+    }
+    assert_eq!(model.calls().len(), 2, "nobody else is asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_let_go_of_within_a_second_when_the_studio_is_deleted_and_the_attempt_has_failed() {
+    let ([driver], _model, _deployment, world, it) = driven_often::<1>().await;
+    let plan = create(&world, &it, "stub").await;
+    driver.say(r#"{"modules": ["#).await;
+    let since = Instant::now();
+    let studio = json!({ "id": it.studio });
+    let studios = "studios.core.v1.StudioService";
     world
-        .until(quotas, json!({ "companyId": it.company }), &it.token, used)
+        .ok(&format!("{studios}/DeleteStudio"), studio.clone(), &it.token)
         .await;
-    let gone = refused(&world, &it, "GetPlan", json!({ "id": plan })).await;
-    assert_eq!(gone.code(), Code::NotFound);
+    let_go(&driver, since).await;
+    world.ok(&format!("{studios}/UndeleteStudio"), studio, &it.token).await;
+    let back = settled(&world, &it, &plan).await;
+    assert_eq!(
+        (&back["status"], &back["attemptsLeft"]),
+        (&json!("PLAN_STATUS_PENDING"), &json!(2))
+    );
+    let attempts = attempts(&world, &it, &plan).await;
+    assert_eq!(
+        (
+            &attempts[0]["classification"],
+            &attempts[0]["reason"],
+            &attempts[0]["billingUncertain"]
+        ),
+        (&json!("provider_error"), &json!("access_lost"), &json!(true))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
