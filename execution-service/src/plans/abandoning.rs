@@ -53,7 +53,9 @@ async fn look(generator: &Generator) -> sqlx::Result<()> {
 pub(super) async fn out_of_reach(engine: &Engine, user: UserId, studio: StudioId) {
     loop {
         sleep(INTERVAL).await;
-        if let Err(Error::NotFound { .. } | Error::PermissionDenied { .. }) = engine.reach(user, studio).await {
+        // The question is larger than all else that an attempt waits with, and is mostly answered from memory.
+        let reach = Box::pin(engine.reach(user, studio));
+        if let Err(Error::NotFound { .. } | Error::PermissionDenied { .. }) = reach.await {
             return;
         }
     }

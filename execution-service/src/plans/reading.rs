@@ -150,10 +150,7 @@ impl<'a, S: Fn(Module)> Reading<'a, S> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::{pending, ready},
-        time::Duration,
-    };
+    use std::{future::pending, pin::pin, time::Duration};
 
     use futures::{Stream, StreamExt, stream};
     use tokio::time::{Instant, sleep_until};
@@ -181,8 +178,10 @@ mod tests {
             shown.fetch_add(1, Ordering::Relaxed);
         });
         let answer = async {
-            let pieces = saying(pieces);
-            pieces.for_each(|text| ready(reading.take(text))).await;
+            let mut pieces = pin!(saying(pieces));
+            while let Some(text) = pieces.next().await {
+                reading.take(text);
+            }
             if !ends {
                 pending::<()>().await;
             }
