@@ -21,9 +21,11 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Without keep-alive a channel never notices that its peer is silently gone.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without keep-alive a channel never notices that its peer is silently gone: it does within both together. The second is long,
+/// because either end may be held up for seconds on a machine that is short of time, and a connection that is given up for that was
+/// well, with all its calls.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What may be on its way for one call: a download is not to wait for every piece of it. The connection's window holds that of
 /// 4,096: calls whose answers nobody reads for a while must not stop the others, which share the connection.
 const STREAM_WINDOW_BYTES: u32 = 512 << 10;
