@@ -10,7 +10,7 @@ use studios_tests::{
 };
 
 /// Holds what comes to a table until it is dropped: what works through a company's rows stands there.
-async fn hold<'a>(admin: &'a PgPool, table: &str) -> Transaction<'a, Postgres> {
+pub(super) async fn hold<'a>(admin: &'a PgPool, table: &str) -> Transaction<'a, Postgres> {
     let mut held = admin.begin().await.unwrap();
     let lock = format!("lock table {table} in access exclusive mode");
     held.acquire()
@@ -23,7 +23,7 @@ async fn hold<'a>(admin: &'a PgPool, table: &str) -> Transaction<'a, Postgres> {
 }
 
 /// Waits until somebody stands before the held table.
-async fn until_held(admin: &PgPool, table: &str) {
+pub(super) async fn until_held(admin: &PgPool, table: &str) {
     let waits = async {
         loop {
             let is_there: bool = sqlx::query_scalar(
