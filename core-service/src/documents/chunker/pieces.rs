@@ -10,7 +10,7 @@ pub(super) struct Pieces {
     section: String,
     /// The section's own title, which is its one piece where it has no text and no section below carries it in its path.
     title: Option<String>,
-    has_pieces: bool,
+    is_begun: bool,
     page: Option<i32>,
     open: Option<Open>,
     /// What is blank behind the open piece: it becomes part of it where more of the text does.
@@ -34,7 +34,7 @@ impl Pieces {
             overlap,
             section: String::new(),
             title: None,
-            has_pieces: false,
+            is_begun: false,
             page: None,
             open: None,
             gap: String::new(),
@@ -60,7 +60,7 @@ impl Pieces {
     pub(super) fn begin_section(&mut self, path: String, title: String) {
         self.section = path;
         self.title = Some(title);
-        self.has_pieces = false;
+        self.is_begun = false;
         self.before.clear();
     }
 
@@ -68,7 +68,7 @@ impl Pieces {
     pub(super) fn end_section(&mut self, is_in_next: bool) {
         self.close();
         let title = self.title.take();
-        if let Some(title) = title.filter(|_| !self.has_pieces && !is_in_next) {
+        if let Some(title) = title.filter(|_| !self.is_begun && !is_in_next) {
             self.add(title);
         }
     }
@@ -131,6 +131,6 @@ impl Pieces {
             content: content.clone(),
         });
         self.before = content;
-        self.has_pieces = true;
+        self.is_begun = true;
     }
 }
