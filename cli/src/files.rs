@@ -10,8 +10,8 @@ use serde_json::json;
 use service_kit::update::timestamp;
 use studios_proto::core::{
     AccessLevel, CleanUpFilesRequest, CreateDocumentRequest, CreateDownloadUrlRequest, DeleteFileRequest, Document,
-    DownloadFileRequest, File, FileState, GetFileRequest, ListFilesRequest, NewFile, UndeleteFileRequest,
-    UploadFileRequest,
+    DownloadFileRequest, File, FileState, GetDocumentTextRequest, GetFileRequest, ListFilesRequest, NewFile,
+    UndeleteFileRequest, UploadFileRequest,
 };
 use time::{Duration, OffsetDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,9 @@ use crate::{
 
 /// How much of a file goes in one message.
 const MESSAGE_BYTES: usize = 256 << 10;
+
+/// How much of a document's text is asked for at a time.
+const TEXT_BYTES: i32 = 1 << 20;
 
 /// What can be done with files.
 #[derive(Debug, Subcommand)]
@@ -100,6 +103,14 @@ pub enum Command {
         /// Its title; the file's name where nothing is given.
         #[arg(long)]
         title: Option<String>,
+    },
+    /// Print the text of a document.
+    Text {
+        /// The document's id.
+        document: String,
+        /// Which gateway, and as whom.
+        #[command(flatten)]
+        access: Access,
     },
     /// Print a URL that the file can be read at without a token.
     Url {
@@ -247,6 +258,7 @@ pub async fn run(command: &Command, output: Output) -> Result<()> {
             let made = made.into_inner();
             output.result(&made.id, || message_json(&made));
         }
+        Command::Text { document, access } => text(document, access, output).await?,
         Command::Url { file, access, seconds } => {
             let request = CreateDownloadUrlRequest {
                 id: file.clone(),
@@ -381,6 +393,26 @@ async fn download(id: &str, out: Option<&Path>, version: i32, access: &Access, o
         || json!({ "file": path, "bytes": head.size_bytes, "sha256": head.sha256 }),
     );
     Ok(())
+}
+
+/// Prints a document's text, a message at a time: in JSON each is a line.
+async fn text(document: &str, access: &Access, output: Output) -> Result<()> {
+    let remote = access.remote()?;
+    let mut offset = 0;
+    loop {
+        let request = GetDocumentTextRequest {
+            id: document.to_owned(),
+            offset,
+            limit_bytes: TEXT_BYTES,
+        };
+        let read = remote.documents().get_document_text(remote.request(request)).await?;
+        let read = read.into_inner();
+        output.part(&read.text, || message_json(&read));
+        if read.next_offset == 0 {
+            return Ok(());
+        }
+        offset = read.next_offset;
+    }
 }
 
 fn own_name(path: &Path) -> Option<String> {

@@ -50,6 +50,17 @@ impl Output {
         write_line(io::stdout().lock(), &line);
     }
 
+    /// A part of a text that others follow: as it stands for people, or the value.
+    pub fn part(self, text: &str, value: impl FnOnce() -> Value) {
+        if self.json {
+            write_line(io::stdout().lock(), &value().to_string());
+        } else {
+            let mut stdout = io::stdout().lock();
+            let _ = stdout.write_all(text.as_bytes());
+            let _ = stdout.flush();
+        }
+    }
+
     /// Progress: to stdout for people, silent where the results are JSON.
     pub fn progress(self, text: impl Display) {
         if !self.json {

@@ -61,6 +61,8 @@ pub struct Config {
     pub objects: Place,
     /// `max_file_bytes`: the largest file; 100 MiB by default.
     pub max_file_bytes: NonZeroU32,
+    /// `max_document_bytes`: the longest text that is taken out of a file; 64 MiB by default.
+    pub max_document_bytes: NonZeroU32,
     /// `scanner`: the host and port of a clamd that looks at files before they are seen; none by default.
     pub scanner: Option<Scanner>,
     /// `extractor`: the program that takes texts out of files; `studios-extract` beside this one by default.
@@ -116,6 +118,7 @@ impl Config {
         let auth_limits = AuthLimits::read(reader);
         let objects = Place::read(reader);
         let max_file_bytes = reader.get_or("max_file_bytes", FILE_BYTES);
+        let max_document_bytes = reader.get_or("max_document_bytes", DOCUMENT_BYTES);
         let scanner = reader.optional("scanner");
         let extractor = reader.optional::<PathBuf>("extractor");
         let chunk_overlap = reader.get_or("chunk_overlap_tokens", Overlap::default());
@@ -142,6 +145,7 @@ impl Config {
             auth_limits,
             objects,
             max_file_bytes,
+            max_document_bytes,
             scanner,
             extractor: extractor.unwrap_or_else(extract::beside_this_program),
             chunk_overlap,
@@ -160,6 +164,7 @@ impl Config {
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 const FILE_BYTES: NonZeroU32 = NonZeroU32::new(100 << 20).expect("it is not zero");
+const DOCUMENT_BYTES: NonZeroU32 = NonZeroU32::new(64 << 20).expect("it is not zero");
 const ERASURE_GRACE_HOURS: u32 = 7 * 24;
 const WORKER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
 

@@ -64,6 +64,8 @@ pub struct App {
     pub files: files::Settings,
     /// The program that takes texts out of files.
     pub extractor: std::path::PathBuf,
+    /// The longest text that is taken out of a file, in bytes.
+    pub max_document_bytes: i64,
     /// How much of the chunk before it a chunk repeats.
     pub chunk_overlap: documents::chunker::Overlap,
     /// The end of the outbox, for those who follow it.

@@ -79,7 +79,7 @@ const SERVICES: [&str; 18] = [
     user_service_server::SERVICE_NAME,
 ];
 
-/// The largest message that carries a document: its text of 4 MiB and all that is said about it.
+/// The largest message that carries a document: 4 MiB of its text and all that is said about it.
 const DOCUMENT_BYTES: usize = 5 << 20;
 /// The largest that carries vectors: of 128 chunks, of 16,384 numbers each.
 const VECTORS_BYTES: usize = 9 << 20;
@@ -143,6 +143,7 @@ impl Service {
             objects: config.objects.open()?,
             files: files::Settings::new(config.max_file_bytes.get().into(), config.scanner),
             extractor: config.extractor,
+            max_document_bytes: config.max_document_bytes.get().into(),
             chunk_overlap: config.chunk_overlap,
             outbox,
             job_signal: jobs::Signal::default(),

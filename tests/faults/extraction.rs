@@ -171,17 +171,6 @@ async fn a_spreadsheet_without_a_book_fails_as_damaged() {
 }
 
 #[tokio::test]
-async fn a_file_with_more_text_than_a_document_may_have_fails_and_says_so() {
-    fails(
-        "long.txt",
-        "text/plain",
-        "many words ".repeat(400_000).as_bytes(),
-        "more text",
-    )
-    .await;
-}
-
-#[tokio::test]
 async fn a_sheet_that_claims_every_cell_there_is_takes_no_memory_for_them() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;

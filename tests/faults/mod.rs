@@ -13,6 +13,7 @@ mod files;
 mod flows;
 mod hostile;
 mod journal;
+mod large_documents;
 mod plans;
 mod privacy;
 mod providers;

@@ -335,7 +335,11 @@ async fn files_go_up_and_down_and_are_cleaned_up_from_a_terminal() {
 async fn documents_are_searched_from_a_terminal() {
     let world = World::start().await;
     let it = Tenant::with_studio(&world).await;
-    it.add_document(&world, "Pier", PIER).await;
+    let document = it.add_document(&world, "Pier", PIER).await;
+    let text = studios(&world, &it, &["files", "text", &document]).await;
+    assert_eq!(text.stdout, PIER.as_bytes(), "{text:?}");
+    let text = lines(&studios(&world, &it, &["files", "text", &document, "--json"]).await);
+    assert_eq!(text[0]["sizeBytes"], json!(PIER.len().to_string()));
     let found = studios(&world, &it, &["search", &it.studio, "harbuor office", "--any"]).await;
     assert_eq!(found.status.code(), Some(0), "{found:?}");
     let told = String::from_utf8(found.stdout).unwrap();

@@ -7,7 +7,7 @@ use studios_proto::core::{self as proto, document_service_server::DocumentServic
 use tonic::{Request, Response, Status};
 
 use super::{
-    Listing,
+    Listing, Reading,
     change::{self, DocumentUpdate},
     convert::MISSING,
     create::{self, NewDocument},
@@ -84,11 +84,13 @@ impl DocumentService for Documents {
         request: Request<proto::GetDocumentTextRequest>,
     ) -> Result<Response<proto::DocumentText>, Status> {
         let caller = Caller::of(&request)?;
-        let id = Violations::only_id("id", &request.get_ref().id)?;
-        let text = db::retry("documents.text", || super::text(&self.app, &caller, id)).await?;
+        let reading = Reading::try_from(request.into_inner())?;
+        let read = db::retry("documents.text", || super::text(&self.app, &caller, reading)).await?;
         Ok(Response::new(proto::DocumentText {
-            document_id: id.to_string(),
-            text,
+            document_id: reading.id.to_string(),
+            next_offset: if read.end < read.length { read.end } else { 0 },
+            size_bytes: read.length,
+            text: read.text,
         }))
     }
 

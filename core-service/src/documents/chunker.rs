@@ -1,25 +1,31 @@
 //! Cuts a document's text into the pieces that are searched and given to prompts.
 //!
-//! Pure: a text and its type in, pieces out, in time linear in the text. What always holds: pieces come in the order of
+//! Pure: a text and its type in, pieces out, in time linear in the text. It comes bit by bit, and what is kept of it does not grow
+//! with it; into which bits it was parted makes no difference. What always holds: pieces come in the order of
 //! the text and their contents never overlap, which are never blank and at most [`BUDGET_TOKENS`] long, no content reaches
 //! over a heading or a page's end, every visible character outside headings is in exactly one content, and every heading is
 //! in the section of at least one piece. What a piece repeats of the one before it stands apart, and comes from the same
 //! section: it makes the piece understood, and is not what it is found or cited for.
 
+mod lines;
+mod markdown;
 mod outline;
+mod pieces;
 mod split;
 
 use std::str::FromStr;
 
-use outline::Section;
+use lines::{Lines, Unit};
+use markdown::Markdown;
+use pieces::Pieces;
 
 use super::MimeType;
 
 /// The longest piece, in tokens.
 pub const BUDGET_TOKENS: usize = 400;
 
-/// A text with more headings than this is cut as if it had none: each of them would make a piece of its own.
-const HEADINGS_LIMIT: usize = 10_000;
+/// How much of a text is looked at together, in bytes: a longer paragraph is cut as several.
+const WINDOW_BYTES: usize = 64 << 10;
 
 /// Some editors put it first.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -83,64 +89,87 @@ pub struct Piece {
 
 /// Cuts a text. A text without a visible character has no pieces.
 pub fn chunk(mime_type: MimeType, text: &str, overlap: Overlap) -> Vec<Piece> {
-    chunk_within(mime_type, text, BUDGET_TOKENS, overlap)
-}
-
-fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize, overlap: Overlap) -> Vec<Piece> {
-    let text = text.trim_start_matches(BYTE_ORDER_MARK);
-    let sections = match mime_type {
-        MimeType::Plain => None,
-        MimeType::Csv => Some(vec![outline::lines(text)]),
-        // Extracted texts are written as markdown.
-        MimeType::Markdown | MimeType::Html | MimeType::Docx | MimeType::Xlsx => {
-            outline::markdown(text, HEADINGS_LIMIT)
-        }
-        MimeType::Pdf => return pages(text, budget_tokens, overlap),
-    };
-    let sections = sections.unwrap_or_else(|| vec![outline::plain(text)]);
-    sections
-        .iter()
-        .flat_map(|section| pieces(text, section, budget_tokens, overlap))
-        .collect()
-}
-
-/// Sentences go on over the pages' ends, so what a piece repeats may stand on the page before.
-fn pages(text: &str, budget_tokens: usize, overlap: Overlap) -> Vec<Piece> {
-    let on_page = |(number, page): (i32, &str)| {
-        let mut pieces = pieces(page, &outline::plain(page), budget_tokens, Overlap::NONE);
-        for piece in &mut pieces {
-            piece.page = Some(number);
-        }
-        pieces
-    };
-    let mut pieces: Vec<Piece> = (1..).zip(text.split(PAGE_END)).flat_map(on_page).collect();
-    repeat(&mut pieces, overlap);
+    let mut chunker = Chunker::new(mime_type, overlap);
+    let mut pieces = chunker.push(text);
+    pieces.extend(chunker.finish());
     pieces
 }
 
-/// Gives each piece the end of the one before it.
-fn repeat(pieces: &mut [Piece], overlap: Overlap) {
-    for place in 1..pieces.len() {
-        let end = split::tail(&pieces[place - 1].content, overlap.chars());
-        pieces[place].overlap = String::from(end);
+/// Cuts a text that comes bit by bit.
+pub struct Chunker {
+    reader: Reader,
+    pieces: Pieces,
+    is_begun: bool,
+}
+
+/// By what a text is parted.
+enum Reader {
+    Lines(Lines),
+    Markdown(Markdown),
+    /// Pages of paragraphs.
+    Pages(Lines),
+}
+
+impl Chunker {
+    /// Begins a text of this type.
+    pub fn new(mime_type: MimeType, overlap: Overlap) -> Self {
+        Self::within(mime_type, BUDGET_TOKENS, overlap, WINDOW_BYTES)
     }
-}
 
-fn pieces(text: &str, section: &Section, budget_tokens: usize, overlap: Overlap) -> Vec<Piece> {
-    let piece = |content: &str| Piece {
-        section: section.path.clone(),
-        overlap: String::new(),
-        content: content.to_owned(),
-        token_count: i32::try_from(content.chars().count().div_ceil(CHARS_PER_TOKEN)).unwrap_or(i32::MAX),
-        page: None,
-    };
-    let ranges = split::pack(text, &section.blocks, budget_tokens * CHARS_PER_TOKEN);
-    let mut pieces: Vec<Piece> = match &section.title_alone {
-        Some(title) if ranges.is_empty() => vec![piece(title)],
-        _ => ranges.into_iter().map(|range| piece(&text[range])).collect(),
-    };
-    repeat(&mut pieces, overlap);
-    pieces
+    fn within(mime_type: MimeType, budget_tokens: usize, overlap: Overlap, window: usize) -> Self {
+        let mut pieces = Pieces::new(budget_tokens, overlap);
+        let reader = match mime_type {
+            MimeType::Plain => Reader::Lines(Lines::new(Unit::Paragraph, window)),
+            MimeType::Csv => Reader::Lines(Lines::new(Unit::Line, window)),
+            // Extracted texts are written as markdown.
+            MimeType::Markdown | MimeType::Html | MimeType::Docx | MimeType::Xlsx => {
+                Reader::Markdown(Markdown::new(window))
+            }
+            MimeType::Pdf => {
+                pieces.turn_page();
+                Reader::Pages(Lines::new(Unit::Paragraph, window))
+            }
+        };
+        Self {
+            reader,
+            pieces,
+            is_begun: false,
+        }
+    }
+
+    /// Takes the next bit of the text, and gives the pieces that are complete by it.
+    pub fn push(&mut self, text: &str) -> Vec<Piece> {
+        let text = if self.is_begun {
+            text
+        } else {
+            text.trim_start_matches(BYTE_ORDER_MARK)
+        };
+        self.is_begun |= !text.is_empty();
+        match &mut self.reader {
+            Reader::Lines(lines) => lines.push(text, &mut self.pieces),
+            Reader::Markdown(markdown) => markdown.push(text, &mut self.pieces),
+            Reader::Pages(lines) => {
+                for (place, part) in text.split(PAGE_END).enumerate() {
+                    if place > 0 {
+                        lines.finish(&mut self.pieces);
+                        self.pieces.turn_page();
+                    }
+                    lines.push(part, &mut self.pieces);
+                }
+            }
+        }
+        self.pieces.take()
+    }
+
+    /// Ends the text, and gives its last pieces.
+    pub fn finish(mut self) -> Vec<Piece> {
+        match &mut self.reader {
+            Reader::Lines(lines) | Reader::Pages(lines) => lines.finish(&mut self.pieces),
+            Reader::Markdown(markdown) => markdown.finish(&mut self.pieces),
+        }
+        self.pieces.close();
+        self.pieces.take()
+    }
 }
 
 /// Whether a character shows nothing.

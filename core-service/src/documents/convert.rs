@@ -11,9 +11,9 @@ use service_kit::{
 use studios_proto::core as proto;
 
 use super::{
-    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
+    AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus, Reading,
     change::{Change, DocumentUpdate},
-    create::{Content, NewDocument, Text},
+    create::{Content, NewDocument, TEXT_BYTES, Text},
 };
 use crate::requests::Key;
 
@@ -24,6 +24,7 @@ pub(super) const CREATE: &str = "/studios.core.v1.DocumentService/CreateDocument
 pub(super) const MISSING: &str = "a missing one is a violation";
 
 const CHANGEABLE: &[&str] = &["title", "access_level", "metadata", "language", "tags"];
+const LEAST_BYTES: i64 = 4;
 const TITLE: RangeInclusive<usize> = 1..=255;
 const METADATA_BYTES: usize = 16 * 1024;
 const MOST_TAGS: usize = 20;
@@ -178,6 +179,31 @@ pub(super) fn tags(violations: &mut Violations, field: &str, given: &[String]) -
         tags.extend(violations.text(format!("{field}[{place}]"), tag, TAG));
     }
     tags.into_iter().collect()
+}
+
+impl TryFrom<proto::GetDocumentTextRequest> for Reading {
+    type Error = Error;
+
+    fn try_from(request: proto::GetDocumentTextRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let id = violations.id("id", &request.id);
+        for (field, given) in [("offset", request.offset), ("limit_bytes", request.limit_bytes.into())] {
+            if given < 0 {
+                violations.add(field, "must not be negative");
+            }
+        }
+        violations.finish()?;
+        let longest = i64::try_from(TEXT_BYTES).unwrap_or(i64::MAX);
+        Ok(Self {
+            id: id.expect(MISSING),
+            from: request.offset,
+            most: match request.limit_bytes {
+                0 => longest,
+                // No character is longer than the least.
+                limit => i64::from(limit).clamp(LEAST_BYTES, longest),
+            },
+        })
+    }
 }
 
 impl TryFrom<&proto::ListDocumentsRequest> for Listing {
@@ -368,6 +394,25 @@ mod tests {
                 "text",
             ]
         );
+    }
+
+    #[test]
+    fn a_text_is_read_from_a_place_and_up_to_a_length() {
+        let id = service_kit::ids::DocumentId::generate().to_string();
+        let read = |offset, limit_bytes| {
+            let id = id.clone();
+            Reading::try_from(proto::GetDocumentTextRequest {
+                id,
+                offset,
+                limit_bytes,
+            })
+        };
+        let most = |limit| read(7, limit).map(|it| (it.from, it.most)).unwrap();
+        assert_eq!(
+            [most(0), most(1), most(100), most(i32::MAX)],
+            [(7, 4 << 20), (7, 4), (7, 100), (7, 4 << 20)]
+        );
+        assert_eq!(fields(read(-1, -1)), ["offset", "limit_bytes"]);
     }
 
     #[test]

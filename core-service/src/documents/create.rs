@@ -10,7 +10,7 @@ use service_kit::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{AccessLevel, Document, Language, MimeType, chunker, company_of, reached, store};
+use super::{AccessLevel, Document, Language, MimeType, chunker, company_of, parts, reached, store};
 use crate::{
     App,
     companies::storage,
@@ -19,8 +19,18 @@ use crate::{
     requests,
 };
 
-/// The longest text, in bytes.
+/// The longest text that is given, in bytes: it comes in one message.
 pub(super) const TEXT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much longer than a file its text may be: so small is what unpacks to much, and what makes trouble.
+const TIMES_LONGER: i64 = 16;
+
+/// The longest text that a file of so many bytes may have: no more than a given one where the file is small, and never more than
+/// the longest of all.
+pub(super) fn most_bytes(file_bytes: i64, longest: i64) -> i64 {
+    let of_file = file_bytes.saturating_mul(TIMES_LONGER);
+    longest.min(of_file.max(4 << 20))
+}
 
 /// What a document is made from.
 #[derive(Clone, Debug)]
@@ -53,7 +63,8 @@ pub(super) enum Content {
 /// What is stored of the origin at first.
 pub(super) enum Origin<'a> {
     Text(MimeType, &'a Text),
-    File(MimeType, &'a Stored),
+    /// With what its text may have.
+    File(MimeType, &'a Stored, i64),
 }
 
 /// A text that can be stored and shows something.
@@ -84,7 +95,7 @@ impl Text {
 
     /// The text's length in bytes.
     pub(super) fn size_bytes(&self) -> i64 {
-        i64::try_from(self.content.len()).expect("a text has at most 4 MiB")
+        parts::length(&self.content)
     }
 }
 
@@ -104,10 +115,11 @@ pub(super) async fn create(app: &App, caller: &Caller, new: &NewDocument) -> Res
         (Content::Text { mime_type, text }, _) => {
             let origin = Origin::Text(*mime_type, text);
             store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
-            store::insert_text(&mut tx, id, company, &text.content).await?;
+            store::insert_text(&mut tx, id, company, &parts::of(&text.content, 0)).await?;
         }
         (Content::File(..), Some(file)) if file.company == company => {
-            let origin = Origin::File(extracted(file)?, file);
+            let most = most_bytes(file.size_bytes, app.max_document_bytes);
+            let origin = Origin::File(extracted(file)?, file, most);
             store::insert(&mut tx, id, company, caller.user, new, &origin).await?;
         }
         // Text does not wander from one company to another.
@@ -143,6 +155,17 @@ mod tests {
             ("ab", true, 2)
         );
         assert!(!Text::read("ab".into()).unwrap().cleaned);
+    }
+
+    #[test]
+    fn a_text_is_not_too_long_for_its_file_and_never_longer_than_the_longest() {
+        const MIB: i64 = 1 << 20;
+        let most = |file: i64| most_bytes(file, 64 * MIB);
+        assert_eq!(
+            [most(0), most(MIB / 4), most(MIB), most(4 * MIB), most(i64::MAX)],
+            [4, 4, 16, 64, 64].map(|it| it * MIB)
+        );
+        assert_eq!(most_bytes(9 * MIB, 1000), 1000);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod convert;
 mod create;
 pub mod extract;
 pub mod language;
+mod parts;
 pub(crate) mod process;
 pub mod search;
 mod store;
@@ -190,6 +191,28 @@ pub struct Chunk {
     pub page: Option<i32>,
 }
 
+/// What is read of a document's text.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The document.
+    pub id: DocumentId,
+    /// From this byte on,
+    pub from: i64,
+    /// at most so many bytes.
+    pub most: i64,
+}
+
+/// Some of a document's text.
+#[derive(Clone, Debug)]
+pub struct TextRange {
+    /// What was asked for of it.
+    pub text: String,
+    /// Where it ends in the text, in bytes.
+    pub end: i64,
+    /// The whole text's length in bytes.
+    pub length: i64,
+}
+
 /// Which documents are listed.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
@@ -209,10 +232,15 @@ pub async fn get(app: &App, caller: &Caller, id: DocumentId) -> Result<Document>
     reached(&mut tx, id).await
 }
 
-/// Reads a document's text.
-pub async fn text(app: &App, caller: &Caller, id: DocumentId) -> Result<String> {
+/// Reads a document's text from one of its bytes on, at most so many.
+pub async fn text(app: &App, caller: &Caller, reading: Reading) -> Result<TextRange> {
+    let Reading { id, from, most } = reading;
     let mut tx = TenantTx::begin(&app.pool, "documents.text", &Claims::user(caller.user)).await?;
-    store::text(&mut tx, id).await?.ok_or_else(|| not_found(id))
+    let length = store::text_length(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+    let from = from.min(length);
+    let to = from.saturating_add(most).min(length);
+    let (text, end) = parts::range(store::text_parts(&mut tx, id, from, to).await?, from, to);
+    Ok(TextRange { text, end, length })
 }
 
 /// Reads a page of a studio's documents, newest first, and one row more if there is one.

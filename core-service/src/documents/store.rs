@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use super::{
     AccessLevel, Chunk, Document, Language, Listing, MimeType, ProcessingStatus,
     change::Details,
-    create::{NewDocument, Origin, TEXT_BYTES},
+    create::{NewDocument, Origin},
+    parts::Parts,
 };
 
 struct Row {
@@ -87,11 +88,10 @@ pub(super) async fn insert(
     new: &NewDocument,
     origin: &Origin<'_>,
 ) -> Result<()> {
-    // What a file's text may at most have is reserved until it is known.
-    let reserved = i64::try_from(TEXT_BYTES).expect("a text has at most 4 MiB");
     let (mime_type, size_bytes, sha256, cleaned, file) = match *origin {
         Origin::Text(mime_type, text) => (mime_type, text.size_bytes(), text.sha256().to_vec(), text.cleaned, None),
-        Origin::File(mime_type, file) => (mime_type, reserved, Vec::new(), false, Some(file)),
+        // It is reserved until it is known.
+        Origin::File(mime_type, file, most) => (mime_type, most, Vec::new(), false, Some(file)),
     };
     sqlx::query!(
         "insert into core.documents (id, company_id, studio_id, title, mime_type, access_level, size_bytes, sha256,
@@ -123,13 +123,15 @@ pub(super) async fn insert_text(
     tx: &mut PgConnection,
     document: DocumentId,
     company: CompanyId,
-    text: &str,
+    parts: &Parts<'_>,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into core.document_texts (document_id, company_id, text) values ($1, $2, $3)",
+        "insert into core.document_texts (document_id, company_id, start_byte, text)
+         select $1, $2, start_byte, text from unnest($3::bigint[], $4::text[]) as part (start_byte, text)",
         document.as_uuid(),
         company.as_uuid(),
-        text,
+        &parts.starts,
+        &parts.texts as _,
     )
     .execute(tx)
     .await?;
@@ -195,15 +197,39 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(Document::from).collect())
 }
 
-pub(super) async fn text(tx: &mut PgConnection, id: DocumentId) -> Result<Option<String>> {
-    let text = sqlx::query_scalar!(
-        r#"select coalesce(t.text, '') as "text!" from core.documents d left join core.document_texts t on t.document_id = d.id
+/// The length of a document's text in bytes; 0 where there is none yet.
+pub(super) async fn text_length(tx: &mut PgConnection, id: DocumentId) -> Result<Option<i64>> {
+    let length = sqlx::query_scalar!(
+        r#"select coalesce((select t.start_byte + octet_length(t.text) from core.document_texts t
+                            where t.document_id = d.id order by t.start_byte desc limit 1), 0) as "length!"
+         from core.documents d
          where d.id = $1 and not core.studio_is_deleted(d.studio_id)"#,
         id.as_uuid(),
     )
     .fetch_optional(tx)
     .await?;
-    Ok(text)
+    Ok(length)
+}
+
+/// The parts of a document's text that have bytes from one to another, with what stands before each.
+pub(super) async fn text_parts(
+    tx: &mut PgConnection,
+    id: DocumentId,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(i64, String)>> {
+    let rows = sqlx::query!(
+        "select start_byte, text from core.document_texts
+         where document_id = $1 and start_byte < $3 and start_byte >= coalesce(
+             (select max(t.start_byte) from core.document_texts t where t.document_id = $1 and t.start_byte <= $2), 0)
+         order by start_byte",
+        id.as_uuid(),
+        from,
+        to,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.start_byte, row.text)).collect())
 }
 
 pub(super) async fn delete(tx: &mut PgConnection, id: DocumentId) -> Result<()> {

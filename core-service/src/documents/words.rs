@@ -16,16 +16,25 @@ const LIKE: f32 = 0.3;
 /// How much longer or shorter than a word its typo may be.
 pub(super) const SLIPS: usize = 2;
 
-/// The different words of a text in lower case, in order.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for word in candidates(text) {
-        found.insert(word);
-        if found.len() == MOST_WORDS {
-            break;
+/// The different words of a text in lower case: the first so many.
+#[derive(Default)]
+pub(super) struct Words(BTreeSet<String>);
+
+impl Words {
+    /// Adds those of the next part of it.
+    pub(super) fn add(&mut self, text: &str) {
+        for word in candidates(text) {
+            if self.0.len() == MOST_WORDS {
+                return;
+            }
+            self.0.insert(word);
         }
     }
-    found.into_iter().collect()
+
+    /// All of them, in order.
+    pub(super) fn sorted(self) -> Vec<String> {
+        self.0.into_iter().collect()
+    }
 }
 
 /// The words of a query that may be typos.
@@ -77,6 +86,12 @@ fn likeness(one: &[[char; 3]], other: &[[char; 3]]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let mut words = Words::default();
+        words.add(text);
+        words.sorted()
+    }
 
     fn known(words: &[&str]) -> HashSet<String> {
         words.iter().map(|it| (*it).to_owned()).collect()

@@ -83,6 +83,12 @@ pub(crate) struct Lease {
     number: i32,
 }
 
+impl Lease {
+    pub(crate) fn job(self) -> JobId {
+        self.job
+    }
+}
+
 /// Enqueues a task with the current trace, which doing it joins. After the commit, [`Signal::wake`] speeds it up.
 pub(crate) async fn enqueue(tx: &mut PgConnection, company: CompanyId, task: Task) -> Result<()> {
     let traceparent = telemetry::current_traceparent();

@@ -88,6 +88,19 @@ pub(super) async fn delete(tx: &mut PgConnection, lease: Lease) -> Result<bool> 
     Ok(done.rows_affected() == 1)
 }
 
+/// Lengthens a lease. Says whether it still held.
+pub(super) async fn renew(tx: &mut PgConnection, lease: Lease, length: Duration) -> Result<bool> {
+    let done = sqlx::query!(
+        "update core.jobs set leased_until = now() + make_interval(secs => $3) where id = $1 and tries = $2",
+        lease.job.as_uuid(),
+        lease.number,
+        length.as_secs_f64(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Gives a job back, to be tried again after `delay`.
 pub(super) async fn postpone(tx: &mut PgConnection, lease: Lease, delay: Duration, error: &str) -> Result<bool> {
     let done = sqlx::query!(

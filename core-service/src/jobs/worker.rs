@@ -3,7 +3,7 @@
 //! It looks for work when it is woken, when a job ends, and otherwise once a second. On the soft token it takes no more and
 //! finishes what it has; on the hard one it drops that, and the leases run out.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use service_kit::{
@@ -28,14 +28,14 @@ use crate::{
 /// How long the worker waits before it looks for work again.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How many jobs it does at once. Each may hold a text of 4 MiB and several times that while cutting it.
+/// How many jobs it does at once.
 const CONCURRENCY: usize = 2;
 
-/// How long a job is its holder's.
+/// How long a job is its holder's, who lengthens that while he is at it.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// How long a try may take: so much less than the lease that its end is stored under it.
-const TRY: Duration = Duration::from_secs(50);
+/// How often he does: a few times a lease, so that one that fails does no harm.
+const RENEWAL: Duration = Duration::from_secs(20);
 
 /// How long the first failed try is put off; each further one four times as long.
 const FIRST_DELAY: Duration = Duration::from_secs(2);
@@ -150,7 +150,28 @@ impl Worker {
                 Task::SweepObjects => sweep::work(&self.app, job.lease, job.company).await,
             }
         };
-        time::timeout(TRY, work).await.unwrap_or(Err(Error::DeadlineExceeded))
+        tokio::select! {
+            done = time::timeout(longest(task), work) => done.unwrap_or(Err(Error::DeadlineExceeded)),
+            never = self.hold(job.lease) => match never {},
+        }
+    }
+
+    /// Lengthens a lease as long as this is not dropped. One that has run out ends nothing: what is done under it will see.
+    async fn hold(&self, lease: Lease) -> Infallible {
+        loop {
+            time::sleep(RENEWAL).await;
+            let renew = async {
+                let mut tx = WorkerTx::begin(&self.app.worker_pool, "jobs.renew").await?;
+                let is_held = store::renew(&mut tx, lease, LEASE).await?;
+                tx.commit().await?;
+                Ok::<_, Error>(is_held)
+            };
+            match renew.await {
+                Ok(true) => {}
+                Ok(false) => return future::pending().await,
+                Err(error) => tracing::warn!(error = %error, "lease not lengthened"),
+            }
+        }
     }
 
     /// Has a failed job tried again later, or ends it. Where somebody else holds it by now, it is his.
@@ -163,16 +184,24 @@ impl Worker {
             store::postpone(&mut tx, job.lease, delay(job.lease.number), error).await?
         };
         if is_held && let Some(task) = job.task {
-            tell(&mut tx, task, is_last).await?;
+            tell(&mut tx, job.lease, task, is_last).await?;
         }
         tx.commit().await
     }
 }
 
-/// Tells what a job was for that it waits for another try, or that there is none.
-async fn tell(tx: &mut PgConnection, task: Task, is_last: bool) -> Result<()> {
+/// How long a try may take: a long text is read for minutes, and goes into the index for as long.
+const fn longest(task: Task) -> Duration {
     match task {
-        Task::ProcessDocument { document } if is_last => process::give_up(tx, document).await,
+        Task::ProcessDocument { .. } => Duration::from_mins(20),
+        Task::ScanFile { .. } | Task::SweepObjects => Duration::from_secs(50),
+    }
+}
+
+/// Tells what a job was for that it waits for another try, or that there is none.
+async fn tell(tx: &mut PgConnection, lease: Lease, task: Task, is_last: bool) -> Result<()> {
+    match task {
+        Task::ProcessDocument { document } if is_last => process::give_up(tx, lease, document).await,
         Task::ProcessDocument { document } => process::wait(tx, document).await,
         Task::ScanFile { file, version } if is_last => scan::give_up(tx, file, version).await,
         Task::ScanFile { .. } | Task::SweepObjects => Ok(()),

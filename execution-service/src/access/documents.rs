@@ -109,11 +109,28 @@ impl CoreClient {
     }
 
     /// The text of a document that the user reaches; empty until there is one.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where it is longer than 4 MiB.
     pub async fn document_text(&self, user: UserId, id: DocumentId) -> Result<String> {
-        let request = self.call(user, GetDocumentTextRequest { id: id.to_string() }, SEARCH_TIMEOUT);
+        let request = GetDocumentTextRequest {
+            id: id.to_string(),
+            ..GetDocumentTextRequest::default()
+        };
+        let request = self.call(user, request, SEARCH_TIMEOUT);
         let mut documents = self.documents.clone().max_decoding_message_size(MESSAGE_BYTES);
         let answer = documents.get_document_text(request).await;
-        Ok(answer.map_err(status::from_status)?.into_inner().text)
+        let found = answer.map_err(status::from_status)?.into_inner();
+        if found.next_offset != 0 {
+            return Err(Error::FailedPrecondition {
+                reason: "DOCUMENT_TOO_LONG",
+                message: format!(
+                    "the document's text has {} bytes; one of more than 4 MiB cannot be changed here",
+                    found.size_bytes
+                ),
+            });
+        }
+        Ok(found.text)
     }
 
     /// Makes a document in the user's name, once for its cause.

@@ -232,7 +232,7 @@ pub(super) const RULES: &[Rule] = &[
                 "goes with a workflow whose erasure is due, says its policy",
             ),
             ("execution.execution_commands DELETE to studios_engine", "is of no use once its execution has ended"),
-            ("core.document_texts.text UPDATE to studios_core_worker", "a file is extracted again to the same text"),
+            ("core.document_texts DELETE to studios_core_worker", "a file is extracted again to the same text"),
             ("core.outbox DELETE to studios_core_worker", "is trimmed behind those who follow"),
             ("execution.plan_attempts DELETE to studios_engine", "failed ones are forgotten after 90 days, says its policy"),
             ("core.file_versions.state UPDATE to studios_core_worker", "the verdict on the bytes comes after them"),

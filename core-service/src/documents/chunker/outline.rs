@@ -1,23 +1,28 @@
-//! The outline of a text: its sections and the blocks in them, as places in the text.
+//! The outline of markdown: its headings and the blocks between them, as places in the text.
 //!
-//! Only headings at the top level make sections; one inside a quotation, a list or a code block is part of that block.
+//! Only headings at the top level count; one inside a quotation, a list or a code block is part of that block. Blocks are known
+//! by where they begin: what no event tells of, such as a link's definition, belongs to the block before it.
 
 use std::ops::Range;
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// A longer heading is a paragraph that happens to be underlined, and stays in the body, as one without a title does.
 const TITLE_CHARS: usize = 200;
 
-/// What stands between two headings.
-#[derive(Debug, Default)]
-pub(super) struct Section {
-    /// The titles of the headings above, outermost first, joined by ` > `.
-    pub(super) path: String,
-    /// The section's own title, where no section below carries it in its path.
-    pub(super) title_alone: Option<String>,
-    /// The section's blocks, one after the other without a gap.
-    pub(super) blocks: Vec<Block>,
+/// What a text is made of: headings and blocks, one after the other without a gap.
+#[derive(Debug)]
+pub(super) enum Item {
+    Heading(Heading),
+    Block(Block),
+}
+
+/// A heading.
+#[derive(Debug)]
+pub(super) struct Heading {
+    pub(super) range: Range<usize>,
+    pub(super) level: usize,
+    pub(super) title: String,
 }
 
 /// A paragraph, list, table, code block …, with the blank lines behind it.
@@ -38,48 +43,8 @@ pub(super) enum Kind {
     Items(Vec<usize>),
 }
 
-/// The one section of a text without headings; its paragraphs are parted by blank lines.
-pub(super) fn plain(text: &str) -> Section {
-    let mut blocks = Vec::new();
-    let mut start = 0;
-    let mut after_blank = false;
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let blank = line.chars().all(super::is_blank);
-        if after_blank && !blank {
-            blocks.push(Block {
-                range: start..at,
-                kind: Kind::Prose,
-            });
-            start = at;
-        }
-        after_blank = blank;
-        at += line.len();
-    }
-    blocks.push(Block {
-        range: start..at,
-        kind: Kind::Prose,
-    });
-    Section {
-        blocks,
-        ..Section::default()
-    }
-}
-
-/// The one section of a text whose lines are rows.
-pub(super) fn lines(text: &str) -> Section {
-    Section {
-        blocks: vec![Block {
-            range: 0..text.len(),
-            kind: Kind::Lines,
-        }],
-        ..Section::default()
-    }
-}
-
-/// The sections of a markdown text, in order; the first one stands before any heading. `None` where there are more
-/// headings than the limit.
-pub(super) fn markdown(text: &str, headings_limit: usize) -> Option<Vec<Section>> {
+/// The outline of a text, and how many lines at the last block's beginning say what kind of block it is.
+pub(super) fn read(text: &str) -> (Vec<Item>, usize) {
     let mut outline = Outline::default();
     let mut depth = 0_usize;
     let mut title: Option<String> = None;
@@ -87,6 +52,7 @@ pub(super) fn markdown(text: &str, headings_limit: usize) -> Option<Vec<Section>
         match event {
             Event::Start(tag) => {
                 if depth == 0 {
+                    outline.marks = marks(&tag);
                     match block_kind(&tag) {
                         Some(kind) => outline.begin_block(text, range.start, kind),
                         None => title = Some(String::new()),
@@ -102,9 +68,6 @@ pub(super) fn markdown(text: &str, headings_limit: usize) -> Option<Vec<Section>
                     && let (TagEnd::Heading(level), Some(title)) = (tag, title.take())
                 {
                     outline.heading(text, range, level as usize, &title);
-                    if outline.done.len() > headings_limit {
-                        return None;
-                    }
                 }
             }
             Event::Text(words) | Event::Code(words) => {
@@ -117,12 +80,15 @@ pub(super) fn markdown(text: &str, headings_limit: usize) -> Option<Vec<Section>
                     title.push(' ');
                 }
             }
-            _ if depth == 0 => outline.begin_block(text, range.start, Kind::Lines),
+            _ if depth == 0 => {
+                outline.marks = 0;
+                outline.begin_block(text, range.start, Kind::Lines);
+            }
             _ => {}
         }
     }
-    outline.end_section(text.len(), None);
-    Some(outline.done)
+    outline.end_body(text.len());
+    (outline.items, outline.marks)
 }
 
 fn metadata() -> Options {
@@ -139,19 +105,23 @@ fn block_kind(tag: &Tag<'_>) -> Option<Kind> {
     }
 }
 
-/// The sections found so far. Blocks are known by where they begin: what no event tells of, such as a link's
-/// definition, belongs to the block before it.
+/// The number of a block's first lines without which the others would be another kind of block.
+fn marks(tag: &Tag<'_>) -> usize {
+    match tag {
+        Tag::CodeBlock(CodeBlockKind::Fenced(_)) | Tag::HtmlBlock | Tag::MetadataBlock(_) => 1,
+        Tag::Table(_) => 2,
+        _ => 0,
+    }
+}
+
 #[derive(Default)]
 struct Outline {
-    done: Vec<Section>,
-    current: Section,
-    level: usize,
-    /// Where the current section's body begins.
+    items: Vec<Item>,
+    /// Where what stands behind the last heading begins.
     body_start: usize,
-    /// Where the current section's blocks begin.
+    /// Where the blocks begin behind that.
     starts: Vec<(usize, Kind)>,
-    /// The headings above what comes, with their levels.
-    above: Vec<(usize, String)>,
+    marks: usize,
 }
 
 impl Outline {
@@ -171,38 +141,26 @@ impl Outline {
             self.begin_block(text, range.start, Kind::Prose);
             return;
         }
-        self.end_section(range.start, Some(level));
-        while self.above.last().is_some_and(|(above, _)| *above >= level) {
-            self.above.pop();
-        }
-        self.above.push((level, title.clone()));
-        let titles = self.above.iter().map(|(_, title)| title.as_str());
-        self.current.path = titles.collect::<Vec<_>>().join(" > ");
-        self.current.title_alone = Some(title);
-        self.level = level;
+        self.end_body(range.start);
         self.body_start = range.end;
+        self.items.push(Item::Heading(Heading { range, level, title }));
     }
 
-    /// Ends the current section at `end`, where a heading of level `next` begins or the text ends.
-    fn end_section(&mut self, end: usize, next: Option<usize>) {
-        let mut section = std::mem::take(&mut self.current);
-        if next.is_some_and(|next| next > self.level) {
-            section.title_alone = None;
-        }
+    fn end_body(&mut self, end: usize) {
         let mut start = self.body_start;
         let mut kind = Kind::Lines;
         for (next_start, next_kind) in self.starts.drain(..) {
-            section.blocks.push(Block {
-                range: start..next_start.max(start),
-                kind,
-            });
-            (start, kind) = (next_start.max(start), next_kind);
+            let next_start = next_start.max(start);
+            if start < next_start {
+                let range = start..next_start;
+                self.items.push(Item::Block(Block { range, kind }));
+            }
+            (start, kind) = (next_start, next_kind);
         }
-        section.blocks.push(Block {
-            range: start..end.max(start),
-            kind,
-        });
-        self.done.push(section);
+        if start < end {
+            let range = start..end;
+            self.items.push(Item::Block(Block { range, kind }));
+        }
     }
 }
 

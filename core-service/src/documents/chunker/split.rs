@@ -19,31 +19,6 @@ enum Cut {
     Words,
 }
 
-/// Cuts the blocks, which follow on each other, to ranges of at most `budget` characters; none of them is blank.
-pub(super) fn pack(text: &str, blocks: &[Block], budget: usize) -> Vec<Range<usize>> {
-    let mut parts = Vec::new();
-    for block in blocks {
-        cut_block(text, block, budget, &mut parts);
-    }
-    let mut packed: Vec<Range<usize>> = Vec::new();
-    let mut room = 0;
-    for part in parts {
-        let gap = packed.last().map_or(0, |last| length(text, &(last.end..part.start)));
-        let needed = length(text, &part);
-        match packed.last_mut() {
-            Some(last) if gap + needed <= room => {
-                room -= gap + needed;
-                last.end = part.end;
-            }
-            _ => {
-                room = budget.saturating_sub(needed);
-                packed.push(part);
-            }
-        }
-    }
-    packed
-}
-
 /// The end of a text: the last whole sentences of it that have at most `budget` characters; where not one has, the last lines
 /// or words.
 pub(super) fn tail(text: &str, budget: usize) -> &str {
@@ -57,7 +32,8 @@ pub(super) fn tail(text: &str, budget: usize) -> &str {
         .unwrap_or_default()
 }
 
-fn cut_block(text: &str, block: &Block, budget: usize, parts: &mut Vec<Range<usize>>) {
+/// Cuts a block to ranges of at most `budget` characters; none of them is blank, and what is between them is.
+pub(super) fn cut_block(text: &str, block: &Block, budget: usize, parts: &mut Vec<Range<usize>>) {
     match &block.kind {
         Kind::Prose => {
             cut(

@@ -3,14 +3,25 @@ use std::{fmt::Write as _, time::Duration};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::*;
+use super::{outline::Item, *};
 
 fn chunk(mime_type: MimeType, text: &str) -> Vec<Piece> {
     super::chunk(mime_type, text, Overlap::default())
 }
 
 fn chunk_within(mime_type: MimeType, text: &str, budget_tokens: usize) -> Vec<Piece> {
-    super::chunk_within(mime_type, text, budget_tokens, Overlap(2))
+    cut(mime_type, text, budget_tokens, Overlap(2))
+}
+
+fn cut(mime_type: MimeType, text: &str, budget_tokens: usize, overlap: Overlap) -> Vec<Piece> {
+    windowed(mime_type, &[text], budget_tokens, overlap, WINDOW_BYTES)
+}
+
+fn windowed(mime_type: MimeType, parts: &[&str], budget_tokens: usize, overlap: Overlap, window: usize) -> Vec<Piece> {
+    let mut chunker = Chunker::within(mime_type, budget_tokens, overlap, window);
+    let mut pieces: Vec<Piece> = parts.iter().flat_map(|part| chunker.push(part)).collect();
+    pieces.extend(chunker.finish());
+    pieces
 }
 
 fn contents(pieces: &[Piece]) -> Vec<&str> {
@@ -130,7 +141,7 @@ fn long_lists_are_cut_between_items() {
 #[test]
 fn a_piece_says_apart_what_the_one_before_it_ends_with() {
     let text = "# A\n\nOne is here. Two. Three is here too, and long. Four.\n\n# A\n\nFive.\n";
-    let pieces = super::chunk_within(MimeType::Markdown, text, 8, Overlap(3));
+    let pieces = cut(MimeType::Markdown, text, 8, Overlap(3));
     let seen: Vec<_> = pieces
         .iter()
         .map(|it| (it.overlap.as_str(), it.content.as_str()))
@@ -145,9 +156,9 @@ fn a_piece_says_apart_what_the_one_before_it_ends_with() {
         ],
         "the last sentence, or words of it; never over a heading"
     );
-    let pages = super::chunk_within(MimeType::Pdf, "One here.\u{c}Two here.", 8, Overlap(3));
+    let pages = cut(MimeType::Pdf, "One here.\u{c}Two here.", 8, Overlap(3));
     assert_eq!((pages[1].overlap.as_str(), pages[1].page), ("One here.", Some(2)));
-    let none = super::chunk_within(MimeType::Markdown, text, 8, Overlap::NONE);
+    let none = cut(MimeType::Markdown, text, 8, Overlap::NONE);
     assert!(none.iter().all(|it| it.overlap.is_empty()));
     assert_eq!(contents(&none), contents(&pieces));
 }
@@ -193,14 +204,44 @@ fn a_word_longer_than_a_piece_is_cut() {
 }
 
 #[test]
-fn too_many_headings_make_plain_text() {
-    let text = (0..=HEADINGS_LIMIT).fold(String::new(), |mut text, number| {
+fn more_headings_than_a_text_of_its_length_may_have_are_text() {
+    let text = (0..30_000).fold(String::new(), |mut text, number| {
         writeln!(text, "# {number}").unwrap();
         text
     });
     let pieces = markdown(&text);
-    assert!(pieces.iter().all(|piece| piece.section.is_empty()));
-    assert_eq!(visible_in(&pieces), visible(&text));
+    assert!(pieces.len() < 10_600, "{}", pieces.len());
+    assert_eq!((pieces[0].section.as_str(), pieces[0].content.as_str()), ("0", "0"));
+    let last = pieces.last().unwrap();
+    assert!(last.content.ends_with("# 29999"), "{last:?}");
+    assert!(!pieces.iter().any(|piece| piece.section == "29999"));
+}
+
+#[test]
+fn a_block_that_is_larger_than_a_window_stays_what_it_is() {
+    let lines = |line: &str| format!("{line}\n").repeat(200);
+    for (begin, line, end) in [
+        ("```sh\n", "# not a heading", "```\n"),
+        ("<!--\n", "# not a heading", "-->\n"),
+        ("| a | b |\n|---|---|\n", "| one. Two | three |", ""),
+        ("- first\n", "- # not one", ""),
+        ("> first\n", "> # not one", ""),
+    ] {
+        let text = format!("# A\n\n{begin}{}{end}\n# B\n\ntext\n", lines(line));
+        let pieces = windowed(MimeType::Markdown, &[&text], 20, Overlap::NONE, 100);
+        let sections: Vec<_> = pieces
+            .iter()
+            .map(|it| it.section.as_str())
+            .filter(|it| *it != "A")
+            .collect();
+        assert_eq!(sections, ["B"], "{begin}");
+        let seen = visible_in(&pieces);
+        assert_eq!(
+            seen,
+            visible(&text).replacen("#A", "", 1).replace("#Btext", "text"),
+            "{begin}"
+        );
+    }
 }
 
 #[test]
@@ -264,12 +305,12 @@ proptest! {
     #[test]
     fn markdown_is_kept_whole_in_order_and_within_the_budget(text in text(), budget in 50_usize..90) {
         let text = text.trim_start_matches(BYTE_ORDER_MARK);
-        let outline = outline::markdown(text, HEADINGS_LIMIT).unwrap();
+        let outline = outlined(text);
         let pieces = chunk_within(MimeType::Markdown, text, budget);
         let mut rest = pieces.as_slice();
         let mut paths = Vec::new();
         for section in &outline {
-            let body = section.blocks.iter().map(|block| visible(&text[block.range.clone()])).collect::<String>();
+            let body = visible(&section.body);
             let expected = if body.is_empty() { section.title_alone.as_deref().map(visible).unwrap_or_default() } else { body };
             let mut found = String::new();
             while found.len() < expected.len() {
@@ -289,25 +330,119 @@ proptest! {
         }
     }
 
-    /// What stands between the sections' bodies is headings and nothing else.
+    /// What stands between the bodies is headings and nothing else.
     #[test]
     fn only_headings_are_outside_bodies(text in text()) {
-        let outline = outline::markdown(&text, HEADINGS_LIMIT).unwrap();
         let mut end = 0;
-        for section in &outline {
-            for block in &section.blocks {
-                let between = &text[end..block.range.start];
-                let title = section.path.rsplit(" > ").next().unwrap_or_default();
-                prop_assert!(between.trim().is_empty() || block.range.start > end);
-                if !between.trim().is_empty() {
-                    let marks = |character: &char| !is_blank(*character) && !"#=-`*\\&;_<>[]()!".contains(*character);
-                    let title = title.chars().filter(marks).collect::<String>();
-                    let between = between.chars().filter(marks).collect::<String>();
-                    prop_assert!(between.contains(&title) || title.is_empty(), "{between:?} is not {title:?}");
-                }
-                end = block.range.end;
+        for item in outline::read(&text).0 {
+            let range = match &item {
+                Item::Heading(heading) => &heading.range,
+                Item::Block(block) => &block.range,
+            };
+            prop_assert_eq!(range.start, end);
+            end = range.end;
+            if let Item::Heading(heading) = item {
+                let marks = |character: &char| !is_blank(*character) && !"#=-`*\\&;_<>[]()!".contains(*character);
+                let title = heading.title.chars().filter(marks).collect::<String>();
+                let there = text[heading.range].chars().filter(marks).collect::<String>();
+                prop_assert!(there.contains(&title), "{there:?} is not {title:?}");
             }
         }
         prop_assert_eq!(end, text.len());
     }
+
+    /// However it comes: by the megabyte or by the letter.
+    #[test]
+    fn a_text_is_cut_the_same_into_whatever_parts_it_is_cut_on_its_way(
+        text in text(),
+        lengths in prop::collection::vec(1_usize..700, 1..9),
+        window in 8_usize..2_000,
+    ) {
+        let text = format!("{text}\u{c}{text}");
+        let mut rest = text.as_str();
+        let mut parts = Vec::new();
+        for length in lengths.iter().cycle() {
+            let (part, others) = rest.split_at(rest.ceil_char_boundary(*length));
+            parts.push(part);
+            rest = others;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        for mime_type in [MimeType::Plain, MimeType::Csv, MimeType::Markdown, MimeType::Pdf] {
+            let whole = windowed(mime_type, &[&text], 40, Overlap(5), window);
+            prop_assert_eq!(&windowed(mime_type, &parts, 40, Overlap(5), window), &whole, "{:?}", mime_type);
+        }
+    }
+
+    /// Where no paragraph is larger than a window, what a window is makes no difference; nor do rules between which a text
+    /// without blank lines would be metadata, however long it is.
+    #[test]
+    fn a_text_is_cut_in_windows_as_it_is_cut_whole(text in text()) {
+        let text = text.trim_start_matches(BYTE_ORDER_MARK).replace("---", "--").replace("+++", "++");
+        let blocks = outline::read(&text).0.into_iter().map(|item| match item {
+            Item::Block(block) => block.range.len(),
+            Item::Heading(_) => 0,
+        });
+        let window = blocks.chain(paragraphs(&text)).max().unwrap_or_default() + 1;
+        for mime_type in [MimeType::Plain, MimeType::Markdown, MimeType::Pdf] {
+            let whole = windowed(mime_type, &[&text], 40, Overlap(5), 1 << 30);
+            let pieces = windowed(mime_type, &[&text], 40, Overlap(5), window);
+            prop_assert_eq!(&pieces, &whole, "{:?} in windows of {}", mime_type, window);
+        }
+        let lines = text.split_inclusive('\n').map(str::len).max().unwrap_or_default() + 1;
+        let whole = windowed(MimeType::Csv, &[&text], 40, Overlap(5), 1 << 30);
+        prop_assert_eq!(windowed(MimeType::Csv, &[&text], 40, Overlap(5), lines), whole);
+    }
+}
+
+/// What stands between two headings.
+#[derive(Default)]
+struct Section {
+    path: String,
+    /// Its own title, where no section below carries it in its path.
+    title_alone: Option<String>,
+    body: String,
+}
+
+fn outlined(text: &str) -> Vec<Section> {
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut sections = vec![Section::default()];
+    let mut level = 0;
+    for item in outline::read(text).0 {
+        let last = sections.last_mut().unwrap();
+        match item {
+            Item::Block(block) => last.body.push_str(&text[block.range]),
+            Item::Heading(heading) => {
+                if heading.level > level {
+                    last.title_alone = None;
+                }
+                level = heading.level;
+                above.retain(|(above, _)| *above < level);
+                above.push((level, heading.title.clone()));
+                let titles: Vec<_> = above.iter().map(|(_, title)| title.as_str()).collect();
+                sections.push(Section {
+                    path: titles.join(" > "),
+                    title_alone: Some(heading.title),
+                    body: String::new(),
+                });
+            }
+        }
+    }
+    sections
+}
+
+/// The lengths of paragraphs, which blank lines part, in bytes.
+fn paragraphs(text: &str) -> Vec<usize> {
+    let mut lengths = vec![0];
+    let mut is_after_blank = false;
+    for line in text.split_inclusive('\n') {
+        let shows_nothing = line.chars().all(is_blank);
+        if is_after_blank && !shows_nothing {
+            lengths.push(0);
+        }
+        is_after_blank = shows_nothing;
+        *lengths.last_mut().unwrap() += line.len();
+    }
+    lengths
 }

@@ -1,22 +1,23 @@
-//! The program `studios-extract`: bounds itself, reads a file from its input, writes the text to its output.
+//! The program `studios-extract`: bounds itself, reads a file from its input, writes the text to its output. It is told what the
+//! file is, how many bytes its text may have, and how many it has itself.
 
 use std::{
     env,
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read},
     os::unix::process::ExitStatusExt,
     panic,
     process::{ExitCode, ExitStatus},
-    str, thread,
+    thread,
 };
 
-use encoding_rs::{Encoding, WINDOWS_1252};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{MimeType, Refusal, TEXT_BYTES, docx, pdf, sheets, web};
+use super::{MimeType, Refusal, docx, encoding, output::Output, patience_secs, pdf, sheets, web};
 
 const MEMORY_BYTES: u64 = 1 << 30;
-const CPU_SECONDS: u64 = 30;
 const STACK_BYTES: usize = 64 << 20;
+/// How much of the text is written at a time.
+const OUTPUT_BYTES: usize = 64 << 10;
 
 const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;
@@ -27,35 +28,37 @@ const MISUSED: u8 = 2;
 /// Does the program's work, and says how it ends.
 pub fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
-    let kind = env::args().nth(1).as_deref().and_then(MimeType::parse);
-    let (Some(kind), true) = (kind, is_bounded()) else {
+    let mut told = env::args().skip(1);
+    let kind = told.next().as_deref().and_then(MimeType::parse);
+    let mut number = || told.next().and_then(|it| it.parse::<u64>().ok());
+    let (Some(kind), Some(most), Some(file_bytes)) = (kind, number(), number()) else {
         return MISUSED.into();
     };
-    let mut content = Vec::new();
-    if io::stdin().lock().read_to_end(&mut content).is_err() {
-        return Refusal::TooMuch.code().into();
+    if !is_bounded(patience_secs(file_bytes)) {
+        return MISUSED.into();
     }
     // Readers descend as deep as files are nested.
     let reader = thread::Builder::new().stack_size(STACK_BYTES);
-    let Ok(reader) = reader.spawn(move || text(kind, content)) else {
+    let Ok(reader) = reader.spawn(move || work(kind, most)) else {
         return Refusal::TooMuch.code().into();
     };
-    match reader.join().unwrap_or(Err(Refusal::Damaged)) {
-        Ok(text) if text.len() > TEXT_BYTES => Refusal::TooLong.code().into(),
-        Ok(text) => {
-            let mut output = io::stdout().lock();
-            let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-            written.map_or(MISUSED.into(), |()| ExitCode::SUCCESS)
-        }
-        Err(refusal) => refusal.code().into(),
-    }
+    let done = reader.join().unwrap_or(Err(Refusal::Damaged));
+    done.map_or_else(|refusal| refusal.code().into(), |()| ExitCode::SUCCESS)
+}
+
+/// Takes the text out of what comes in.
+fn work(kind: MimeType, most: u64) -> Result<(), Refusal> {
+    let mut stdout = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
+    let mut output = Output::new(&mut stdout, most);
+    text(kind, io::stdin().lock(), &mut output)?;
+    output.flush().map_err(|_| Refusal::TooMuch)
 }
 
 /// Takes from this process what a reader of files does not need.
-fn is_bounded() -> bool {
+fn is_bounded(cpu_seconds: u64) -> bool {
     let bounds = [
         (Resource::As, MEMORY_BYTES),
-        (Resource::Cpu, CPU_SECONDS),
+        (Resource::Cpu, cpu_seconds),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
         (Resource::Nofile, 8),
@@ -74,27 +77,20 @@ pub(super) fn ran_out_of_time(status: ExitStatus) -> bool {
     matches!(status.signal(), Some(SIGXCPU | SIGKILL))
 }
 
-/// The text of a file: as it stands, as markdown, or pages parted by form feeds.
-pub(super) fn text(kind: MimeType, content: Vec<u8>) -> Result<String, Refusal> {
-    let text = match kind {
-        MimeType::Plain | MimeType::Markdown | MimeType::Csv => decode(&content, None),
-        MimeType::Html => web::text(&content)?,
-        MimeType::Pdf => pdf::text(&content)?,
-        MimeType::Docx => docx::text(content)?,
-        MimeType::Xlsx => sheets::text(content)?,
-    };
-    let blank = text.chars().all(|it| super::super::chunker::is_blank(it) || it == '\0');
-    if blank { Err(Refusal::Empty) } else { Ok(text) }
-}
-
-/// Reads a text by its byte order mark, as UTF-8, as what it says of itself, or as what editors wrote before UTF-8.
-pub(super) fn decode(content: &[u8], said: Option<&'static Encoding>) -> String {
-    if let Some((encoding, _)) = Encoding::for_bom(content) {
-        return encoding.decode(content).0.into_owned();
+/// Writes the text of a file: as it stands, as markdown, or pages parted by form feeds. Only texts are written as they are read: all
+/// other formats say at their end, or anywhere, what is in them.
+fn text(kind: MimeType, mut from: impl Read, output: &mut Output<'_>) -> Result<(), Refusal> {
+    if matches!(kind, MimeType::Plain | MimeType::Markdown | MimeType::Csv) {
+        return encoding::copy(from, output);
     }
-    match str::from_utf8(content) {
-        Ok(text) => text.to_owned(),
-        Err(_) => said.unwrap_or(WINDOWS_1252).decode(content).0.into_owned(),
+    let mut content = Vec::new();
+    from.read_to_end(&mut content).map_err(|_| Refusal::TooMuch)?;
+    match kind {
+        MimeType::Plain | MimeType::Markdown | MimeType::Csv => Ok(()),
+        MimeType::Html => web::text(&content, output),
+        MimeType::Pdf => pdf::text(&content, output),
+        MimeType::Docx => docx::text(content, output),
+        MimeType::Xlsx => sheets::text(content, output),
     }
 }
 
@@ -111,29 +107,14 @@ pub(super) fn escaped(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_read_in_the_encoding_it_has() {
-        let read = |bytes: &[u8]| text(MimeType::Plain, bytes.to_vec());
-        assert_eq!(read("Öl".as_bytes()).unwrap(), "Öl");
-        assert_eq!(read(b"\xd6l").unwrap(), "Öl");
-        assert_eq!(read(b"\xff\xfeO\0k\0").unwrap(), "Ok");
-    }
-
-    #[test]
-    fn what_shows_nothing_is_refused() {
-        for bytes in [&b""[..], b" \n\t", b"\xef\xbb\xbf", b"\0"] {
-            assert_eq!(text(MimeType::Plain, bytes.to_vec()), Err(Refusal::Empty));
-        }
-        assert_eq!(text(MimeType::Html, b"<p></p>".to_vec()), Err(Refusal::Empty));
-    }
+    use super::{super::output::written, *};
 
     #[test]
     fn what_is_not_of_its_type_is_refused() {
         for kind in [MimeType::Pdf, MimeType::Docx, MimeType::Xlsx] {
             for bytes in [&b""[..], b"plain text", b"PK\x03\x04", b"%PDF-1.7\n1 0 obj"] {
-                assert_eq!(text(kind, bytes.to_vec()), Err(Refusal::Damaged), "{kind:?} {bytes:?}");
+                let read = written(|output| text(kind, bytes, output));
+                assert_eq!(read, Err(Refusal::Damaged), "{kind:?} {bytes:?}");
             }
         }
     }

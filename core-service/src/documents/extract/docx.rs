@@ -13,22 +13,22 @@ use quick_xml::{
 };
 use zip::ZipArchive;
 
-use super::{Refusal, TEXT_BYTES, child::escaped, sheets::COMPOUND_FILE};
+use super::{Refusal, child::escaped, output::Output, sheets::COMPOUND_FILE};
 
 /// The most that one part of it may have unpacked.
 const PART_BYTES: u64 = 64 << 20;
 
 const MOST_LEVELS: usize = 6;
 
-/// The document's text, as markdown.
-pub(super) fn text(content: Vec<u8>) -> Result<String, Refusal> {
+/// Writes the document's text, as markdown.
+pub(super) fn text(content: Vec<u8>, output: &mut Output<'_>) -> Result<(), Refusal> {
     if content.starts_with(COMPOUND_FILE) {
         return Err(Refusal::Encrypted);
     }
     let mut archive = ZipArchive::new(Cursor::new(content)).map_err(|_| Refusal::Damaged)?;
     let styles = part(&mut archive, "word/styles.xml")?.unwrap_or_default();
     let document = part(&mut archive, "word/document.xml")?.ok_or(Refusal::Damaged)?;
-    read(&document, &levels(&styles)?)
+    read(&document, &levels(&styles)?, output)
 }
 
 fn part(archive: &mut ZipArchive<Cursor<Vec<u8>>>, name: &str) -> Result<Option<String>, Refusal> {
@@ -81,7 +81,6 @@ fn level_of(style: &str) -> Option<usize> {
 /// What is being read.
 #[derive(Default)]
 struct Body {
-    text: String,
     paragraph: String,
     level: Option<usize>,
     /// The row of a table, and how deep in tables it is: one in another's cell is part of its row.
@@ -89,7 +88,7 @@ struct Body {
     tables: usize,
 }
 
-fn read(document: &str, levels: &HashMap<String, usize>) -> Result<String, Refusal> {
+fn read(document: &str, levels: &HashMap<String, usize>, output: &mut Output<'_>) -> Result<(), Refusal> {
     let mut body = Body::default();
     let mut is_in_text = false;
     let mut has_ended = false;
@@ -101,9 +100,9 @@ fn read(document: &str, levels: &HashMap<String, usize>) -> Result<String, Refus
             Event::Start(tag) | Event::Empty(tag) => body.begin(&tag, levels),
             Event::End(tag) => match local(tag.name().as_ref()) {
                 "t" => is_in_text = false,
-                "p" => body.end_paragraph(),
+                "p" => body.end_paragraph(output)?,
                 "tc" if body.tables > 0 => body.row.push_str(" | "),
-                "tr" if body.tables == 1 => body.end_row(),
+                "tr" if body.tables == 1 => body.end_row(output)?,
                 "tbl" => body.tables = body.tables.saturating_sub(1),
                 "document" => has_ended = true,
                 _ => {}
@@ -117,13 +116,11 @@ fn read(document: &str, levels: &HashMap<String, usize>) -> Result<String, Refus
                     .paragraph
                     .push_str(resolve_predefined_entity(&entity).ok_or(Refusal::Damaged)?),
             },
-            Event::Eof if has_ended => return Ok(body.text),
+            Event::Eof if has_ended => return Ok(()),
             Event::DocType(_) | Event::Eof => return Err(Refusal::Damaged),
             _ => {}
         }
-        if body.text.len() + body.row.len() + body.paragraph.len() > TEXT_BYTES {
-            return Err(Refusal::TooLong);
-        }
+        output.has_room(body.row.len() + body.paragraph.len())?;
     }
 }
 
@@ -139,12 +136,12 @@ impl Body {
         }
     }
 
-    fn end_paragraph(&mut self) {
+    fn end_paragraph(&mut self, output: &mut Output<'_>) -> Result<(), Refusal> {
         let level = self.level.take();
         let paragraph = std::mem::take(&mut self.paragraph);
         let line = paragraph.trim();
         if line.is_empty() {
-            return;
+            return Ok(());
         }
         if self.tables > 0 {
             if !self.row.is_empty() && !self.row.ends_with(' ') {
@@ -152,23 +149,25 @@ impl Body {
             }
             self.row.push_str(&one_line(line));
         } else if let Some(level) = level {
-            self.text.extend([&*"#".repeat(level), " ", &one_line(line), "\n\n"]);
+            output.push(&format!("{} {}\n\n", "#".repeat(level), one_line(line)))?;
         } else {
             for line in line.lines() {
-                self.text.push_str(&escaped(line));
-                self.text.push('\n');
+                output.push(&escaped(line))?;
+                output.push("\n")?;
             }
-            self.text.push('\n');
+            output.push("\n")?;
         }
+        Ok(())
     }
 
-    fn end_row(&mut self) {
+    fn end_row(&mut self, output: &mut Output<'_>) -> Result<(), Refusal> {
         let row = std::mem::take(&mut self.row);
         let row = row.trim_end_matches([' ', '|']);
         if !row.is_empty() {
-            self.text.push_str(&escaped(row));
-            self.text.push('\n');
+            output.push(&escaped(row))?;
+            output.push("\n")?;
         }
+        Ok(())
     }
 }
 
@@ -194,16 +193,15 @@ fn attribute(tag: &BytesStart<'_>, wanted: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::output::written, *};
 
     const STYLES: &str = r#"<w:styles><w:style w:styleId="berschrift1"><w:name w:val="heading 1"/></w:style>
         <w:style w:styleId="Standard"><w:name w:val="Normal"/></w:style></w:styles>"#;
 
     fn taken(body: &str) -> Result<String, Refusal> {
-        read(
-            &format!("<w:document><w:body>{body}</w:body></w:document>"),
-            &levels(STYLES).unwrap(),
-        )
+        let document = format!("<w:document><w:body>{body}</w:body></w:document>");
+        let levels = levels(STYLES).unwrap();
+        written(|output| read(&document, &levels, output))
     }
 
     fn paragraph(text: &str) -> String {
@@ -234,15 +232,15 @@ mod tests {
     #[test]
     fn entities_of_the_documents_own_are_refused() {
         let bomb = r#"<!DOCTYPE d [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><w:document><w:t>&b;</w:t></w:document>"#;
-        assert_eq!(read(bomb, &HashMap::new()), Err(Refusal::Damaged));
+        let none = HashMap::new();
+        assert_eq!(written(|output| read(bomb, &none, output)), Err(Refusal::Damaged));
         assert_eq!(taken(&paragraph("&b;")), Err(Refusal::Damaged));
     }
 
     #[test]
     fn a_document_that_is_cut_off_is_damaged() {
-        assert_eq!(
-            read("<w:document><w:p><w:t>half", &HashMap::new()),
-            Err(Refusal::Damaged)
-        );
+        let none = HashMap::new();
+        let half = "<w:document><w:p><w:t>half";
+        assert_eq!(written(|output| read(half, &none, output)), Err(Refusal::Damaged));
     }
 }

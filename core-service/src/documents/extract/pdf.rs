@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pdf_extract::{Document, Error, PlainTextOutput, output_doc_page};
 
-use super::{Refusal, TEXT_BYTES};
+use super::{Refusal, output::Output};
 use crate::documents::chunker::PAGE_END;
 
-/// The pages' texts, parted by form feeds: there are as many of these as pages, less one, so that numbers stay right.
-pub(super) fn text(content: &[u8]) -> Result<String, Refusal> {
+/// Writes the pages' texts, parted by form feeds: there are as many of these as pages, less one, so that numbers stay right.
+pub(super) fn text(content: &[u8], output: &mut Output<'_>) -> Result<(), Refusal> {
     let mut document = guarded(|| Document::load_mem(content).map_err(refusal))?;
     if document.is_encrypted() {
         // Some are encrypted with no password, only to forbid printing.
@@ -18,18 +18,23 @@ pub(super) fn text(content: &[u8]) -> Result<String, Refusal> {
     if pages.is_empty() {
         return Err(Refusal::Damaged);
     }
-    let mut text = String::new();
+    // What is blank is written once more follows.
+    let mut blank = String::new();
     for (place, number) in pages.into_iter().enumerate() {
         if place > 0 {
-            text.push(PAGE_END);
+            blank.push(PAGE_END);
         }
-        let page = page(&document, number);
-        text.extend(page.chars().filter(|it| *it != PAGE_END));
-        if text.len() > TEXT_BYTES {
-            return Err(Refusal::TooLong);
+        let page = page(&document, number).replace(PAGE_END, "");
+        let shown = page.trim_end();
+        if !shown.is_empty() {
+            output.push(&blank)?;
+            output.push(shown)?;
+            blank.clear();
         }
+        blank.push_str(&page[shown.len()..]);
+        output.has_room(blank.len())?;
     }
-    Ok(text.trim_end_matches(char::is_whitespace).to_owned())
+    Ok(())
 }
 
 /// A page's text as laid out; where its fonts are beyond that, as its operators give it. One that cannot be read is empty.

@@ -5,24 +5,24 @@ use std::io::Cursor;
 
 use calamine::{Data, Reader, Xlsx, XlsxError, open_workbook_from_rs};
 
-use super::{Refusal, TEXT_BYTES, child::escaped};
+use super::{Refusal, child::escaped, output::Output};
 
 /// What every encrypted file of Office begins with: it is no ZIP archive but a compound file.
 pub(super) const COMPOUND_FILE: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
 
-/// The sheets' text, as markdown.
-pub(super) fn text(content: Vec<u8>) -> Result<String, Refusal> {
+/// Writes the sheets' text, as markdown.
+pub(super) fn text(content: Vec<u8>, output: &mut Output<'_>) -> Result<(), Refusal> {
     if content.starts_with(COMPOUND_FILE) {
         return Err(Refusal::Encrypted);
     }
     let mut book: Xlsx<_> = open_workbook_from_rs(Cursor::new(content)).map_err(refusal)?;
-    let mut text = String::new();
     for name in book.sheet_names() {
         // A chart has no cells.
         let Ok(mut cells) = book.worksheet_cells_reader(&name) else {
             continue;
         };
-        let mut rows = String::new();
+        // A sheet without values is left out.
+        let mut head = format!("# {name}\n\n");
         let mut line = (0, String::new());
         while let Some(cell) = cells.next_cell().map_err(refusal)? {
             let value = shown(Data::from(cell.get_value().clone()));
@@ -31,31 +31,32 @@ pub(super) fn text(content: Vec<u8>) -> Result<String, Refusal> {
             }
             let row = cell.get_position().0;
             if row != line.0 {
-                end_line(&mut rows, &mut line.1);
+                end_line(&mut head, &mut line.1, output)?;
                 line.0 = row;
             }
             if !line.1.is_empty() {
                 line.1.push_str(" | ");
             }
             line.1.push_str(&value);
-            if text.len() + rows.len() + line.1.len() > TEXT_BYTES {
-                return Err(Refusal::TooLong);
-            }
+            output.has_room(line.1.len())?;
         }
-        end_line(&mut rows, &mut line.1);
-        if !rows.is_empty() {
-            text.extend(["# ", &name, "\n\n", &rows, "\n"]);
+        end_line(&mut head, &mut line.1, output)?;
+        if head.is_empty() {
+            output.push("\n")?;
         }
     }
-    Ok(text)
+    Ok(())
 }
 
-fn end_line(rows: &mut String, line: &mut String) {
+fn end_line(head: &mut String, line: &mut String, output: &mut Output<'_>) -> Result<(), Refusal> {
     if !line.is_empty() {
-        rows.push_str(&escaped(line));
-        rows.push('\n');
+        output.push(head)?;
+        head.clear();
+        output.push(&escaped(line))?;
+        output.push("\n")?;
         line.clear();
     }
+    Ok(())
 }
 
 /// A value in one line, dates as ISO 8601 writes them.

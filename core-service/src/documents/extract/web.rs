@@ -5,19 +5,19 @@ use std::{io, str};
 use encoding_rs::Encoding;
 use htmd::HtmlToMarkdown;
 
-use super::{Refusal, child::decode};
+use super::{Refusal, encoding::decode, output::Output};
 
 /// How far into a page its encoding is looked for, as browsers do.
 const PROLOGUE_BYTES: usize = 1024;
 
 const HIDDEN: [&str; 7] = ["script", "style", "noscript", "template", "svg", "head", "iframe"];
 
-/// The page's text.
-pub(super) fn text(content: &[u8]) -> Result<String, Refusal> {
+/// Writes the page's text.
+pub(super) fn text(content: &[u8], output: &mut Output<'_>) -> Result<(), Refusal> {
     let page = decode(content, said(content));
     let converter = HtmlToMarkdown::builder().skip_tags(HIDDEN.to_vec()).build();
     let text: io::Result<String> = converter.convert(&page);
-    text.map_err(|_| Refusal::Damaged)
+    output.push(&text.map_err(|_| Refusal::Damaged)?)
 }
 
 /// The encoding that a page says it has.
@@ -35,13 +35,13 @@ fn said(content: &[u8]) -> Option<&'static Encoding> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::output::written, *};
 
     #[test]
     fn headings_stay_and_what_is_not_shown_goes() {
         let page = b"<html><head><title>T</title><style>p{}</style></head><body><h1>Tides</h1><script>x()</script>\
             <p>High &amp; low.</p><h2>Spring</h2><ul><li>one<li>two</ul></body></html>";
-        let text = text(page).unwrap();
+        let text = written(|output| text(page, output)).unwrap();
         assert!(text.starts_with("# Tides\n\nHigh & low.\n\n## Spring"), "{text}");
         assert!(
             text.contains("one") && !text.contains("x()") && !text.contains("p{}"),
@@ -52,6 +52,6 @@ mod tests {
     #[test]
     fn a_page_is_read_in_the_encoding_it_names() {
         let page = b"<meta charset=\"iso-8859-2\"><p>\xb1</p>";
-        assert_eq!(text(page).unwrap().trim(), "\u{105}");
+        assert_eq!(written(|output| text(page, output)).unwrap().trim(), "\u{105}");
     }
 }
