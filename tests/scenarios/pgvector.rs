@@ -120,7 +120,7 @@ async fn pgvector_finds_what_is_found_without_it_whenever_it_comes_and_goes() {
         "update core.chunk_vectors set model = repeat('m', 500) where length(vector) > 100",
     )
     .await;
-    let by = async || migrate::vectors(&mut *admin.acquire().await.unwrap()).await.unwrap();
+    let by = async || migrate::vectors(&mut admin.acquire().await.unwrap()).await.unwrap();
     assert!(matches!(by().await, Vectors::ByPgvector { indexes: 0, .. }));
     let halved = "select count(half) from core.chunk_vectors";
     assert_eq!(count(&admin, halved).await, 2007, "all but one of 4,001 dimensions");
@@ -161,7 +161,7 @@ async fn pgvector_finds_what_is_found_without_it_whenever_it_comes_and_goes() {
         "as exactly, where there are more and no index"
     );
     assert_reason(
-        &refused(&[1.0; 4001]).await,
+        &refused(&vec![1.0; 4001]).await,
         Code::FailedPrecondition,
         "TOO_MANY_CHUNKS",
     );
@@ -259,7 +259,10 @@ async fn a_large_studio_is_searched_by_an_index_of_its_companys_own() {
     private.studio.clone_from(&it.studio);
     private.user.clone_from(&colleague.user);
     for (place, numbers) in (1..).zip(queries(QUERIES)) {
-        let bytes: String = numbers.iter().map(|it| format!("{:02x}", code(*it))).collect();
+        let mut bytes = String::new();
+        for number in numbers {
+            let _ = write!(bytes, "{:02x}", code(number));
+        }
         for near in [&other, &elsewhere, &private] {
             fill(
                 &admin,
