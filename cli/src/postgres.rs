@@ -43,13 +43,17 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the cluster below `dir`, making it first where there is none, with the superuser's password.
     pub fn start(dir: &Path, password: &SecretString, durability: Durability) -> Result<Self> {
-        let binaries = find_binaries()?;
+        Self::start_with(&find_binaries()?, dir, password, durability)
+    }
+
+    /// The same with PostgreSQL's programs that are in a folder.
+    pub fn start_with(binaries: &Path, dir: &Path, password: &SecretString, durability: Durability) -> Result<Self> {
         let user = Unprivileged::find()?;
         let data = user.place(dir)?;
         if !data.join("PG_VERSION").exists() {
-            make(&binaries, &data, &user, password)?;
+            make(binaries, &data, &user, password)?;
         }
-        let (port, stop, thread) = serve(&binaries, &data, &user, durability)?;
+        let (port, stop, thread) = serve(binaries, &data, &user, durability)?;
         Ok(Self {
             port,
             password: password.clone(),
@@ -90,8 +94,18 @@ impl Drop for Cluster {
     }
 }
 
-/// Where initdb and postgres are: on PATH, else the newest of /usr/lib/postgresql.
+/// Where initdb and postgres are: in `STUDIOS_POSTGRES`, else the newest of /usr/lib/postgresql, else on PATH.
 pub fn find_binaries() -> Result<PathBuf> {
+    if let Some(told) = std::env::var_os("STUDIOS_POSTGRES") {
+        let bin = PathBuf::from(told);
+        if !has_programs(&bin) {
+            bail!(
+                "STUDIOS_POSTGRES: neither initdb nor postgres may be missing in {}",
+                bin.display()
+            );
+        }
+        return Ok(bin);
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
@@ -100,8 +114,12 @@ pub fn find_binaries() -> Result<PathBuf> {
     debian
         .into_iter()
         .chain(std::env::split_paths(&path))
-        .find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
+        .find(|bin| has_programs(bin))
         .context("PostgreSQL (initdb, postgres) is neither in /usr/lib/postgresql nor on PATH: install it, or set DATABASE_URL")
+}
+
+fn has_programs(bin: &Path) -> bool {
+    bin.join("initdb").exists() && bin.join("postgres").exists()
 }
 
 fn major_version(bin: &Path) -> u32 {

@@ -74,6 +74,7 @@ impl Installation {
         let report = migrate::run(&database_url, &passwords, Mode::Apply).await?;
         tracing::info!(
             applied = report.applied.len(),
+            vectors = %report.vectors.vectors,
             took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
             "schema up to date"
         );

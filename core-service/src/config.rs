@@ -27,6 +27,7 @@ use crate::{
     files::Scanner,
     mails::MailConfig,
     objects::Place,
+    privacy,
 };
 
 /// All settings of core-service.
@@ -76,6 +77,8 @@ pub struct Config {
     pub outbound_allow: Vec<AllowRule>,
     /// `erasure_grace_hours`: for how long an erasure can be taken back; seven days by default.
     pub erasure_grace: Duration,
+    /// `privacy_lease_seconds`: after how long without a word another goes on with an export or erasure, 10 to 3600; 30 by default.
+    pub privacy_lease: privacy::Lease,
     /// `require_verified_email`: whether nobody signs in before he has proved his e-mail address; not by default.
     pub require_verified_email: bool,
     /// `reflection`: whether the contracts can be asked for; not by default.
@@ -123,6 +126,7 @@ impl Config {
         let mail = MailConfig::read(reader);
         let outbound_allow = reader.list("outbound_allow");
         let erasure_grace = Duration::from_hours(1) * reader.get_or("erasure_grace_hours", ERASURE_GRACE_HOURS);
+        let privacy_lease = reader.get_or("privacy_lease_seconds", privacy::Lease::default());
         let require_verified_email = reader.get_or("require_verified_email", false);
         let reflection = reader.get_or("reflection", false);
         let telemetry = TelemetryConfig::read(reader);
@@ -149,6 +153,7 @@ impl Config {
             mail,
             outbound_allow,
             erasure_grace,
+            privacy_lease,
             require_verified_email,
             reflection,
             telemetry,
@@ -240,6 +245,7 @@ mod tests {
             ("key_ring", "short"),
             ("peers", "{}"),
             ("database_connections", "0"),
+            ("privacy_lease_seconds", "9"),
         ]);
         let told = told.unwrap_err().to_string();
         for key in [
@@ -249,6 +255,7 @@ mod tests {
             "key_ring",
             "peers",
             "database_connections",
+            "privacy_lease_seconds",
         ] {
             assert!(told.contains(&format!("\n  {key} (")), "{key}: {told}");
         }

@@ -82,6 +82,8 @@ pub struct App {
     pub notification_signal: jobs::Signal,
     /// For how long an erasure can be taken back.
     pub erasure_grace: std::time::Duration,
+    /// For how long a step of an export or erasure is its taker's after each word of his.
+    pub privacy_lease: std::time::Duration,
     /// Calls to the outside.
     pub outbound: Outbound,
     /// The sessions whose tokens are refused.

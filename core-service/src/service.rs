@@ -151,6 +151,7 @@ impl Service {
             mail_signal: jobs::Signal::default(),
             notification_signal: jobs::Signal::default(),
             erasure_grace: config.erasure_grace,
+            privacy_lease: config.privacy_lease.get(),
             outbound: Outbound::new(&OutboundConfig {
                 allow: config.outbound_allow,
                 ..OutboundConfig::default()

@@ -1,11 +1,12 @@
 //! Passes a gRPC call on to the service that answers it, without decoding its messages.
 //!
 //! Every call gets an answer in gRPC's terms, whatever happens to the service, and gets it in time: nothing here waits
-//! without an end but a stream whose caller asked for no deadline, and that one ends with the service or the process.
+//! without an end but a stream whose caller asked for no deadline, and that one ends with the service or the process. Where a
+//! connection breaks before the answer, what changes nothing is asked once more, on another one.
 
 use std::{error::Error as StdError, future, time::Duration};
 
-use http::{Request, Response, StatusCode, Uri, uri::PathAndQuery};
+use http::{Request, Response, StatusCode, Uri, request::Parts, uri::PathAndQuery};
 use service_kit::{
     error::{Error, Result},
     lifecycle::Lifecycle,
@@ -68,16 +69,38 @@ impl Forwarder {
         let timeout = deadline::effective(asked, method.is_unary(), self.limits.timeout);
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let stop = self.stop(method);
-        let upload = Upload::default();
+        let most = if method.descriptor.is_client_streaming() {
+            usize::MAX
+        } else {
+            self.limits.message_bytes.saturating_add(PREFIX_BYTES)
+        };
 
-        let request = self.outgoing(request, method, timeout, &upload);
-        let response = tokio::select! {
-            biased;
-            response = self.channel(method.backend).clone().oneshot(request) =>
-                response.map_err(|error| upload.error().unwrap_or_else(|| unanswered(method.backend, &error)))?,
-            () = sleep_until(deadline) => return Err(Error::DeadlineExceeded),
-            () = stop.cancelled() => return Err(stopping()),
-            () = upload.stuck() => return Err(unreachable(method.backend)),
+        let (head, body) = request.into_parts();
+        let mut upload = Upload::default();
+        let mut body = upload.watch(body, most, method.is_read());
+        let (mut left, mut is_again) = (timeout, false);
+        let response = loop {
+            let request = outgoing(&head, body, left);
+            let answered = tokio::select! {
+                biased;
+                answered = self.channel(method.backend).clone().oneshot(request) => answered,
+                () = sleep_until(deadline) => return Err(Error::DeadlineExceeded),
+                () = stop.cancelled() => return Err(stopping()),
+                () = upload.stuck() => return Err(unreachable(method.backend)),
+            };
+            let error = match answered {
+                Ok(response) => break response,
+                Err(error) => error,
+            };
+            // The connection broke under a call that changes nothing, before a byte of its answer came.
+            let Some(same) = upload.again().filter(|_| !is_again && !is_late(&error)) else {
+                return Err(upload.error().unwrap_or_else(|| unanswered(method.backend, &error)));
+            };
+            let cause: &(dyn StdError + 'static) = &error;
+            tracing::info!(backend = method.backend.name(), error = cause, "asked once more");
+            (left, is_again) = (deadline.map(|it| it.saturating_duration_since(Instant::now())), true);
+            upload = Upload::default();
+            body = upload.watch(same, most, false);
         };
         if response.status() != StatusCode::OK {
             tracing::error!(backend = method.backend.name(), status = %response.status(), "answer is not gRPC");
@@ -89,32 +112,6 @@ impl Forwarder {
         }
         let backend = method.backend;
         Ok(response.map(|body| Body::new(Relay::new(body, backend, deadline, stop, upload))))
-    }
-
-    fn outgoing(
-        &self,
-        request: Request<Body>,
-        method: &Method,
-        timeout: Option<Duration>,
-        upload: &Upload,
-    ) -> Request<Body> {
-        let (parts, body) = request.into_parts();
-        let mut headers = headers::forwarded(&parts.headers);
-        telemetry::inject_headers(&mut headers);
-        match timeout {
-            Some(timeout) => headers.insert(deadline::GRPC_TIMEOUT, deadline::header(timeout)),
-            None => headers.remove(deadline::GRPC_TIMEOUT),
-        };
-        let most = if method.descriptor.is_client_streaming() {
-            usize::MAX
-        } else {
-            self.limits.message_bytes.saturating_add(PREFIX_BYTES)
-        };
-        let mut outgoing = Request::new(upload.watch(body, most));
-        *outgoing.method_mut() = parts.method;
-        *outgoing.uri_mut() = without_query(&parts.uri);
-        *outgoing.headers_mut() = headers;
-        outgoing
     }
 
     /// What ends a call: streams end softly, so that their callers resume elsewhere, other calls are let finish.
@@ -134,6 +131,21 @@ impl Forwarder {
     }
 }
 
+/// The call as the service gets it.
+fn outgoing(head: &Parts, body: Body, timeout: Option<Duration>) -> Request<Body> {
+    let mut headers = headers::forwarded(&head.headers);
+    telemetry::inject_headers(&mut headers);
+    match timeout {
+        Some(timeout) => headers.insert(deadline::GRPC_TIMEOUT, deadline::header(timeout)),
+        None => headers.remove(deadline::GRPC_TIMEOUT),
+    };
+    let mut outgoing = Request::new(body);
+    *outgoing.method_mut() = head.method.clone();
+    *outgoing.uri_mut() = without_query(&head.uri);
+    *outgoing.headers_mut() = headers;
+    outgoing
+}
+
 /// The service went away in the middle of a call.
 pub(crate) fn lost(backend: Backend) -> Error {
     unavailable("BACKEND_LOST", format!("{} did not finish its answer", backend.name()))
@@ -144,9 +156,14 @@ pub(crate) fn stopping() -> Error {
     unavailable("GATEWAY_STOPPING", "the gateway is stopping".into())
 }
 
-fn unanswered(backend: Backend, error: &(dyn StdError + 'static)) -> Error {
+/// Whether the time that was set to a call is over.
+fn is_late(error: &(dyn StdError + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| (*error).source());
-    if causes.any(<dyn StdError>::is::<TimeoutExpired>) {
+    causes.any(<dyn StdError>::is::<TimeoutExpired>)
+}
+
+fn unanswered(backend: Backend, error: &(dyn StdError + 'static)) -> Error {
+    if is_late(error) {
         return Error::DeadlineExceeded;
     }
     tracing::warn!(backend = backend.name(), error, "backend unavailable");

@@ -52,6 +52,9 @@ pub(crate) struct Method {
     pub(crate) descriptor: MethodDescriptor,
 }
 
+/// What the names of RPCs begin with that change nothing, and so may be asked twice.
+const READS: [&str; 7] = ["Compare", "Diff", "Explain", "Get", "List", "Search", "Wait"];
+
 /// The service whose RPCs take no token.
 const PUBLIC: &str = "studios.core.v1.AuthService";
 
@@ -64,6 +67,11 @@ impl Method {
     /// Whether one message is asked and one answered.
     pub(crate) fn is_unary(&self) -> bool {
         !self.descriptor.is_client_streaming() && !self.descriptor.is_server_streaming()
+    }
+
+    /// Whether it is unary and changes nothing.
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_unary() && READS.iter().any(|it| self.descriptor.name().starts_with(it))
     }
 }
 
@@ -149,6 +157,28 @@ mod tests {
             assert!(methods.find(path).is_none(), "{path}");
         }
         assert!(!methods.services().iter().any(|name| INTERNAL.contains(&name.as_str())));
+    }
+
+    #[test]
+    fn what_changes_something_or_streams_is_no_read() {
+        let methods = Methods::public();
+        let is_read = |path| methods.find(path).map(Method::is_read);
+        for path in [
+            "/studios.core.v1.DocumentService/SearchChunks",
+            "/studios.core.v1.StudioService/GetStudio",
+            "/studios.execution.v1.ExecutionService/WaitExecution",
+        ] {
+            assert_eq!(is_read(path), Some(true), "{path}");
+        }
+        for path in [
+            "/studios.core.v1.AuthService/Refresh",
+            "/studios.core.v1.FileService/DownloadFile",
+            "/studios.core.v1.StudioService/CreateStudio",
+            "/studios.execution.v1.ExecutionService/StartExecution",
+            "/studios.execution.v1.ExecutionService/WatchExecution",
+        ] {
+            assert_eq!(is_read(path), Some(false), "{path}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use service_kit::{
+    client::FRAME_BYTES,
     lifecycle::Lifecycle,
     limits::TrustedPeers,
     server::{Connection, Patient, ServerTls},
@@ -150,6 +151,7 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .max_frame_size(FRAME_BYTES)
         .max_header_list_size(headers::MOST_BYTES);
     builder
 }

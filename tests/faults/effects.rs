@@ -28,7 +28,7 @@ async fn an_effect_whose_holder_is_killed_before_its_answer_is_not_repeated_and_
     tokio::time::timeout(PATIENCE, server.until_seen())
         .await
         .expect("the server has the request");
-    deployment.crash_execution();
+    deployment.lose_execution().await;
 
     let world = world.moved(&deployment.execution_url());
     let paused = |it: &serde_json::Value| it["status"] == "EXECUTION_STATUS_PAUSED";
@@ -78,7 +78,7 @@ async fn a_file_kept_by_a_holder_that_is_killed_before_its_record_is_there_once(
         .ok("studios.core.v1.FileService/ListFiles", list.clone(), &it.token)
         .await;
     assert_eq!(kept["files"].as_array().unwrap().len(), 1);
-    deployment.crash_execution();
+    deployment.lose_execution().await;
 
     let world = world.moved(&deployment.execution_url());
     let ended = world.finished(&execution, &it.token).await;

@@ -46,7 +46,7 @@ async fn a_start_whose_sender_is_killed_before_its_record_is_found_again_and_the
     tokio::time::timeout(PATIENCE, instance.until_starts(1))
         .await
         .expect("the instance has the start");
-    deployment.crash_execution();
+    deployment.lose_execution().await;
 
     let world = world.moved(&deployment.execution_url());
     let ended = world.finished(&execution, &it.token).await;

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use studios_tests::{
     deployment::Deployment,
     files::upload,
+    locks::{hold, until_held},
     papers::{DOCX, PDF, docx, pdf},
     refusal::assert_reason,
     tenant::{Tenant, id},
     world::World,
 };
 use tonic::Code;
-
-use super::privacy::{hold, until_held};
 
 const DOCUMENTS: &str = "studios.core.v1.DocumentService";
 /// More than any of them takes here.

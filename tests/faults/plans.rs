@@ -65,7 +65,7 @@ async fn an_attempt_that_a_crash_cut_begins_anew_and_ends_once() {
     timeout(PATIENCE, model.until_in_flight(3))
         .await
         .expect("the model is asked");
-    deployment.crash_execution();
+    deployment.lose_execution().await;
     let world = world.moved(&deployment.execution_url());
     for plan in plans {
         let plan = settled(&world, &it, &plan).await;
@@ -96,7 +96,7 @@ async fn an_attempt_that_two_crashes_cut_is_a_timeout() {
             }
         };
         timeout(PATIENCE, asked).await.expect("the model is asked");
-        deployment.crash_execution();
+        deployment.lose_execution().await;
         world = world.moved(&deployment.execution_url());
     }
     let failed = settled(&world, &it, &plan).await;

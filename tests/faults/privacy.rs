@@ -1,51 +1,18 @@
 //! kill -9 of both services in the middle of exports and erasures.
 
 use serde_json::json;
-use sqlx::{Acquire, Executor, PgPool, Postgres, Transaction};
 use studios_tests::{
     deployment::Deployment,
+    locks::{hold, until_held},
     privacy::{archive, ask, end_grace, rows, until, until_only_in},
     tenant::Tenant,
     world::World,
 };
 
-/// Holds what comes to a table until it is dropped: what works through a company's rows stands there.
-pub(super) async fn hold<'a>(admin: &'a PgPool, table: &str) -> Transaction<'a, Postgres> {
-    let mut held = admin.begin().await.unwrap();
-    let lock = format!("lock table {table} in access exclusive mode");
-    held.acquire()
-        .await
-        .unwrap()
-        .execute(sqlx::AssertSqlSafe(lock))
-        .await
-        .unwrap();
-    held
-}
-
-/// Waits until somebody stands before the held table.
-pub(super) async fn until_held(admin: &PgPool, table: &str) {
-    let waits = async {
-        loop {
-            let is_there: bool = sqlx::query_scalar(
-                "select exists (select from pg_locks where not granted and relation = $1::regclass)",
-            )
-            .bind(table)
-            .fetch_one(admin)
-            .await
-            .unwrap();
-            if is_there {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(studios_tests::world::PATIENCE, waits)
-        .await
-        .expect("somebody comes to it");
-}
-
 async fn started() -> (Deployment, World, Tenant) {
-    let deployment = Deployment::start(&[], &[]).await;
+    // Whoever is killed leaves his step to others after this.
+    let lease = ("STUDIOS_CORE_PRIVACY_LEASE_SECONDS", "10".to_owned());
+    let deployment = Deployment::start(&[lease], &[]).await;
     let world = deployment.world().await;
     let it = Tenant::with_studio(&world).await;
     it.add_document(&world, "Harbour rules", "# Rules\n\nThe pier is lit at night.\n")

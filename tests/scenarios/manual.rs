@@ -436,7 +436,7 @@ async fn a_decision_is_one_entry_though_whoever_took_it_is_killed() {
     tokio::time::timeout(PATIENCE, taken)
         .await
         .expect("every decision finds a holder");
-    deployment.crash_execution();
+    deployment.lose_execution().await;
     hindered.rollback().await.unwrap();
     let world = world.moved(&deployment.execution_url());
     for execution in &waiting {

@@ -32,6 +32,7 @@ mod migrations;
 mod notifications;
 mod operators;
 mod people;
+mod pgvector;
 mod plans;
 mod pooler;
 mod privacy;

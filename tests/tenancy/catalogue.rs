@@ -29,10 +29,20 @@ async fn verdict(rule: &Rule, connection: &mut PgConnection) -> Vec<String> {
 
 #[tokio::test]
 async fn the_live_catalogue_breaks_no_rule() {
-    let mut admin = connect().await;
+    breaks_no_rule(&mut connect().await).await;
+}
+
+#[tokio::test]
+async fn the_catalogue_of_a_newer_postgresql_with_pgvector_breaks_no_rule() {
+    let url = TestCluster::newer().await.database().await;
+    let mut admin = PgConnection::connect(url.expose_secret()).await.unwrap();
+    breaks_no_rule(&mut admin).await;
+}
+
+async fn breaks_no_rule(admin: &mut PgConnection) {
     let mut broken = Vec::new();
     for rule in RULES {
-        for fault in verdict(rule, &mut admin).await {
+        for fault in verdict(rule, admin).await {
             broken.push(format!("{}: {fault}", rule.says));
         }
     }

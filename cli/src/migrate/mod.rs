@@ -4,6 +4,7 @@
 //! Landed migrations never change: a differing checksum is drift and stops the run before anything is done.
 
 mod roles;
+mod vectors;
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -14,7 +15,10 @@ use service_kit::keys::KeyRing;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator, raw_sql};
 
 pub(crate) use self::roles::OWNER;
-pub use self::roles::{LOGIN_ROLES, RolePasswords};
+pub use self::{
+    roles::{LOGIN_ROLES, RolePasswords},
+    vectors::{Adopted, Vectors, vectors},
+};
 use crate::output::Output;
 
 static CORE: Migrator = sqlx::migrate!("../migrations/core");
@@ -61,13 +65,14 @@ pub async fn command(args: &Args, output: Output) -> Result<()> {
     for (schema, version, description) in &report.applied {
         write!(text, "\n  {schema} {version:04} {description}")?;
     }
+    write!(text, "\n{}", report.vectors)?;
     output.result(text, || {
         let applied: Vec<_> = report
             .applied
             .iter()
             .map(|(schema, version, description)| json!({ "schema": schema, "version": version, "description": description }))
             .collect();
-        json!({ "plan": args.plan, "applied": applied, "present": report.present, "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX) })
+        json!({ "plan": args.plan, "applied": applied, "present": report.present, "vectors": report.vectors.json(), "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX) })
     });
     Ok(())
 }
@@ -144,6 +149,8 @@ pub struct Report {
     pub applied: Vec<(&'static str, i64, String)>,
     /// Migrations that were there already.
     pub present: usize,
+    /// How vectors are found, and what was done for that.
+    pub vectors: Adopted,
     /// How long the run took.
     pub took: Duration,
 }
@@ -175,10 +182,21 @@ pub async fn run(database_url: &SecretString, passwords: &RolePasswords, mode: M
         let known = prepare_schema(&mut tx, schema).await?;
         apply_missing(&mut tx, schema, migrator, known, &mut report).await?;
     }
-    match mode {
-        Mode::Apply => tx.commit().await?,
-        Mode::Plan => tx.rollback().await?,
-    }
+    report.vectors = match mode {
+        Mode::Apply => {
+            tx.commit().await?;
+            vectors::adopt(&mut connection, database_url)
+                .await
+                .context("finding vectors by pgvector")?
+        }
+        Mode::Plan => {
+            tx.rollback().await?;
+            Adopted {
+                vectors: vectors(&mut connection).await?,
+                ..Adopted::default()
+            }
+        }
+    };
     report.took = started.elapsed();
     Ok(report)
 }

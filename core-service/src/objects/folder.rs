@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -69,25 +69,37 @@ impl Folder {
 /// How much is read of a file at a time.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// The bytes of a range of a file, a block at a time.
+/// The bytes of a range of a file, a block at a time. While one is taken, the next is read, where possible into the memory of
+/// the one before it.
 pub(super) fn blocks(file: File, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
     let file = Arc::new(file);
-    stream::try_unfold(range, move |left| {
-        let file = file.clone();
+    let read = move |left: &mut Range<u64>, block: BytesMut| {
+        let (file, place) = (file.clone(), left.start..left.end.min(left.start + BLOCK_BYTES));
+        left.start = place.end;
+        tokio::task::spawn_blocking(move || filled(&file, &place, block))
+    };
+    let begun = (range, None, Bytes::new());
+    stream::try_unfold(begun, move |(mut left, reading, last)| {
+        let read = read.clone();
         async move {
-            if left.is_empty() {
-                return Ok(None);
-            }
-            let length = BLOCK_BYTES.min(left.end - left.start);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut block = vec![0; usize::try_from(length).unwrap_or_default()];
-                file.read_exact_at(&mut block, left.start).map(|()| Bytes::from(block))
-            });
-            let block = read.await.map_err(Error::internal)?.map_err(failed)?;
-            Ok(Some((block, left.start + length..left.end)))
+            let reading = match reading {
+                Some(reading) => reading,
+                None if left.is_empty() => return Ok(None),
+                None => read(&mut left, BytesMut::new()),
+            };
+            let block = reading.await.map_err(Error::internal)?.map_err(failed)?.freeze();
+            let next = (!left.is_empty()).then(|| read(&mut left, last.try_into_mut().unwrap_or_default()));
+            Ok(Some((block.clone(), (left, next, block))))
         }
     })
     .boxed()
+}
+
+/// A part of a file, whole.
+fn filled(file: &File, place: &Range<u64>, mut block: BytesMut) -> io::Result<BytesMut> {
+    block.resize(usize::try_from(place.end - place.start).unwrap_or_default(), 0);
+    file.read_exact_at(&mut block, place.start)?;
+    Ok(block)
 }
 
 /// The file, made with the folders above it, which are removed when they become empty: perhaps between one step and the next.
@@ -102,5 +114,38 @@ fn made(path: &Path) -> io::Result<File> {
             }
             opened => return opened,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_range_comes_whole_in_blocks_whether_they_are_kept_or_let_go() {
+        let block_bytes = usize::try_from(BLOCK_BYTES).unwrap();
+        let content: Vec<u8> = (0..=250_u8).cycle().take(5 * block_bytes + 17).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, &content).unwrap();
+        let open = |range: &Range<usize>| {
+            let at = |place: usize| u64::try_from(place).unwrap();
+            blocks(file.reopen().unwrap(), at(range.start)..at(range.end))
+        };
+        for range in [0..content.len(), 3..content.len() - 5, 7..8, 9..9, 5..block_bytes + 5] {
+            let kept: Vec<Bytes> = open(&range).try_collect().await.unwrap();
+            assert_eq!(kept.concat(), content[range.clone()]);
+            assert!(kept.iter().rev().skip(1).all(|it| it.len() == block_bytes));
+            let mut at = range.start;
+            let mut let_go = open(&range);
+            while let Some(block) = let_go.try_next().await.unwrap() {
+                assert_eq!(block, content[at..at + block.len()]);
+                at += block.len();
+            }
+            assert_eq!(at, range.end);
+        }
+        let cut = open(&(0..content.len() + 1));
+        assert!(cut.try_collect::<Vec<_>>().await.is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! nowhere from the moment that it begins. What a company's rows are is asked of the database's catalogue, so that a table that is
 //! added is neither forgotten in an archive nor left behind by an erasure.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use futures::StreamExt;
 use service_kit::{
@@ -38,8 +38,37 @@ pub use worker::Worker;
 
 /// For how long an archive can be read.
 const ARCHIVE: Duration = Duration::from_hours(7 * 24);
-/// For how long a step is its taker's after each word of his.
-const LEASE: Duration = Duration::from_secs(30);
+
+/// For how long a step is its taker's after each word of his; the other service says one every five seconds at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease(Duration);
+
+impl Lease {
+    /// The time.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+/// The text is no number of seconds that a step may be somebody's.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a number from 10 to 3600")]
+pub struct NoLease;
+
+impl FromStr for Lease {
+    type Err = NoLease;
+
+    fn from_str(text: &str) -> Result<Self, NoLease> {
+        let seconds = text.parse().ok().filter(|it| (10..=3600).contains(it));
+        seconds.map(|it| Self(Duration::from_secs(it))).ok_or(NoLease)
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]

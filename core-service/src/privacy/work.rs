@@ -6,7 +6,7 @@ use service_kit::{
     ids::{CompanyId, PrivacyRequestId},
 };
 
-use super::{Kind, LEASE, Request, State, Subject, archive, lost, spool::Spool, store};
+use super::{Kind, Request, State, Subject, archive, lost, spool::Spool, store};
 use crate::App;
 
 /// A request that the other service has taken.
@@ -20,7 +20,7 @@ pub(super) struct Work {
 /// Takes a request that waits for the other service.
 pub(super) async fn claim(app: &App) -> Result<Option<Work>> {
     let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.claim").await?;
-    let claimed = store::claim(&mut tx, State::Execution, LEASE).await?;
+    let claimed = store::claim(&mut tx, State::Execution, app.privacy_lease).await?;
     let Some(request) = claimed else { return Ok(None) };
     let places = match (request.kind, request.subject) {
         (Kind::Export, Subject::User(user)) => store::places(&mut tx, user).await?,
@@ -45,7 +45,7 @@ pub(super) async fn receive(app: &App, id: PrivacyRequestId, attempt: i32) -> Re
 /// Lets whoever is at it go on.
 pub(super) async fn renew(app: &App, id: PrivacyRequestId, attempt: i32) -> Result<()> {
     let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.renew").await?;
-    let is_his = store::renew(&mut tx, id, attempt, LEASE).await?;
+    let is_his = store::renew(&mut tx, id, attempt, app.privacy_lease).await?;
     tx.commit().await?;
     if is_his { Ok(()) } else { Err(lost()) }
 }
@@ -54,7 +54,7 @@ pub(super) async fn renew(app: &App, id: PrivacyRequestId, attempt: i32) -> Resu
 pub(super) async fn keep(app: &App, id: PrivacyRequestId, attempt: i32, rows: i64) -> Result<()> {
     let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.keep").await?;
     let is_kept = store::keep_part(&mut tx, id, attempt).await?
-        && store::progress(&mut tx, id, attempt, (rows, 0), LEASE, Some(State::Core)).await?;
+        && store::progress(&mut tx, id, attempt, (rows, 0), app.privacy_lease, Some(State::Core)).await?;
     tx.commit().await?;
     if !is_kept {
         app.objects.remove(&archive::part(id, attempt), None).await?;
@@ -67,8 +67,8 @@ pub(super) async fn keep(app: &App, id: PrivacyRequestId, attempt: i32, rows: i6
 pub(super) async fn report(app: &App, id: PrivacyRequestId, attempt: i32, rows: i64, is_all: bool) -> Result<()> {
     let next = is_all.then_some(State::Core);
     let mut tx = WorkerTx::begin(&app.worker_pool, "privacy.report").await?;
-    let is_his = store::progress(&mut tx, id, attempt, (rows, 0), LEASE, next).await?
-        || store::swept(&mut tx, id, attempt, LEASE, is_all).await?;
+    let is_his = store::progress(&mut tx, id, attempt, (rows, 0), app.privacy_lease, next).await?
+        || store::swept(&mut tx, id, attempt, app.privacy_lease, is_all).await?;
     tx.commit().await?;
     if is_his { Ok(()) } else { Err(lost()) }
 }

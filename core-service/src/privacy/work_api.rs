@@ -10,7 +10,7 @@ use studios_proto::core::{self as proto, privacy_work_service_server::PrivacyWor
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{LEASE, work};
+use super::work;
 use crate::App;
 
 /// How long an export's stream may be silent: who is at it says so more often.
@@ -66,7 +66,7 @@ impl PrivacyWorkService for PrivacyWork {
         while !is_whole && let Some(message) = next(&mut messages).await? {
             (rows, is_whole) = (rows + message.rows, message.last);
             spool.write(&message.lines).await?;
-            if renewed.elapsed() > LEASE / 3 {
+            if renewed.elapsed() > self.app.privacy_lease / 3 {
                 work::renew(&self.app, id, attempt).await?;
                 renewed = Instant::now();
             }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Dispatch, instrument::WithSubscriber};
 
-use super::{ARCHIVE, Kind, LEASE, Request, State, Subject, archive, lost, remove_archives, store, work};
+use super::{ARCHIVE, Kind, Request, State, Subject, archive, lost, remove_archives, store, work};
 use crate::{App, objects::Key};
 
 const POLL: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ impl Worker {
             }
         }
         let mut tx = WorkerTx::begin(pool, "privacy.claim").await?;
-        let claimed = store::claim(&mut tx, State::Core, LEASE).await?;
+        let claimed = store::claim(&mut tx, State::Core, self.app.privacy_lease).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -103,7 +103,7 @@ impl Worker {
     /// Says now and then that the request is attended to, and ends when it is another's.
     async fn hold(&self, request: &Request) -> Result<()> {
         loop {
-            sleep(LEASE / 3).await;
+            sleep(self.app.privacy_lease / 3).await;
             work::renew(&self.app, request.id, request.attempt).await?;
         }
     }
@@ -202,7 +202,15 @@ impl Worker {
     /// Counts what was done, in the transaction that did it; says false where the request is another's by now.
     async fn tell(&self, tx: &mut WorkerTx, request: &Request, rows: i64, objects: i64, is_all: bool) -> Result<bool> {
         let next = is_all.then_some(State::Done);
-        store::progress(tx, request.id, request.attempt, (rows, objects), LEASE, next).await
+        store::progress(
+            tx,
+            request.id,
+            request.attempt,
+            (rows, objects),
+            self.app.privacy_lease,
+            next,
+        )
+        .await
     }
 
     async fn put_off(&self, request: &Request) -> Result<()> {

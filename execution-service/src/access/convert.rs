@@ -184,11 +184,7 @@ pub(super) fn file(file: proto::File) -> Result<FileFacts> {
     Ok(FileFacts {
         company: id(&file.company_id)?,
         studio: id(&file.studio_id)?,
-        level: match file.access_level() {
-            proto::AccessLevel::Private => Level::Private,
-            proto::AccessLevel::Company => Level::Company,
-            proto::AccessLevel::Studio | proto::AccessLevel::Unspecified => Level::Studio,
-        },
+        level: level_of(file.access_level),
         is_deleted: file.delete_time.is_some(),
         current: VersionFacts {
             number: file.version,
@@ -231,6 +227,15 @@ pub(super) fn text_state(document: &proto::Document) -> TextState {
             reason: document.failure_reason.clone(),
         },
         Status::Completed | Status::Unspecified => TextState::Ready,
+    }
+}
+
+/// A level that this release does not know is taken for a studio's.
+pub(super) fn level_of(given: i32) -> Level {
+    match proto::AccessLevel::try_from(given) {
+        Ok(proto::AccessLevel::Private) => Level::Private,
+        Ok(proto::AccessLevel::Company) => Level::Company,
+        Ok(proto::AccessLevel::Studio | proto::AccessLevel::Unspecified) | Err(_) => Level::Studio,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Documents and files as a user has them, read and made in his name.
 
-use futures::{StreamExt, stream};
-use prost_types::Struct;
+use futures::StreamExt;
+use prost::Message;
+use prost_types::{FieldMask, Struct};
 use service_kit::{
     error::{Error, Result},
     ids::{DocumentId, FileId, StudioId, UserId},
@@ -9,15 +10,14 @@ use service_kit::{
 };
 use studios_proto::core::{
     CreateDocumentRequest, DeleteDocumentRequest, Document, DownloadFileRequest, GetDocumentRequest,
-    GetDocumentTextRequest, GetFileRequest, NewFile, UploadFileRequest,
+    GetDocumentTextRequest, GetFileRequest, UpdateDocumentRequest,
 };
+use uuid::Uuid;
 
-use super::{CoreClient, SEARCH_TIMEOUT, convert};
+use super::{CoreClient, Level, SEARCH_TIMEOUT, convert, named};
 
 /// The longest text that core-service sends, with what is around it.
 const MESSAGE_BYTES: usize = 5 << 20;
-/// What of a file is sent at a time.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// A document without its text.
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ pub struct Made {
     pub described: Described,
     /// What its text is taken from.
     pub origin: MadeOf,
-    /// The same key again names the same document.
-    pub key: String,
+    /// What it is made for. The same again for the same answers with the document of before.
+    pub cause: String,
 }
 
 /// What a document's text is taken from.
@@ -61,8 +61,8 @@ pub struct Made {
 pub enum MadeOf {
     /// It is this one.
     Text(String),
-    /// The current version of a file.
-    File(FileId),
+    /// A version of a file.
+    File(FileId, i32),
 }
 
 impl Described {
@@ -77,23 +77,11 @@ impl Described {
             rest: Rest::default(),
         }
     }
-}
 
-/// A file's version to be uploaded.
-#[derive(Clone, Debug)]
-pub struct NewVersion {
-    /// The file; a new one where there is none.
-    pub file: Option<FileId>,
-    /// The studio that it belongs to.
-    pub studio: StudioId,
-    /// What it is called.
-    pub name: String,
-    /// What its content is.
-    pub mime_type: String,
-    /// Who reaches a new one: those who reach this document.
-    pub like: Described,
-    /// Its content.
-    pub text: String,
+    /// Who reaches it.
+    pub fn level(&self) -> Level {
+        convert::level_of(self.rest.access_level)
+    }
 }
 
 impl CoreClient {
@@ -145,14 +133,14 @@ impl CoreClient {
         Ok(found.text)
     }
 
-    /// Makes a document in the user's name.
+    /// Makes a document in the user's name, once for its cause.
     pub async fn create_document(&self, user: UserId, made: &Made) -> Result<DocumentId> {
         let it = &made.described;
-        let (text, file_id) = match &made.origin {
-            MadeOf::Text(text) => (text.clone(), String::new()),
-            MadeOf::File(file) => (String::new(), file.to_string()),
+        let (text, file_id, file_version) = match &made.origin {
+            MadeOf::Text(text) => (text.clone(), String::new(), 0),
+            MadeOf::File(file, version) => (String::new(), file.to_string(), *version),
         };
-        let request = CreateDocumentRequest {
+        let mut request = CreateDocumentRequest {
             document: Some(Document {
                 studio_id: it.studio.to_string(),
                 title: it.title.clone(),
@@ -165,12 +153,43 @@ impl CoreClient {
             }),
             text,
             file_id,
-            request_id: made.key.clone(),
+            file_version,
             ..CreateDocumentRequest::default()
         };
+        // One wish is one request: another one under the same id would be refused.
+        let wish = [made.cause.as_bytes(), &request.encode_to_vec()].concat();
+        request.request_id = named(wish).to_string();
+        match self.send_document(user, request.clone()).await {
+            // The one that this made before was deleted since.
+            Err(Error::NotFound { .. }) => {
+                request.request_id = Uuid::now_v7().to_string();
+                self.send_document(user, request).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send_document(&self, user: UserId, request: CreateDocumentRequest) -> Result<DocumentId> {
         let request = self.call(user, request, SEARCH_TIMEOUT);
         let answer = self.documents.clone().create_document(request).await;
         convert::id(&answer.map_err(status::from_status)?.into_inner().id)
+    }
+
+    /// Calls a document otherwise in the user's name.
+    pub async fn rename_document(&self, user: UserId, id: DocumentId, title: &str) -> Result<()> {
+        let request = UpdateDocumentRequest {
+            document: Some(Document {
+                id: id.to_string(),
+                title: title.to_owned(),
+                ..Document::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec!["title".into()],
+            }),
+        };
+        let request = self.call(user, request, SEARCH_TIMEOUT);
+        let answer = self.documents.clone().update_document(request).await;
+        answer.map(drop).map_err(status::from_status)
     }
 
     /// Removes a document in the user's name.
@@ -204,31 +223,5 @@ impl CoreClient {
             bytes.extend(piece.map_err(status::from_status)?.data);
         }
         Ok((String::from_utf8(bytes).ok(), found.version))
-    }
-
-    /// Uploads a version of a file in the user's name; the file, and the version's number.
-    pub async fn upload(&self, user: UserId, new: &NewVersion) -> Result<(FileId, i32)> {
-        let head = NewFile {
-            studio_id: new.studio.to_string(),
-            file_id: new.file.map(|it| it.to_string()).unwrap_or_default(),
-            name: new.name.clone(),
-            mime_type: new.mime_type.clone(),
-            size_bytes: i64::try_from(new.text.len()).unwrap_or(i64::MAX),
-            access_level: new.like.rest.access_level,
-            ..NewFile::default()
-        };
-        let first = UploadFileRequest {
-            file: Some(head),
-            ..UploadFileRequest::default()
-        };
-        let pieces = new.text.as_bytes().chunks(PIECE_BYTES).map(|piece| UploadFileRequest {
-            data: piece.to_vec().into(),
-            ..UploadFileRequest::default()
-        });
-        let messages: Vec<_> = std::iter::once(first).chain(pieces).collect();
-        let request = self.call(user, stream::iter(messages), SEARCH_TIMEOUT);
-        let answer = self.files.clone().upload_file(request).await;
-        let file = answer.map_err(status::from_status)?.into_inner();
-        Ok((convert::id(&file.id)?, file.version))
     }
 }

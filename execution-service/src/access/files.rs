@@ -210,7 +210,8 @@ impl CoreClient {
     /// The document of a file's version: one that the user sees in the studio, or else a new one. None where no text can be taken
     /// from such a file.
     pub async fn text_of(&self, user: UserId, wanted: NewText<'_>) -> Result<Option<DocumentId>> {
-        if let Some(found) = self.known_text(user, wanted).await? {
+        let known = self.known_text(user, wanted.studio, (wanted.file, wanted.version));
+        if let Some(found) = known.await? {
             return Ok(Some(found));
         }
         // The same wish made twice at once, or again after a crash, makes one.
@@ -229,12 +230,17 @@ impl CoreClient {
         Ok(convert::text_state(&answer.map_err(status::from_status)?.into_inner()))
     }
 
-    /// The newest that has not failed, or else the newest.
-    async fn known_text(&self, user: UserId, wanted: NewText<'_>) -> Result<Option<DocumentId>> {
+    /// The document of a file's version that the user sees in a studio: the newest that has not failed, or else the newest.
+    pub async fn known_text(
+        &self,
+        user: UserId,
+        studio: StudioId,
+        (file, version): (FileId, i32),
+    ) -> Result<Option<DocumentId>> {
         let request = ListDocumentsRequest {
-            studio_id: wanted.studio.to_string(),
-            file_id: wanted.file.to_string(),
-            file_version: wanted.version,
+            studio_id: studio.to_string(),
+            file_id: file.to_string(),
+            file_version: version,
             ..Default::default()
         };
         let mut documents = self.documents.clone();
@@ -288,11 +294,11 @@ fn request_id(user: UserId, wanted: NewText<'_>) -> Uuid {
         level,
     } = wanted;
     let wish = format!("execution-file/{user}/{studio}/{file}/{version}/{level:?}/{title}");
-    named(&wish)
+    named(wish)
 }
 
 /// The UUID that stands for a name.
-pub fn named(name: &str) -> Uuid {
+pub fn named(name: impl AsRef<[u8]>) -> Uuid {
     let hash: [u8; 32] = Sha256::digest(name).into();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);

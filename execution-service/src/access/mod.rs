@@ -33,7 +33,7 @@ use tonic::{Response, Status, transport::Channel};
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
-pub use documents::{Described, Made, MadeOf, NewVersion};
+pub use documents::{Described, Made, MadeOf};
 pub use files::{FileFacts, Level, NewText, NewUpload, Readable, TextState, VersionFacts, named};
 
 use crate::{

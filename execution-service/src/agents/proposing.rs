@@ -2,8 +2,8 @@
 //!
 //! A change is a new version of the file that the document was made from; a document that was not made from a text file gets one
 //! first, whose first version is the text before. The document is made anew from it and takes the old one's place, so every
-//! version is kept and searches find the newest. Steps that a crash leaves behind are made out when it is accepted once more: what was
-//! uploaded is noted, and the document has its key.
+//! version is kept and searches find the newest. Whatever a crash leaves behind is found when it is accepted once more: what is made
+//! for a proposal is known to core-service by the proposal and by what it is, and a version that is noted by its document.
 
 use service_kit::{
     audit::About,
@@ -12,11 +12,12 @@ use service_kit::{
     error::{Error, Result},
     ids::{AgentRequestId, DocumentId, FileId},
 };
+use uuid::Uuid;
 
 use super::{Decision, Proposal, Request, edit, enter_request, read_request, request_store, settled};
 use crate::{
     App,
-    access::{Access, Described, Made, MadeOf, NewVersion, Role},
+    access::{Access, Described, Made, MadeOf, NewUpload, Role, named},
 };
 
 /// Accepts what a request proposes; a title is another one for a new document.
@@ -101,7 +102,8 @@ async fn claim(app: &App, access: &Access, id: AgentRequestId, title: &str) -> R
     Ok(request)
 }
 
-/// Makes a new document.
+/// Makes a new document. It is made as it is proposed and called otherwise then: whoever accepts it once more after a crash, under
+/// whatever title, finds the one that is there.
 async fn create(
     app: &App,
     caller: &Caller,
@@ -111,13 +113,16 @@ async fn create(
     title: &str,
 ) -> Result<DocumentId> {
     let studio = access.claims.studio_id.ok_or_else(no_proposal)?;
-    let title = if title.is_empty() { &proposal.title } else { title };
     let made = Made {
-        described: Described::markdown(studio, title.to_owned(), caller.user),
+        described: Described::markdown(studio, proposal.title.clone(), caller.user),
         origin: MadeOf::Text(proposal.text.clone()),
-        key: request.id.to_string(),
+        cause: cause(request),
     };
-    app.core.create_document(caller.user, &made).await
+    let document = app.core.create_document(caller.user, &made).await?;
+    if !title.is_empty() && title != proposal.title {
+        app.core.rename_document(caller.user, document, title).await?;
+    }
+    Ok(document)
 }
 
 /// Makes a document with the proposed text in the place of another.
@@ -145,35 +150,47 @@ async fn replace(
         text: proposal.text.clone(),
     };
     change.accept(&current).map_err(|_| stale())?;
-    let (file, _) = if let Some(noted) = proposal.file {
+    let version = if let Some(noted) = proposal.file {
         noted
     } else {
-        let version = upload(app, caller, &described, &current, &proposal.text).await?;
+        let cause = cause(request);
+        let version = upload(app, caller, &cause, &described, (&current, &proposal.text)).await?;
         let mut tx = TenantTx::begin(&app.pool, "agents.note_file", &access.claims).await?;
         request_store::note_file(&mut tx, request.id, version).await?;
         tx.commit().await?;
         version
     };
+    let known = app.core.known_text(user, described.studio, version).await?;
+    if let Some(made) = known.filter(|it| *it != document) {
+        return Ok(made);
+    }
     let made = Made {
         described,
-        origin: MadeOf::File(file),
-        key: request.id.to_string(),
+        origin: MadeOf::File(version.0, version.1),
+        cause: cause(request),
     };
     app.core.create_document(user, &made).await
 }
 
 /// Uploads the new text as a version of the document's file, or of a new one.
-async fn upload(app: &App, caller: &Caller, described: &Described, before: &str, after: &str) -> Result<(FileId, i32)> {
+async fn upload(
+    app: &App,
+    caller: &Caller,
+    cause: &str,
+    described: &Described,
+    (before, after): (&str, &str),
+) -> Result<(FileId, i32)> {
     let is_text = ["text/plain", "text/markdown"].contains(&described.mime_type.as_str());
-    let mut version = NewVersion {
-        file: described.file.filter(|_| is_text),
+    let new = NewUpload {
         studio: described.studio,
-        name: name(&described.title, &described.mime_type),
-        mime_type: if is_text { &described.mime_type } else { "text/plain" }.to_owned(),
-        like: described.clone(),
-        text: after.to_owned(),
+        file: described.file.filter(|_| is_text),
+        name: &name(&described.title, &described.mime_type),
+        mime_type: if is_text { &described.mime_type } else { "text/plain" },
+        level: described.level(),
+        content: after,
+        request_id: Uuid::nil(),
     };
-    if let Some(file) = version.file {
+    if let Some(file) = new.file {
         // The document's text is what the file's version had that it was made from; another one may be there by now.
         let (text, number) = app.core.file_text(caller.user, file).await?;
         if text.as_deref() == Some(after) {
@@ -182,13 +199,41 @@ async fn upload(app: &App, caller: &Caller, described: &Described, before: &str,
         if text.as_deref() != Some(before) {
             return Err(stale());
         }
-    } else {
-        version.text = before.to_owned();
-        let (file, _) = app.core.upload(caller.user, &version).await?;
-        version.file = Some(file);
-        version.text = after.to_owned();
+        return keep(app, caller, cause, new).await;
     }
-    app.core.upload(caller.user, &version).await
+    let first = NewUpload { content: before, ..new };
+    let (file, _) = keep(app, caller, cause, first).await?;
+    keep(
+        app,
+        caller,
+        cause,
+        NewUpload {
+            file: Some(file),
+            ..new
+        },
+    )
+    .await
+}
+
+/// Uploads a text, once for its cause. Whatever differs makes another upload of it: core-service refuses another one under the
+/// same id.
+async fn keep(app: &App, caller: &Caller, cause: &str, new: NewUpload<'_>) -> Result<(FileId, i32)> {
+    let NewUpload {
+        file,
+        name,
+        mime_type,
+        level,
+        content,
+        ..
+    } = new;
+    let request_id = named(format!("{cause}/{file:?}/{name}/{mime_type}/{level:?}/{content}"));
+    let (file, _, version) = app.core.keep_file(caller.user, NewUpload { request_id, ..new }).await?;
+    Ok((file, version.number))
+}
+
+/// What core-service knows by what is made for a proposal.
+fn cause(request: &Request) -> String {
+    format!("agent-proposal/{}", request.id)
 }
 
 /// What a file is called that a document gets: its title, without what names of files cannot have.

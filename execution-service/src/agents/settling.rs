@@ -27,6 +27,8 @@ use crate::{
 const STARTS_WITHIN: Duration = Duration::from_mins(1);
 /// The longest title of a document, in characters.
 const TITLE_CHARS: usize = 255;
+/// What a document is called where nothing says it.
+const UNTITLED: &str = "Document";
 /// The line by which the offline model says what made an answer: no part of a document.
 const NOTICE: &str = "(Offline model:";
 
@@ -273,9 +275,16 @@ fn document(answer: &str) -> String {
 /// A document's title: its first heading, or what was asked for.
 fn title(text: &str, content: &str) -> String {
     let heading = text.lines().find_map(|it| it.strip_prefix("# "));
-    let named = heading.map(str::trim).filter(|it| !it.is_empty());
-    let line = named.unwrap_or_else(|| content.lines().next().unwrap_or_default().trim());
-    line.chars().filter(|it| !it.is_control()).take(TITLE_CHARS).collect()
+    let shown = |line: &str| -> String {
+        line.trim()
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(TITLE_CHARS)
+            .collect()
+    };
+    let titles = heading.into_iter().chain(content.lines()).map(shown);
+    let mut titles = titles.filter(|it| !it.trim().is_empty());
+    titles.next().unwrap_or_else(|| UNTITLED.to_owned())
 }
 
 #[cfg(test)]
@@ -300,5 +309,7 @@ mod tests {
         assert_eq!(title("intro\n# The plan \n", "write"), "The plan");
         assert_eq!(title("intro", "Write a plan\nof two lines"), "Write a plan");
         assert_eq!(title(&format!("# {}", "é".repeat(300)), "").chars().count(), 255);
+        assert_eq!(title("#  ", "\u{1}\n\nWrite a plan"), "Write a plan");
+        assert_eq!(title("", "\u{1}"), "Document");
     }
 }

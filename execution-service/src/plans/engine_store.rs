@@ -61,6 +61,16 @@ pub(super) async fn claim(
     .await
 }
 
+/// The plans that an instance has attempts at.
+pub(super) async fn reserved(connection: &mut PgConnection, instance: i32) -> Result<Vec<PlanId>> {
+    sqlx::query_scalar!(
+        r#"select plan_id as "plan: PlanId" from execution.plan_runs where owner = $1"#,
+        instance,
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Gives an attempt back that was being made, for another to take over.
 pub(super) async fn give_back(connection: &mut PgConnection, run: &Claimed, instance: i32) -> Result<()> {
     sqlx::query!(

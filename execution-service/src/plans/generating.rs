@@ -5,10 +5,7 @@
 //! was or may have been paid for is counted in the same commit. Neither the record nor a log line nor a span holds anything that the
 //! user or the model wrote.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
@@ -28,16 +25,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Deadline, Invalid, Late, Outline, Parser, Prompt, claiming,
+    Deadline, Late, Outline, Prompt, abandoning, claiming,
     engine_store::{self, Claimed, Facts},
     live::{Live, Publisher},
     prompt,
+    reading::{Cut, Failed, Reading},
     wish::Bounded,
 };
 use crate::{
     engine::{
         failure::FailureClass,
-        journal::{AttemptFailure, ModelUse, Source},
+        journal::{ModelUse, Source},
         request,
     },
     worker::{Engine, Lease, Question},
@@ -187,47 +185,6 @@ impl Spent {
     }
 }
 
-/// Why an attempt has no plan.
-#[derive(Debug)]
-struct Failed {
-    class: FailureClass,
-    reason: String,
-}
-
-impl From<AttemptFailure> for Failed {
-    fn from(failure: AttemptFailure) -> Self {
-        Self {
-            class: failure.class,
-            reason: failure.reason,
-        }
-    }
-}
-
-impl From<Invalid> for Failed {
-    fn from(invalid: Invalid) -> Self {
-        Self {
-            class: invalid.class(),
-            reason: invalid.reason().to_owned(),
-        }
-    }
-}
-
-impl From<Late> for Failed {
-    fn from(_: Late) -> Self {
-        Self {
-            class: FailureClass::Timeout,
-            reason: "total".to_owned(),
-        }
-    }
-}
-
-impl Failed {
-    /// Whether another model may do what this one did not.
-    const fn may_fall_back(&self) -> bool {
-        matches!(self.class, FailureClass::ProviderError | FailureClass::RateLimit)
-    }
-}
-
 impl Generator {
     /// Begins to claim attempts, with the engine's lease and models.
     pub fn open(engine: Arc<Engine>, clock: SharedClock, lifecycle: Lifecycle) -> Self {
@@ -239,8 +196,9 @@ impl Generator {
             live: Live::default(),
             claim_now: Arc::default(),
         };
-        let claims = claiming::keep(generator.clone());
+        let (claims, looks) = (claiming::keep(generator.clone()), abandoning::keep(generator.clone()));
         generator.lifecycle.spawn("plans.claim", claims);
+        generator.lifecycle.spawn("plans.abandon", looks);
         generator
     }
 
@@ -334,10 +292,7 @@ impl Generator {
         attempt.spent.billing_uncertain = run.takeovers > 0;
         let started_at = self.clock.now();
         let written = if run.takeovers >= MAX_TAKEOVERS {
-            Err(Failed {
-                class: FailureClass::Timeout,
-                reason: "taken_over".to_owned(),
-            })
+            Err(Failed::late("taken_over"))
         } else {
             attempt.write().await
         };
@@ -354,7 +309,7 @@ impl Generator {
         Some(Recorded {
             outcome: match written {
                 Ok(outline) => Outcome::Success(outline),
-                Err(Failed { class, reason }) => Outcome::Failure(class, reason),
+                Err(Failed { class, reason, .. }) => Outcome::Failure(class, reason),
             },
             duration: deadline.elapsed(),
             prompt_sha256,
@@ -464,10 +419,10 @@ impl Made<'_> {
         }
         let query = format!("{} {}", wish.topic.text, wish.notes.text);
         let found = self.generator.engine.passages(*owner, *studio, query.trim(), PASSAGES);
-        let found = self.deadline.within(found).await.map_err(|Late| Failed {
-            class: FailureClass::Timeout,
-            reason: "retrieval".to_owned(),
-        })?;
+        let found = tokio::select! {
+            found = self.deadline.within(found) => found.map_err(|Late| Failed::late("retrieval"))?,
+            failed = self.unwanted() => return Err(failed),
+        };
         Ok(found?)
     }
 
@@ -475,13 +430,8 @@ impl Made<'_> {
         model.clone_into(&mut self.spent.model);
         let ready = self.generator.engine.model(self.run.company, model);
         let ready = self.deadline.within(ready).await??;
-        let reading = Reading::default();
-        let delta = |text: &str| {
-            for module in reading.take(text) {
-                self.deadline.module_stands();
-                self.publisher.module(module);
-            }
-        };
+        let reading = Reading::new(self.deadline, |module| self.publisher.module(module));
+        let delta = |text: &str| reading.take(text);
         let key = format!("{}/{}/{}", self.run.plan, self.run.version, self.run.attempt);
         let none = Map::new();
         let question = Question {
@@ -500,50 +450,33 @@ impl Made<'_> {
             key,
             overrides: &none,
         };
-        let answered = tokio::select! {
-            biased;
-            answered = self.deadline.within(ready.answer(question, &delta, self.run.takeovers > 0)) => Some(answered),
-            () = reading.given_up.cancelled() => None,
-        };
-        match answered {
-            Some(Ok(answered)) => {
+        let answer = ready.answer(question, &delta, self.run.takeovers > 0);
+        match reading.until(answer, self.unwanted()).await {
+            Ok(answered) => {
                 self.spent.add(&answered.usage);
                 match answered.failure {
                     Some(failure) => Err(failure.into()),
                     None => Ok(reading.finish()?),
                 }
             }
-            late_or_too_long => {
-                self.spent.billing_uncertain = true;
-                late_or_too_long.transpose()?;
-                Ok(reading.finish()?)
+            Err(cut) => {
+                let sent = prompt.system.len() + prompt.text.len();
+                self.spent.add(&ready.cut(sent, reading.came()));
+                match cut {
+                    Cut::Late => Err(Late.into()),
+                    Cut::TooLong => Ok(reading.finish()?),
+                    Cut::Unwanted(failed) => Err(failed),
+                }
             }
         }
     }
-}
 
-/// An answer while it comes.
-#[derive(Default)]
-struct Reading {
-    parser: Mutex<Parser>,
-    /// Nothing that may come still makes a plan of it.
-    given_up: CancellationToken,
-}
-
-impl Reading {
-    /// Takes a piece, and gives the modules that it completed.
-    fn take(&self, text: &str) -> Vec<super::Module> {
-        let mut parser = self.parser.lock().unwrap_or_else(PoisonError::into_inner);
-        parser.push(text.as_bytes()).unwrap_or_else(|_| {
-            self.given_up.cancel();
-            Vec::new()
-        })
-    }
-
-    fn finish(self) -> Result<Outline, Invalid> {
-        self.parser
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finish()
+    /// Fires when nobody can want the plan any more, with what becomes of the attempt.
+    async fn unwanted(&self) -> Failed {
+        let Facts { studio, owner, .. } = self.facts;
+        tokio::select! {
+            () = self.publisher.abandoned() => Failed::lasting("plan_gone"),
+            () = abandoning::out_of_reach(self.generator.engine(), *owner, *studio) => Failed::lasting("access_lost"),
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use service_kit::ids::PlanId;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::rules::Module;
 
@@ -24,23 +25,47 @@ pub(crate) struct Shown {
 
 /// The plans that are being written here.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Live(Arc<Mutex<HashMap<PlanId, watch::Sender<Shown>>>>);
+pub(super) struct Live(Arc<Mutex<HashMap<PlanId, Entry>>>);
+
+/// A plan that is being written.
+#[derive(Debug, Clone)]
+struct Entry {
+    sender: watch::Sender<Shown>,
+    abandoned: CancellationToken,
+}
 
 impl Live {
     /// Tells of a plan that is written here from now on, until it is dropped.
     pub(super) fn publish(&self, plan: PlanId) -> Publisher {
-        let sender = watch::Sender::new(Shown::default());
-        self.plans().insert(plan, sender.clone());
+        let entry = Entry {
+            sender: watch::Sender::new(Shown::default()),
+            abandoned: CancellationToken::new(),
+        };
+        self.plans().insert(plan, entry.clone());
         Publisher {
             live: self.clone(),
             plan,
-            sender,
+            entry,
         }
     }
 
     /// What is written of a plan, if that is done here. It closes when it is over.
     pub(super) fn follow(&self, plan: PlanId) -> Option<watch::Receiver<Shown>> {
-        self.plans().get(&plan).map(watch::Sender::subscribe)
+        self.plans().get(&plan).map(|it| it.sender.subscribe())
+    }
+
+    /// A plan is gone: whoever writes it here lets go of it.
+    pub(super) fn abandon(&self, plan: PlanId) {
+        if let Some(entry) = self.plans().get(&plan) {
+            entry.abandoned.cancel();
+        }
+    }
+
+    /// The plans that are written here, each with what has whoever writes it let go of it.
+    pub(super) fn written(&self) -> Vec<(PlanId, CancellationToken)> {
+        let plans = self.plans();
+        let written = plans.iter().map(|(plan, entry)| (*plan, entry.abandoned.clone()));
+        written.collect()
     }
 
     /// The plans that are written here.
@@ -48,7 +73,7 @@ impl Live {
         self.plans().keys().copied().collect()
     }
 
-    fn plans(&self) -> MutexGuard<'_, HashMap<PlanId, watch::Sender<Shown>>> {
+    fn plans(&self) -> MutexGuard<'_, HashMap<PlanId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,21 +83,27 @@ impl Live {
 pub(super) struct Publisher {
     live: Live,
     plan: PlanId,
-    sender: watch::Sender<Shown>,
+    entry: Entry,
 }
 
 impl Publisher {
     /// A module is complete.
     pub(super) fn module(&self, module: Module) {
-        self.sender.send_modify(|it| it.modules.push(Arc::new(module)));
+        let sender = &self.entry.sender;
+        sender.send_modify(|it| it.modules.push(Arc::new(module)));
     }
 
     /// Everything begins anew.
     pub(super) fn restart(&self) {
-        self.sender.send_modify(|it| {
+        self.entry.sender.send_modify(|it| {
             it.round += 1;
             it.modules.clear();
         });
+    }
+
+    /// Fires when the plan is gone.
+    pub(super) async fn abandoned(&self) {
+        self.entry.abandoned.cancelled().await;
     }
 }
 
@@ -80,7 +111,8 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         let mut plans = self.live.plans();
         // The next attempt may have begun.
-        if plans.get(&self.plan).is_some_and(|it| it.same_channel(&self.sender)) {
+        let own = &self.entry.sender;
+        if plans.get(&self.plan).is_some_and(|it| it.sender.same_channel(own)) {
             plans.remove(&self.plan);
         }
     }
@@ -123,6 +155,18 @@ mod tests {
         drop(publisher);
         assert!(follower.changed().await.is_err(), "it is over");
         assert!(live.all().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_a_plan_that_is_gone_is_told_and_nobody_else() {
+        let (live, plan) = (Live::default(), PlanId::generate());
+        let publisher = live.publish(plan);
+        let other = live.publish(PlanId::generate());
+        live.abandon(plan);
+        live.abandon(PlanId::generate());
+        publisher.abandoned().await;
+        assert!(!other.entry.abandoned.is_cancelled());
+        assert_eq!(live.written().iter().filter(|it| it.1.is_cancelled()).count(), 1);
     }
 
     #[test]

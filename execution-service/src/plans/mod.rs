@@ -1,12 +1,13 @@
 //! Learning plans: modules and tasks that a model writes for a topic; complete, or not there at all.
 //!
 //! The rules know no database and no network: what is kept of a wish (`wish`), what a model is asked (`prompt`), how its answer
-//! is read while it comes (`parser`) and judged (`rules`), and how long it may take (`deadline`). `generating` has attempts made
-//! around them: reserved before a model is called (`beginning`), recorded with their modules in one commit, told of meanwhile
-//! (`live`, `watch`). What always holds: the same text gives the same modules or the same [`Invalid`] in whatever pieces it came; a
-//! module is shown only if it would be stored as it is; a version has three attempts and no more; no attempt, log or error
-//! repeats what a user or a model wrote.
+//! is read while it comes (`parser`, `reading`) and judged (`rules`), and how long it may take (`deadline`). `generating` has attempts
+//! made around them: reserved before a model is called (`beginning`), recorded with their modules in one commit, told of meanwhile
+//! (`live`, `watch`), let go of when nobody can want them (`abandoning`). What always holds: the same text gives the same modules or
+//! the same [`Invalid`] in whatever pieces it came; a module is shown only if it would be stored as it is; a version has three
+//! attempts and no more; no attempt, log or error repeats what a user or a model wrote.
 
+mod abandoning;
 mod api;
 mod beginning;
 mod claiming;
@@ -18,6 +19,7 @@ mod listing_store;
 mod live;
 pub mod parser;
 pub mod prompt;
+mod reading;
 pub mod rules;
 pub mod status;
 mod store;
@@ -335,7 +337,9 @@ async fn delete(app: &App, caller: &Caller, id: PlanId, etag: &str) -> Result<()
     app.audit
         .record(&mut tx, About::company(access.company, "plan", id))
         .await?;
-    tx.commit().await
+    tx.commit().await?;
+    app.generator.live().abandon(id);
+    Ok(())
 }
 
 /// Marks a task of the newest version as done or not.

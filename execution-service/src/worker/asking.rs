@@ -40,6 +40,14 @@ impl Engine {
         self.shared.model(company, name).await
     }
 
+    /// Whether a user reaches a studio.
+    ///
+    /// # Errors
+    /// `NotFound` where he does not; `Unavailable` where nobody says.
+    pub(crate) async fn reach(&self, user: UserId, studio: StudioId) -> Result<()> {
+        self.shared.core.check_studio(user, studio).await.map(drop)
+    }
+
     /// The chunks of a studio's documents that fit a question best, as this user reads them. Waits for core-service.
     pub(crate) async fn passages(
         &self,

@@ -13,7 +13,10 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::support::{GET_STUDIO, WATCH, World, event, parsed, within};
+use crate::{
+    line::Line,
+    support::{CREATE_STUDIO, GET_STUDIO, WATCH, World, event, parsed, within},
+};
 
 #[tokio::test]
 async fn a_service_that_is_down_is_unavailable_at_once() {
@@ -79,6 +82,52 @@ async fn a_service_that_dies_in_mid_call_gives_a_connect_error() {
     let response = response.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.json::<Value>().await.unwrap()["code"], "unavailable");
+}
+
+#[tokio::test]
+async fn a_read_whose_connection_breaks_is_asked_once_more_and_a_write_is_not() {
+    let line = Line::start().await;
+    let world = World::with(|config| line.stand_before(&mut config.core_url)).await;
+    let core = &world.core;
+
+    let held = world.json(CREATE_STUDIO, r#"{"studio": {"name": "held"}}"#).send();
+    let cut_once = async {
+        within(core.arrived.notified()).await;
+        line.cut();
+    };
+    let (response, ()) = tokio::join!(within(held), cut_once);
+    assert_eq!(response.unwrap().status(), 503);
+    assert_eq!(core.calls(), 1);
+
+    let held = within(world.grpc_web(GET_STUDIO, &studio("held")).send());
+    let cut_twice = async {
+        for _ in 0..2 {
+            within(core.arrived.notified()).await;
+            line.cut();
+        }
+    };
+    let (response, ()) = tokio::join!(held, cut_twice);
+    assert_eq!(response.unwrap().headers()["grpc-status"], "14", "once and not again");
+    assert_eq!(core.calls(), 3);
+
+    let held = within(world.json(GET_STUDIO, r#"{"id": "held"}"#).send());
+    let cut_once = async {
+        within(core.arrived.notified()).await;
+        line.cut();
+        within(core.arrived.notified()).await;
+        // The service may not have seen yet that the first one is cut.
+        core.gate.notify_waiters();
+        core.gate.notify_one();
+    };
+    let (response, ()) = tokio::join!(held, cut_once);
+    let response = response.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.json::<Value>().await.unwrap()["name"], "Studio held");
+    assert_eq!(core.calls(), 5);
+}
+
+fn studio(id: &str) -> GetStudioRequest {
+    GetStudioRequest { id: id.to_owned() }
 }
 
 #[tokio::test]

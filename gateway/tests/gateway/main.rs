@@ -7,6 +7,7 @@ mod connections;
 mod cors;
 mod faults;
 mod grpc_web;
+mod line;
 mod metadata;
 mod native;
 mod openapi;

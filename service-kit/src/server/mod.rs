@@ -37,6 +37,7 @@ use self::{
 use crate::{
     audit::OriginStep,
     auth::AuthLayer,
+    client::FRAME_BYTES,
     error::{Error, Result},
     lifecycle::Lifecycle,
     limits::Limits,
@@ -122,6 +123,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .max_frame_size(FRAME_BYTES)
         .layer(GrpcWebLayer::new())
         .layer(StepLayer(steps))
         .layer(routes)

@@ -1,9 +1,9 @@
 //! Search in the chunks of a studio's documents: by words, by vectors, or by both.
 //!
 //! Words are matched by the rules of each document's language; where they find too little, words that no document has are
-//! taken for typos. Vectors are compared one by one, which is exact, and bounded by how many there may be. A query finds
-//! nothing that its caller may not read: the documents to look in are those that the policies show. Equal data give equal
-//! answers in an equal order.
+//! taken for typos. Vectors are compared one by one, which is exact: here, and bounded by how many there may be, or where it has
+//! pgvector by the database, which has an index for more. A query finds nothing that its caller may not read: the documents to look
+//! in are those that the policies show. Equal data give equal answers in an equal order.
 
 use std::collections::HashSet;
 
@@ -25,8 +25,10 @@ mod store;
 
 use rank::Hit;
 
-/// The most chunks whose vectors are compared with a query's.
+/// The most chunks whose vectors are compared with a query's where the database does not find the nearest.
 const MOST_COMPARED: i64 = 50_000;
+/// The most dimensions of vectors that the database finds.
+const MOST_HALVED: usize = 4000;
 /// How many of each list are joined at least.
 const DEPTH: usize = 50;
 /// Where words find fewer chunks than this, typos are looked for.
@@ -140,6 +142,8 @@ struct Reached {
     documents: Vec<Uuid>,
     /// How many chunks they have.
     chunks: i64,
+    /// Whether the database finds the nearest of their vectors.
+    has_pgvector: bool,
 }
 
 /// Finds the chunks that fit best, best first.
@@ -176,13 +180,25 @@ fn depth(query: &Query) -> usize {
     query.limit.max(least)
 }
 
+/// How many chunks documents have.
+fn chunks(reached: &[Reached]) -> i64 {
+    reached.iter().map(|it| it.chunks).sum()
+}
+
+/// Whether the database finds the vectors nearest to one.
+fn is_found_there(reached: &[Reached], vector: &QueryVector) -> bool {
+    vector.numbers.len() <= MOST_HALVED && reached.iter().any(|it| it.has_pgvector)
+}
+
 /// The vector to compare chunks' with, if they are to be compared.
 fn comparable<'q>(query: &'q Query, reached: &[Reached]) -> Result<Option<&'q QueryVector>> {
-    let chunks: i64 = reached.iter().map(|it| it.chunks).sum();
+    let chunks = chunks(reached);
+    let is_found_there = query.vector.as_ref().is_some_and(|it| is_found_there(reached, it));
+    let are_too_many = chunks > MOST_COMPARED && !is_found_there;
     match query.mode {
         Mode::Text => Ok(None),
-        Mode::Automatic => Ok(query.vector.as_ref().filter(|_| chunks <= MOST_COMPARED)),
-        Mode::Vector | Mode::Fused if chunks > MOST_COMPARED => Err(Error::FailedPrecondition {
+        Mode::Automatic => Ok(query.vector.as_ref().filter(|_| !are_too_many)),
+        Mode::Vector | Mode::Fused if are_too_many => Err(Error::FailedPrecondition {
             reason: "TOO_MANY_CHUNKS",
             message: format!(
                 "vectors of at most {MOST_COMPARED} chunks can be compared, and the documents have {chunks}: search in fewer of them"
@@ -248,7 +264,11 @@ async fn nearest(
     most: usize,
 ) -> Result<Vec<Hit>> {
     let documents: Vec<Uuid> = reached.iter().flat_map(|it| it.documents.iter().copied()).collect();
-    let mut hits = store::nearest(tx, company, &documents, vector).await?;
+    let mut hits = if is_found_there(reached, vector) {
+        store::nearest_there(tx, company, &documents, vector, chunks(reached), most).await?
+    } else {
+        store::nearest(tx, company, &documents, vector).await?
+    };
     rank::sort(&mut hits);
     hits.truncate(most);
     Ok(hits)
@@ -291,6 +311,15 @@ mod tests {
         }
     }
 
+    fn reached(chunks: i64, has_pgvector: bool) -> [Reached; 1] {
+        [Reached {
+            language: "english".into(),
+            documents: Vec::new(),
+            chunks,
+            has_pgvector,
+        }]
+    }
+
     #[test]
     fn a_passage_has_no_markup_but_its_marks() {
         assert_eq!(
@@ -301,14 +330,7 @@ mod tests {
 
     #[test]
     fn vectors_are_compared_up_to_the_stated_limit_and_automatic_goes_on_without_them() {
-        let reached = |chunks| {
-            [Reached {
-                language: "english".into(),
-                documents: Vec::new(),
-                chunks,
-            }]
-        };
-        let (few, many) = (reached(MOST_COMPARED), reached(MOST_COMPARED + 1));
+        let (few, many) = (reached(MOST_COMPARED, false), reached(MOST_COMPARED + 1, false));
         assert!(comparable(&query(Mode::Automatic), &few).unwrap().is_some());
         assert!(comparable(&query(Mode::Automatic), &many).unwrap().is_none());
         assert!(comparable(&query(Mode::Text), &few).unwrap().is_none());
@@ -323,5 +345,16 @@ mod tests {
                 }
             ));
         }
+    }
+
+    #[test]
+    fn vectors_that_the_database_finds_have_no_limit() {
+        let many = reached(MOST_COMPARED + 1, true);
+        for mode in [Mode::Automatic, Mode::Vector, Mode::Fused] {
+            assert!(comparable(&query(mode), &many).unwrap().is_some());
+        }
+        let mut long = query(Mode::Automatic);
+        long.vector.as_mut().unwrap().numbers = vec![1.0; MOST_HALVED + 1];
+        assert!(comparable(&long, &many).unwrap().is_none());
     }
 }

@@ -59,7 +59,8 @@ pub(super) async fn reached(tx: &mut PgConnection, company: CompanyId, query: &Q
     let mime_types: Vec<&str> = filter.mime_types.iter().map(|it| it.name()).collect();
     let reached = sqlx::query_as!(
         Reached,
-        r#"select language, array_agg(id order by id desc) as "documents!", sum(chunk_count) as "chunks!"
+        r#"select language, array_agg(id order by id desc) as "documents!", sum(chunk_count) as "chunks!",
+               core.uses_pgvector() as "has_pgvector!"
            from core.documents
            where company_id = $1 and studio_id = $2
                and (cardinality($3::uuid[]) = 0 or id = any ($3))
@@ -146,22 +147,59 @@ pub(super) async fn nearest(
     documents: &[Uuid],
     vector: &QueryVector,
 ) -> Result<Vec<Hit>> {
-    let mut rows = sqlx::query!(
-        r#"select chunk_id as "chunk!: ChunkId", vector as "vector!" from core.document_vectors($1, $2, $3)"#,
+    let mut documents = sqlx::query!(
+        r#"select chunk_ids as "chunks!: Vec<ChunkId>", vectors as "vectors!" from core.vectors_by_document($1, $2, $3)"#,
         company.as_uuid(),
         documents,
         vector.model,
     )
     .fetch(tx);
     let mut hits = Vec::new();
-    while let Some(row) = rows.try_next().await? {
-        let score = likeness(&vector.numbers, &row.vector).filter(|it| *it > 0.0);
-        hits.extend(score.map(|score| Hit {
-            chunk: row.chunk,
-            score,
-        }));
+    while let Some(of_one) = documents.try_next().await? {
+        let length = of_one.vectors.len() / of_one.chunks.len().max(1);
+        let vectors = of_one.vectors.chunks_exact(length.max(1));
+        let compared = of_one.chunks.into_iter().zip(vectors);
+        hits.extend(compared.filter_map(|(chunk, stored)| hit(vector, chunk, stored)));
     }
     Ok(hits)
+}
+
+/// The same of those that the database finds nearest: more of them than are wanted, for it sees numbers of 16 bits.
+pub(super) async fn nearest_there(
+    tx: &mut PgConnection,
+    company: CompanyId,
+    documents: &[Uuid],
+    vector: &QueryVector,
+    chunks: i64,
+    most: usize,
+) -> Result<Vec<Hit>> {
+    // As far as they go, whatever its length.
+    let largest = vector.numbers.iter().fold(0.0_f32, |largest, it| largest.max(it.abs()));
+    if largest <= 0.0 {
+        return Ok(Vec::new());
+    }
+    let numbers: Vec<f32> = vector.numbers.iter().map(|it| it / largest).collect();
+    let rows = sqlx::query!(
+        r#"select chunk_id as "chunk!: ChunkId", vector as "vector!" from core.nearest_vectors($1, $2, $3, $4, $5, $6)"#,
+        company.as_uuid(),
+        documents,
+        vector.model,
+        &numbers,
+        chunks,
+        i32::try_from(2 * most).unwrap_or(i32::MAX),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| hit(vector, row.chunk, &row.vector))
+        .collect())
+}
+
+/// A chunk whose vector points a vector's way.
+fn hit(vector: &QueryVector, chunk: ChunkId, stored: &[u8]) -> Option<Hit> {
+    let score = likeness(&vector.numbers, stored).filter(|it| *it > 0.0)?;
+    Some(Hit { chunk, score })
 }
 
 /// Reads chunks that were found, in the order given, through the policies.

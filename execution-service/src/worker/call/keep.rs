@@ -38,7 +38,7 @@ impl Try {
             mime_type: &keep.mime_type,
             level: level(keep.reach),
             content: &wanted.prompt.prompt,
-            request_id: named(&known_by(&self.call.key, &hash)),
+            request_id: named(known_by(&self.call.key, &hash)),
         };
         let core = &self.ground.shared.core;
         let kept = retrieval::waiting(|| core.keep_file(facts.started_by, new));

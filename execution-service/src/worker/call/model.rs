@@ -205,6 +205,15 @@ impl Ready {
         answered
     }
 
+    /// What a call has taken that was given up, by the bytes that were sent and those that had come. Nobody tells that any more, and
+    /// who gives calls up must not have them for nothing.
+    pub(crate) fn cut(&self, sent: usize, came: usize) -> ModelUse {
+        let tokens = |bytes: usize| u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(MAX_COUNT);
+        let mut usage = ModelUse::default();
+        spend(&mut usage, &self.model, tokens(sent), tokens(came), true);
+        usage
+    }
+
     /// What a call may take, as far as it is known before: the prompt's tokens by its bytes, and as many as it may answer with.
     fn most(&self, request: &providers::Call) -> Amount {
         let bytes = request.prompt.len() + request.system.len();
