@@ -1,9 +1,6 @@
 //! Files of an office, made as small as their formats let them be.
 
-use std::{
-    fmt::Write as _,
-    io::{Cursor, Write as _},
-};
+use std::io::{Cursor, Write as _};
 
 use zip::{ZipWriter, write::SimpleFileOptions};
 
@@ -64,47 +61,6 @@ pub fn xlsx(sheet: &str, rows: &str) -> Vec<u8> {
 
 /// A PDF with a line on each page. Encrypted, it wants a password that nobody has.
 pub fn pdf(pages: &[&str], encrypted: bool) -> Vec<u8> {
-    let kids: Vec<String> = (0..pages.len()).map(|place| format!("{} 0 R", 4 + 2 * place)).collect();
-    let mut objects = vec![
-        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
-        format!(
-            "<< /Type /Pages /Kids [{}] /Count {} /MediaBox [0 0 612 792] >>",
-            kids.join(" "),
-            pages.len()
-        ),
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_owned(),
-    ];
-    for (place, line) in pages.iter().enumerate() {
-        let content = format!("BT /F1 12 Tf 72 720 Td ({line}) Tj ET");
-        objects.push(format!(
-            "<< /Type /Page /Parent 2 0 R /Resources << /Font << /F1 3 0 R >> >> /Contents {} 0 R >>",
-            5 + 2 * place
-        ));
-        objects.push(format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()));
-    }
-    let mut trailer = format!("/Size {} /Root 1 0 R", objects.len() + 1);
-    if encrypted {
-        let hash = "00".repeat(32);
-        objects.push(format!(
-            "<< /Filter /Standard /V 1 /R 2 /Length 40 /P -4 /O <{hash}> /U <{hash}> >>"
-        ));
-        trailer = format!(
-            "/Size {} /Root 1 0 R /Encrypt {} 0 R /ID [<00> <00>]",
-            objects.len() + 1,
-            objects.len()
-        );
-    }
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut places = Vec::new();
-    for (place, object) in objects.iter().enumerate() {
-        places.push(file.len());
-        write!(file, "{} 0 obj\n{object}\nendobj\n", place + 1).expect(MEMORY);
-    }
-    let table = file.len();
-    write!(file, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).expect(MEMORY);
-    for place in places {
-        writeln!(file, "{place:010} 00000 n ").expect(MEMORY);
-    }
-    write!(file, "trailer\n<< {trailer} >>\nstartxref\n{table}\n%%EOF\n").expect(MEMORY);
-    file.into_bytes()
+    let pages: Vec<_> = pages.iter().map(|line| vec![*line]).collect();
+    studios_cli::bench::pdf::pdf(&pages, encrypted)
 }

@@ -13,6 +13,7 @@ mod idle;
 mod load;
 mod long;
 mod migrate;
+pub mod pdf;
 mod peer;
 mod plan_create;
 mod provider;

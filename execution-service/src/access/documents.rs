@@ -1,6 +1,5 @@
-//! Documents and files as a user has them, read and made in his name.
+//! Documents as a user has them, read and made in his name.
 
-use futures::StreamExt;
 use prost::Message;
 use prost_types::{FieldMask, Struct};
 use service_kit::{
@@ -9,12 +8,12 @@ use service_kit::{
     status,
 };
 use studios_proto::core::{
-    CreateDocumentRequest, DeleteDocumentRequest, Document, DownloadFileRequest, GetDocumentRequest,
-    GetDocumentTextRequest, GetFileRequest, UpdateDocumentRequest,
+    CreateDocumentRequest, DeleteDocumentRequest, Document, GetDocumentRequest, GetDocumentTextRequest,
+    ListDocumentsRequest, UpdateDocumentRequest,
 };
 use uuid::Uuid;
 
-use super::{CoreClient, Level, SEARCH_TIMEOUT, convert, named};
+use super::{CoreClient, Level, SEARCH_TIMEOUT, convert, files::FILE_TIMEOUT, named};
 
 /// The longest text that core-service sends, with what is around it.
 const MESSAGE_BYTES: usize = 5 << 20;
@@ -82,6 +81,37 @@ impl Described {
     pub fn level(&self) -> Level {
         convert::level_of(self.rest.access_level)
     }
+}
+
+/// Whether passages can be found in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextState {
+    /// They can.
+    Ready,
+    /// Its text is still being taken and cut.
+    Coming,
+    /// There is none.
+    Failed {
+        /// The document's title.
+        title: String,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The document that is wanted of a version of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct NewText<'n> {
+    /// The studio that it is to be found in.
+    pub studio: StudioId,
+    /// The file.
+    pub file: FileId,
+    /// The version.
+    pub version: i32,
+    /// What it is called.
+    pub title: &'n str,
+    /// Who reaches it.
+    pub level: Level,
 }
 
 impl CoreClient {
@@ -199,29 +229,117 @@ impl CoreClient {
         answer.map(drop).map_err(status::from_status)
     }
 
-    /// What the file's current version holds, if that is no more than a text may be, and its number.
-    pub async fn file_text(&self, user: UserId, id: FileId) -> Result<(Option<String>, i32)> {
-        let mut files = self.files.clone();
-        let request = self.call(user, GetFileRequest { id: id.to_string() }, SEARCH_TIMEOUT);
-        let found = files.get_file(request).await.map_err(status::from_status)?.into_inner();
-        if usize::try_from(found.size_bytes).map_or(true, |it| it > MESSAGE_BYTES) {
-            return Ok((None, found.version));
+    /// The document of a file's version: one that the user sees in the studio, or else a new one. None where no text can be taken
+    /// from such a file.
+    pub async fn text_of(&self, user: UserId, wanted: NewText<'_>) -> Result<Option<DocumentId>> {
+        let known = self.known_text(user, wanted.studio, (wanted.file, wanted.version));
+        if let Some(found) = known.await? {
+            return Ok(Some(found));
         }
-        let request = DownloadFileRequest {
-            id: id.to_string(),
-            version: found.version,
-            ..DownloadFileRequest::default()
+        // The same wish made twice at once, or again after a crash, makes one.
+        match self.make_text(user, wanted, request_id(user, wanted)).await {
+            // The one that this made before was deleted since.
+            Err(Error::NotFound { .. }) => self.make_text(user, wanted, Uuid::now_v7()).await,
+            other => other,
+        }
+    }
+
+    /// Whether passages can be found in a document that the user reaches.
+    pub async fn text_state(&self, user: UserId, id: DocumentId) -> Result<TextState> {
+        let request = GetDocumentRequest { id: id.to_string() };
+        let mut documents = self.documents.clone();
+        let answer = documents.get_document(self.call(user, request, FILE_TIMEOUT)).await;
+        Ok(convert::text_state(&answer.map_err(status::from_status)?.into_inner()))
+    }
+
+    /// The document of a file's version that the user sees in a studio: the newest that has not failed, or else the newest.
+    pub async fn known_text(
+        &self,
+        user: UserId,
+        studio: StudioId,
+        (file, version): (FileId, i32),
+    ) -> Result<Option<DocumentId>> {
+        let request = ListDocumentsRequest {
+            studio_id: studio.to_string(),
+            file_id: file.to_string(),
+            file_version: version,
+            ..Default::default()
         };
-        let request = self.call(user, request, SEARCH_TIMEOUT);
-        let mut pieces = files
-            .download_file(request)
-            .await
-            .map_err(status::from_status)?
-            .into_inner();
-        let mut bytes = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            bytes.extend(piece.map_err(status::from_status)?.data);
+        let mut documents = self.documents.clone();
+        let answer = documents.list_documents(self.call(user, request, FILE_TIMEOUT)).await;
+        let known = answer.map_err(status::from_status)?.into_inner().documents;
+        let failed = |it: &&Document| matches!(convert::text_state(it), TextState::Failed { .. });
+        let best = known.iter().find(|it| !failed(it)).or_else(|| known.first());
+        best.map(|it| convert::id(&it.id)).transpose()
+    }
+
+    async fn make_text(&self, user: UserId, wanted: NewText<'_>, request_id: Uuid) -> Result<Option<DocumentId>> {
+        let request = CreateDocumentRequest {
+            document: Some(Document {
+                studio_id: wanted.studio.to_string(),
+                title: wanted.title.to_owned(),
+                access_level: convert::level(wanted.level).into(),
+                ..Default::default()
+            }),
+            request_id: request_id.to_string(),
+            file_id: wanted.file.to_string(),
+            file_version: wanted.version,
+            ..Default::default()
+        };
+        let mut documents = self.documents.clone();
+        let answer = documents.create_document(self.call(user, request, FILE_TIMEOUT)).await;
+        match answer.map_err(status::from_status) {
+            Ok(made) => convert::id(&made.into_inner().id).map(Some),
+            Err(Error::FailedPrecondition {
+                reason: "FILE_HAS_NO_TEXT",
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok((String::from_utf8(bytes).ok(), found.version))
+    }
+}
+
+/// The same for all of the same wish.
+fn request_id(user: UserId, wanted: NewText<'_>) -> Uuid {
+    let NewText {
+        studio,
+        file,
+        version,
+        title,
+        level,
+    } = wanted;
+    let wish = format!("execution-file/{user}/{studio}/{file}/{version}/{level:?}/{title}");
+    named(wish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wish_has_one_request_id_and_another_one_another() {
+        let (user, studio, file) = (UserId::generate(), StudioId::generate(), FileId::generate());
+        let wanted = NewText {
+            studio,
+            file,
+            version: 1,
+            title: "Contract",
+            level: Level::Studio,
+        };
+        assert_eq!(request_id(user, wanted), request_id(user, wanted));
+        for other in [
+            NewText { version: 2, ..wanted },
+            NewText {
+                title: "Other",
+                ..wanted
+            },
+            NewText {
+                level: Level::Private,
+                ..wanted
+            },
+        ] {
+            assert_ne!(request_id(user, wanted), request_id(user, other));
+        }
+        assert_ne!(request_id(user, wanted), request_id(UserId::generate(), wanted));
     }
 }

@@ -33,8 +33,8 @@ use tonic::{Response, Status, transport::Channel};
 use answers::{Answer, Place, Question};
 use cache::Cache;
 
-pub use documents::{Described, Made, MadeOf};
-pub use files::{FileFacts, Level, NewText, NewUpload, Readable, TextState, VersionFacts, named};
+pub use documents::{Described, Made, MadeOf, NewText, TextState};
+pub use files::{FileFacts, Level, NewUpload, Readable, VersionFacts, named};
 
 use crate::{
     engine::definition::RetrievalMode,
