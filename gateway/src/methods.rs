@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::MethodDescriptor;
+use service_kit::methods;
 
 /// Services that take tokens of services or operators only, which no caller of the gateway may have, or that the gateway calls
 /// itself.
@@ -52,8 +53,8 @@ pub(crate) struct Method {
     pub(crate) descriptor: MethodDescriptor,
 }
 
-/// What the names of RPCs begin with that change nothing, and so may be asked twice.
-const READS: [&str; 7] = ["Compare", "Diff", "Explain", "Get", "List", "Search", "Wait"];
+/// What the names of RPCs begin with that change nothing here and reach others: a model that is paid for, somebody's mailbox.
+const REACHES_OTHERS: &str = "Test";
 
 /// The service whose RPCs take no token.
 const PUBLIC: &str = "studios.core.v1.AuthService";
@@ -69,9 +70,10 @@ impl Method {
         !self.descriptor.is_client_streaming() && !self.descriptor.is_server_streaming()
     }
 
-    /// Whether it is unary and changes nothing.
+    /// Whether it is unary, changes nothing, here or elsewhere: asked twice, it is as good as asked once.
     pub(crate) fn is_read(&self) -> bool {
-        self.is_unary() && READS.iter().any(|it| self.descriptor.name().starts_with(it))
+        let name = self.descriptor.name();
+        self.is_unary() && methods::is_read(name) && !name.starts_with(REACHES_OTHERS)
     }
 }
 
@@ -176,6 +178,7 @@ mod tests {
             "/studios.core.v1.StudioService/CreateStudio",
             "/studios.execution.v1.ExecutionService/StartExecution",
             "/studios.execution.v1.ExecutionService/WatchExecution",
+            "/studios.execution.v1.ConnectionService/TestConnection",
         ] {
             assert_eq!(is_read(path), Some(false), "{path}");
         }

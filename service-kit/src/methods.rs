@@ -18,6 +18,11 @@ pub fn parts(path: &str) -> (&str, &str) {
 /// Whether a method, by its path, changes nothing.
 pub fn reads(path: &str) -> bool {
     let (_, method) = parts(path);
+    is_read(method)
+}
+
+/// Whether a method, by its name, changes nothing.
+pub fn is_read(method: &str) -> bool {
     READS.iter().any(|verb| {
         let rest = method.strip_prefix(verb);
         rest.is_some_and(|it| it.is_empty() || it.starts_with(|next: char| next.is_ascii_uppercase()))
